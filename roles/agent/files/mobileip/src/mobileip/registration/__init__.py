@@ -1,0 +1,10 @@
+"""The parties of Mobile IP as pure state machines: `feed(event, now)` returns actions, and only `runtime` does them.
+
+`now` is Unix time in seconds; no clock, socket or log in here. The order of the returned actions is the contract:
+what must be durable comes before the datagram that relies on it (an accepted Identification before the relayed
+request, a binding before its reply).
+
+    events, actions, bindings   what goes in, what comes out, what is kept
+    security                    which message may be believed
+    proxy, home_agent, foreign_agent, mobile_node   the four parties
+"""

@@ -1,0 +1,229 @@
+"""What a party wants done. Plain frozen data; the list's order is the order in which `runtime` does it.
+
+`Persist…` and `Forget…` of a burst are made durable in one commit before anything that stands behind them is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, Visitor
+from mobileip.registration.events import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a UDP datagram. `interface` None: as the routes say. `ttl` None: the system's default."""
+
+    payload: bytes
+    source: Endpoint
+    destination: Endpoint
+    interface: str | None = None
+    ttl: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersistIdentification:
+    """Make durable: the last Identification accepted from a node, per SPI. A crash must not let a replay in."""
+
+    home_address: IPv4Address
+    spi: int
+    identification: int
+    gateway: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersistBinding:
+    """Make durable: a binding, instead of the one with the same key."""
+
+    binding: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBinding:
+    """Delete a binding from what is durable."""
+
+    key: BindingKey
+
+
+Record = PersistIdentification | PersistBinding
+"""Durable state is what the Persist actions, less the Forget ones, have left: `snapshot()` and `restore()` speak it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Put a binding into the kernel's table, instead of the one with the same key."""
+
+    binding: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """Take a binding out of the kernel's table."""
+
+    key: BindingKey
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimHome:
+    """Home agent: answer ARP for the node on its home link and announce it (RFC 5944 4.6)."""
+
+    home_address: IPv4Address
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHome:
+    """Home agent: stop answering ARP for the node on its home link (RFC 5944 4.6)."""
+
+    home_address: IPv4Address
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindVisitor:
+    """Foreign agent: serve this node, also in the kernel's table."""
+
+    visitor: Visitor
+
+
+@dataclass(frozen=True, slots=True)
+class UnbindVisitor:
+    """Foreign agent: serve this node no more."""
+
+    home_address: IPv4Address
+    home_agent: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Foreign agent: send this ICMP message (agent advertisement, checksum included), TTL 1, on the link."""
+
+    interface: str
+    source: IPv4Address
+    destination: IPv4Address
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Solicit:
+    """Mobile node: send this ICMP message (router solicitation, checksum included), TTL 1, on the link."""
+
+    interface: str
+    payload: bytes
+
+
+class PathMode(StrEnum):
+    """What the node's kernel does with packets from the home address."""
+
+    BLOCKED = "blocked"  # place unknown: nothing leaves in clear
+    HOME = "home"  # on the home link: as if there were no Mobile IP
+    TUNNEL = "tunnel"  # encapsulated to `peer`
+    FOREIGN_AGENT = "foreign_agent"  # to the agent on the link, which encapsulates
+
+
+@dataclass(frozen=True, slots=True)
+class NodePath:
+    """How the node's packets travel. `peer` and `local` are the tunnel's ends, `gateway` the next hop on the link.
+
+    `inside`: all packets may take the path; outside, only those to the VPN gateways. `port` is the tunnel's UDP port.
+    """
+
+    mode: PathMode
+    interface: str | None = None
+    local: IPv4Address | None = None
+    peer: IPv4Address | None = None
+    encapsulation: Encapsulation | None = None
+    port: int = 434
+    gateway: IPv4Address | None = None
+    inside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetPath:
+    """Mobile node: from now on packets travel so."""
+
+    path: NodePath
+
+
+@dataclass(frozen=True, slots=True)
+class SetLocation:
+    """Mobile node: where it is, for `show` and the SA. `through` is whom it registered with, None at home."""
+
+    inside: bool
+    at_home: bool
+    through: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EstablishSecurityAssociation:
+    """Mobile node: the tunnel to the VPN gateway is there to be used; bring up or unpark the IPsec SA."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkSecurityAssociation:
+    """Mobile node: inside; packets go in clear, the IPsec SA stays for the next time outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnparkSecurityAssociation:
+    """Mobile node: about to leave the inside, or no longer sure: nothing may go in clear from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceHome:
+    """Mobile node: gratuitous ARP for the home address on the home link (RFC 5944 4.6)."""
+
+    interface: str
+    home_address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add one to a counter. Every silent drop has its own reason."""
+
+    reason: str
+
+
+class Level(StrEnum):
+    """How much a log entry matters."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Write a structured log entry; no key and no authenticator is ever among `fields`."""
+
+    level: Level
+    event: str
+    fields: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+Action = (
+    Send
+    | PersistIdentification
+    | PersistBinding
+    | ForgetBinding
+    | Bind
+    | Unbind
+    | ClaimHome
+    | ReleaseHome
+    | BindVisitor
+    | UnbindVisitor
+    | Advertise
+    | Solicit
+    | SetPath
+    | SetLocation
+    | EstablishSecurityAssociation
+    | ParkSecurityAssociation
+    | UnparkSecurityAssociation
+    | AnnounceHome
+    | Count
+    | Log
+)

@@ -1,0 +1,170 @@
+"""What a party keeps about a node: bindings (proxy, home agent) and visitors (foreign agent)."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from mobileip.registration.events import Endpoint
+from mobileip.wire.messages import INFINITE_LIFETIME
+
+
+class Encapsulation(StrEnum):
+    """How data travels in a tunnel."""
+
+    IPIP = "ipip"  # IP protocol 4, RFC 2003
+    UDP = "udp"  # UDP port 434, MIP tunnel data, RFC 3519
+
+
+class BindingKey(NamedTuple):
+    """What tells bindings apart. Home addresses may overlap behind different VPN gateways, and only so.
+
+    `gateway` is VPNGW-Pub of the home network at the proxy, None at a home agent.
+    """
+
+    gateway: IPv4Address | None
+    home_address: IPv4Address
+    care_of_address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A home address, where it is now, and how to reach it there.
+
+    `care_of_address` is the field of the request. `source` is where the request came from: replies go there, and with
+    UDP encapsulation, or a foreign agent before the node, the tunnel's packets come from its address.
+    `expires` is Unix time in seconds, infinity for a lifetime of 0xFFFF. `granted` is the lifetime in seconds that
+    the node was told, `identification` the one of the request that made the binding.
+    """
+
+    home_address: IPv4Address
+    home_agent: IPv4Address
+    care_of_address: IPv4Address
+    source: Endpoint
+    interface: str
+    encapsulation: Encapsulation
+    flags: int
+    identification: int
+    granted: int
+    expires: float
+    gateway: IPv4Address | None = None
+    via_foreign_agent: bool = False
+    half_bound: bool = False
+    keepalive: int = 0
+    spi: int = 0
+
+    @property
+    def key(self) -> BindingKey:
+        """What tells it from other bindings."""
+        return BindingKey(self.gateway, self.home_address, self.care_of_address)
+
+    @property
+    def tunnel_peer(self) -> Endpoint:
+        """The other end of the tunnel: with UDP the request's source (RFC 3519 4.2), else the care-of address."""
+        if self.encapsulation is Encapsulation.UDP:
+            return self.source
+        return Endpoint(self.care_of_address, 0)
+
+    @property
+    def tunnel_source(self) -> IPv4Address:
+        """Outer source of the node's packets.
+
+        The care-of address; behind a foreign agent the address that its request came from, which need not be the
+        care-of address (draft 2.7.2); with UDP the NAT's.
+        """
+        if self.via_foreign_agent or self.encapsulation is Encapsulation.UDP:
+            return self.source.address
+        return self.care_of_address
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A node that a foreign agent serves. `home_agent` is what the node named: at an outside agent, MIPP-Pub.
+
+    `node` is where the node's requests come from on the link. `expires` is Unix time in seconds.
+    """
+
+    home_address: IPv4Address
+    home_agent: IPv4Address
+    care_of_address: IPv4Address
+    node: Endpoint
+    interface: str
+    encapsulation: Encapsulation
+    reverse_tunnel: bool
+    encapsulating_delivery: bool
+    identification: int
+    granted: int
+    expires: float
+    keepalive: int = 0
+
+
+def expiry(lifetime: int, since: float) -> float:
+    """Unix time when a lifetime that began at `since` is over; infinity for 0xFFFF (RFC 5944 3.3)."""
+    return math.inf if lifetime == INFINITE_LIFETIME else since + lifetime
+
+
+class BindingTable:
+    """Bindings by key, with their expiry. Never tells anybody that one has expired (RFC 5944 3.8)."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[BindingKey, Binding] = {}
+        self._by_node: dict[tuple[IPv4Address | None, IPv4Address], list[BindingKey]] = {}
+        self._heap: list[tuple[float, BindingKey]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(self._by_key.values())
+
+    def get(self, key: BindingKey) -> Binding | None:
+        """The binding with this key, or None."""
+        return self._by_key.get(key)
+
+    def of_node(self, home_address: IPv4Address, gateway: IPv4Address | None = None) -> list[Binding]:
+        """All bindings of one node, oldest first."""
+        return [self._by_key[key] for key in self._by_node.get((gateway, home_address), ())]
+
+    def put(self, binding: Binding) -> None:
+        """Add the binding, or replace the one with its key."""
+        key = binding.key
+        if key not in self._by_key:
+            self._by_node.setdefault((key.gateway, key.home_address), []).append(key)
+        self._by_key[key] = binding
+        if binding.expires != math.inf:
+            heapq.heappush(self._heap, (binding.expires, key))
+
+    def remove(self, key: BindingKey) -> Binding | None:
+        """Take the binding out; None if there is none."""
+        binding = self._by_key.pop(key, None)
+        if binding is not None:
+            keys = self._by_node[key.gateway, key.home_address]
+            keys.remove(key)
+            if not keys:
+                del self._by_node[key.gateway, key.home_address]
+        return binding
+
+    def next_expiry(self) -> float | None:
+        """When the next binding expires (Unix seconds), None if none ever does."""
+        while self._heap:
+            expires, key = self._heap[0]
+            binding = self._by_key.get(key)
+            if binding is not None and binding.expires == expires:
+                return expires
+            heapq.heappop(self._heap)
+        return None
+
+    def expire(self, now: float) -> list[Binding]:
+        """Take out what has expired by `now`, in the order of expiry."""
+        expired: list[Binding] = []
+        while (due := self.next_expiry()) is not None and due <= now:
+            _, key = heapq.heappop(self._heap)
+            binding = self.remove(key)
+            if binding is not None:
+                expired.append(binding)
+        return expired

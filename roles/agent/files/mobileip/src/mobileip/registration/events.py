@@ -1,0 +1,105 @@
+"""What happens to a party. Plain frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+
+class Endpoint(NamedTuple):
+    """A UDP address and port."""
+
+    address: IPv4Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """A datagram with a good UDP checksum came to port 434. `destination` may be a broadcast or multicast address."""
+
+    payload: bytes
+    source: Endpoint
+    destination: Endpoint
+    interface: str
+    ttl: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Mobile node: the interface has a link. `address` None: no address there, look for a foreign agent."""
+
+    interface: str
+    address: IPv4Address | None
+    prefix_length: int
+    gateway: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """Mobile node: the interface lost its link or its address."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertisementReceived:
+    """Mobile node: a foreign or home agent advertises itself (RFC 5944 2.1). Lifetimes in seconds."""
+
+    agent: IPv4Address
+    interface: str
+    care_of_addresses: tuple[IPv4Address, ...]
+    lifetime: int
+    registration_lifetime: int
+    sequence: int
+    registration_required: bool = False
+    busy: bool = False
+    home_agent: bool = False
+    foreign_agent: bool = True
+    reverse_tunnelling: bool = False
+    udp_tunnelling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SolicitationReceived:
+    """Foreign agent: a node asks for an advertisement (RFC 5944 2.2)."""
+
+    source: IPv4Address
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelProbeAnswered:
+    """Mobile node: the agent answered a keepalive echo through the tunnel."""
+
+    identifier: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelProbeLost:
+    """Mobile node: the keepalives of the present tunnel are not answered any more (RFC 3519 4.9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPortLearned:
+    """Proxy, home agent: the first tunnelled packet of a half-bound node came from this endpoint (RFC 3519 4.4)."""
+
+    home_address: IPv4Address
+    endpoint: Endpoint
+    gateway: IPv4Address | None = None
+
+
+Event = (
+    DatagramReceived
+    | Attached
+    | Detached
+    | AdvertisementReceived
+    | SolicitationReceived
+    | TunnelProbeAnswered
+    | TunnelProbeLost
+    | TunnelPortLearned
+)

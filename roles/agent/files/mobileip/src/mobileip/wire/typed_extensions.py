@@ -1,0 +1,210 @@
+"""What is inside the extensions that the parties understand. One frozen class each: `of(extension)`, `extension()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from mobileip.wire.errors import Malformed
+from mobileip.wire.extensions import Extension, ExtensionType
+
+
+class HomeAgentParameterEncoding(StrEnum):
+    """Layouts of the HA Parameter extension; the draft assigned no number (draft 2.5.3)."""
+
+    DRAFT_SHORT = "draft-short"  # T 06 st 00 a.b.c.d
+    RFC4064_LONG = "rfc4064-long"  # 7F st 00 04 a.b.c.d
+    SKIPPABLE = "exp-skippable"  # FF 06 st 00 a.b.c.d: survives foreign agents that know only the RFCs
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAgentParameterFormat:
+    """Which number, sub-type and layout the HA Parameter extension has in this deployment."""
+
+    type: int = 126
+    subtype: int = 0
+    encoding: HomeAgentParameterEncoding = HomeAgentParameterEncoding.DRAFT_SHORT
+
+    def __post_init__(self) -> None:
+        if (self.type == ExtensionType.EXPERIMENTAL) != (self.encoding is HomeAgentParameterEncoding.RFC4064_LONG):
+            raise ValueError(f"HA Parameter type {self.type}: 127, and only 127, has encoding rfc4064-long")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAgentParameter:
+    """HA Parameter extension (draft 2.5.3): the node's actual home agent; 0.0.0.0 asks for one to be assigned."""
+
+    address: IPv4Address
+    format: HomeAgentParameterFormat = HomeAgentParameterFormat()
+
+    @classmethod
+    def of(cls, extension: Extension, form: HomeAgentParameterFormat) -> HomeAgentParameter:
+        """Read it in layout `form`; the reserved byte is ignored. Raises `Malformed` on another length or sub-type."""
+        at = extension.start
+        if form.encoding is HomeAgentParameterEncoding.RFC4064_LONG:
+            if len(extension.data) != 4 or extension.subtype != form.subtype:
+                raise Malformed("HA Parameter", at=at, expected=f"sub-type {form.subtype} and 4 bytes")
+            return cls(IPv4Address(extension.data), form)
+        if len(extension.data) != 6 or extension.data[0] != form.subtype:
+            raise Malformed("HA Parameter", at=at, expected=f"length 6 and sub-type {form.subtype}")
+        return cls(IPv4Address(extension.data[2:]), form)
+
+    def extension(self) -> Extension:
+        """As an extension, in its own format."""
+        if self.format.encoding is HomeAgentParameterEncoding.RFC4064_LONG:
+            return Extension(self.format.type, self.address.packed, self.format.subtype)
+        return Extension(self.format.type, bytes((self.format.subtype, 0)) + self.address.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class UdpTunnelRequest:
+    """UDP Tunnel Request (RFC 3519 3.1). `encapsulation`: 0 as the M and G bits say, 4 IP, 47 GRE, 55 minimal.
+
+    `understood` is False if Reserved3 is not zero: the receiver then treats the extension as absent (3.1.3).
+    """
+
+    forced: bool = False
+    through_foreign_agent: bool = False
+    encapsulation: int = 4
+    understood: bool = True
+
+    @classmethod
+    def of(cls, extension: Extension) -> UdpTunnelRequest:
+        """Read extension 144. Raises `Malformed` on another length."""
+        data = extension.data
+        if len(data) != 6:
+            raise Malformed("UDP Tunnel Request", at=extension.start, expected=f"length 6, got {len(data)}")
+        understood = data[0] == 0 and data[4:6] == b"\0\0"
+        return cls(bool(data[2] & 0x80), bool(data[2] & 0x40), data[3], understood)
+
+    def extension(self) -> Extension:
+        """As an extension."""
+        flags = (0x80 if self.forced else 0) | (0x40 if self.through_foreign_agent else 0)
+        return Extension(ExtensionType.UDP_TUNNEL_REQUEST, bytes((0, 0, flags, self.encapsulation, 0, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class UdpTunnelReply:
+    """UDP Tunnel Reply (RFC 3519 3.2). `code` below 64 assents, others decline; `keepalive` in seconds, 0: default."""
+
+    code: int = 0
+    forced: bool = False
+    keepalive: int = 0
+
+    @property
+    def assents(self) -> bool:
+        """The tunnel is granted."""
+        return self.code < 64
+
+    @classmethod
+    def of(cls, extension: Extension) -> UdpTunnelReply:
+        """Read extension 44. Raises `Malformed` on another length or sub-type."""
+        data = extension.data
+        if len(data) != 6 or data[0] != 0:
+            raise Malformed("UDP Tunnel Reply", at=extension.start, expected="length 6 and sub-type 0")
+        return cls(data[1], bool(data[2] & 0x80), data[4] << 8 | data[5])
+
+    def extension(self) -> Extension:
+        """As an extension."""
+        data = bytes((0, self.code, 0x80 if self.forced else 0, 0)) + self.keepalive.to_bytes(2, "big")
+        return Extension(ExtensionType.UDP_TUNNEL_REPLY, data)
+
+
+UDP_TUNNEL_DECLINED = 64
+"""RFC 3519 3.2: declined, reason unspecified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nai:
+    """Mobile Node NAI (RFC 2794 2): who the node is, as user@realm. Bytes, since it is compared and never read."""
+
+    value: bytes
+
+    @classmethod
+    def of(cls, extension: Extension) -> Nai:
+        """Read extension 131. Raises `Malformed` if it is empty."""
+        if not extension.data:
+            raise Malformed("NAI", at=extension.start, expected="1 byte or more")
+        return cls(extension.data)
+
+    def extension(self) -> Extension:
+        """As an extension."""
+        return Extension(ExtensionType.NAI, self.value)
+
+
+class MessageStringOrigin(StrEnum):
+    """Who wrote a Message String (its sub-type)."""
+
+    HOME_AGENT = "home_agent"
+    FOREIGN_AGENT = "foreign_agent"
+
+
+_ORIGIN_SUBTYPE = {MessageStringOrigin.HOME_AGENT: 1, MessageStringOrigin.FOREIGN_AGENT: 2}
+_SUBTYPE_ORIGIN = {subtype: origin for origin, subtype in _ORIGIN_SUBTYPE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageString:
+    """Message String (RFC 4917 3): a reason for people to read; the protocol never looks at it."""
+
+    text: str
+    origin: MessageStringOrigin = MessageStringOrigin.HOME_AGENT
+
+    @classmethod
+    def of(cls, extension: Extension) -> MessageString:
+        """Read extension 145; bytes that are not UTF-8 are replaced. Raises `Malformed` on another sub-type."""
+        origin = _SUBTYPE_ORIGIN.get(extension.data[0]) if extension.data else None
+        if origin is None:
+            raise Malformed("Message String", at=extension.start, expected="sub-type 1 or 2")
+        return cls(extension.data[1:].decode(errors="replace"), origin)
+
+    def extension(self) -> Extension:
+        """As an extension; a text of more than 254 bytes is cut."""
+        text = self.text.encode(errors="replace")[:254].decode(errors="ignore").encode()
+        return Extension(ExtensionType.MESSAGE_STRING, bytes((_ORIGIN_SUBTYPE[self.origin],)) + text)
+
+
+ENCAPSULATING_DELIVERY = Extension(ExtensionType.ENCAPSULATING_DELIVERY)
+"""Encapsulating Delivery Style (RFC 3024 3.3): from node to foreign agent, behind the MN-HA authentication."""
+
+TRUSTED_NETWORKS = Extension(ExtensionType.TRUSTED_NETWORKS, b"\0\0")
+"""Trusted Networks Configured (RFC 5265 3.4): the agent is sure that the node is inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaError:
+    """FA Error (RFC 4636 3): a foreign agent's own verdict beside a home agent's reply."""
+
+    status: int
+
+    @classmethod
+    def of(cls, extension: Extension) -> FaError:
+        """Read extension 45. Raises `Malformed` on another length."""
+        if len(extension.data) != 2:
+            raise Malformed("FA Error", at=extension.start, expected=f"length 2, got {len(extension.data)}")
+        return cls(extension.data[1])
+
+    def extension(self) -> Extension:
+        """As an extension."""
+        return Extension(ExtensionType.FA_ERROR, bytes((0, self.status)))
+
+
+def find_home_agent_parameter(
+    extensions: Iterable[Extension], accepted: Iterable[HomeAgentParameterFormat]
+) -> HomeAgentParameter | None:
+    """The HA Parameter extension in any of the accepted formats; None without one.
+
+    Raises `Malformed` for two of them, or for one of another length or sub-type: "not valid" (draft 2.2.4).
+    """
+    formats = {form.type: form for form in accepted}
+    found: HomeAgentParameter | None = None
+    for extension in extensions:
+        form = formats.get(extension.type)
+        if form is None:
+            continue
+        if found is not None:
+            raise Malformed("HA Parameter", at=extension.start, expected="one, got a second")
+        found = HomeAgentParameter.of(extension, form)
+    return found
