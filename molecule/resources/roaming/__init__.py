@@ -1,0 +1,5 @@
+"""A mobile node roams while a TCP session and a probe run: the demonstration, the scenarios' proof and the bench's hand-off.
+
+`stream` and `probe` run on the hosts; `session` drives the moves and the captures; `wire` reads the captures;
+`report` puts both together; `timeline` draws it.
+"""

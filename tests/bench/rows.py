@@ -1,0 +1,52 @@
+"""The rows of the bench: name, unit, goal. One place, so that report and table cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row's name, the unit of its value, and the goal it is held against."""
+
+    name: str
+    unit: str
+    goal: float
+    at_most: bool = True
+
+    def met(self, value: float) -> bool:
+        """Return whether `value` reaches the goal."""
+        return value <= self.goal if self.at_most else value >= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A value and how it was measured: enough for someone else to repeat it."""
+
+    value: float
+    how: str
+
+
+Measurement = Callable[[Callable[[str], None]], dict[str, Measured]]
+"""Measures a group of rows; is given a function that prints progress. Raises when a row could not be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that come out of one measurement."""
+
+    rows: tuple[Row, ...]
+    measure: Measurement
+
+
+def entry(row: Row, measured: Measured) -> dict[str, Any]:
+    """Return the row as the report holds it."""
+    return {
+        "value": measured.value,
+        "unit": row.unit,
+        "goal": row.goal,
+        "met": row.met(measured.value),
+        "how": measured.how,
+    }

@@ -1,0 +1,62 @@
+"""What a roaming user is promised, on real hosts with real strongSwan."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Roamed
+
+MOVES = range(6)
+
+
+def test_tcp_session_lives_from_before_the_first_move_to_after_the_last(roamed: Roamed) -> None:
+    assert roamed.analysis.tcp_session_survived, roamed.analysis.why_not
+
+
+@pytest.mark.parametrize("index", MOVES)
+def test_no_tcp_byte_is_lost(roamed: Roamed, index: int) -> None:
+    assert roamed.analysis.moves[index].tcp_bytes_lost == 0
+
+
+def test_first_departure_sets_the_sa_up_by_ike(roamed: Roamed) -> None:
+    first = roamed.analysis.moves[0]
+    assert (first.origin, first.target) == ("home", "open")
+    assert first.esp_frames > 0
+
+
+@pytest.mark.parametrize("index", MOVES[1:])
+def test_no_ike_message_in_any_later_move(roamed: Roamed, index: int) -> None:
+    move = roamed.analysis.moves[index]
+    assert move.ike_messages == 0
+    assert move.exchanges > 0, "no registration on the wire: the capture proves nothing"
+    if move.target != "home":
+        assert move.esp_frames > 50, "no ESP in the capture that shows no IKE"
+
+
+@pytest.mark.parametrize("index", MOVES[1:])
+def test_outage_is_at_most_registration_and_a_tenth_of_a_second(roamed: Roamed, index: int) -> None:
+    move = roamed.analysis.moves[index]
+    assert move.outage_ms <= move.registration_rtt_ms * 1.2 + 100
+
+
+def test_one_esp_sa_from_the_first_move_to_the_last(roamed: Roamed) -> None:
+    assert len(roamed.analysis.spis) == 2, "one SA has one SPI a direction"
+    dmz = [frame for frame in roamed.analysis.frames["dmz_public"] if frame.spi]
+    assert dmz[-1].time > roamed.recording.moves[-1].moved, "the SA is still in use after the last move"
+
+
+def test_coming_home_takes_the_206_and_a_deregistration_at_the_home_agent(roamed: Roamed) -> None:
+    home = next(move for move in roamed.analysis.moves if move.target == "home")
+    assert home.exchanges == 2
+
+
+def test_encapsulation_follows_the_network(roamed: Roamed) -> None:
+    seen = [(move.target, move.encapsulation) for move in roamed.analysis.moves]
+    assert seen == [
+        ("open", "ip-in-ip"),
+        ("nat", "mip-udp"),
+        ("fa", "ip-in-ip"),
+        ("open", "ip-in-ip"),
+        ("home", "none"),
+        ("open", "ip-in-ip"),
+    ]

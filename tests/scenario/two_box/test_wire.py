@@ -1,0 +1,143 @@
+"""The draft's figures of 5.3, 5.4 and 6, address by address, in captures read by tshark."""
+
+from __future__ import annotations
+
+import pytest
+from roaming import wire
+from roaming.lab_hosts import LabHosts
+
+from .conftest import Roamed
+
+ESP, IP_IN_IP, UDP = wire.ESP, wire.IP_IN_IP, wire.UDP
+Headers = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
+
+
+def headers(roamed: Roamed, segment: str, network: str) -> set[Headers]:
+    """All combinations of addresses and protocols, outermost first, of frames with ESP inside during a stay."""
+    frames = wire.within(roamed.analysis.frames[segment], *roamed.stay(network))
+    return {(frame.sources, frame.destinations, frame.protocols) for frame in frames if frame.is_esp}
+
+
+def both_ways(outer: tuple[str, str] | None, inner: tuple[str, str], protocols: tuple[int, ...]) -> set[Headers]:
+    """The packets of a tunnel in both directions, as `headers` returns them."""
+    pairs = [inner] if outer is None else [outer, inner]
+    sources, destinations = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+    return {(sources, destinations, protocols), (destinations, sources, protocols)}
+
+
+@pytest.fixture(scope="module")
+def sa(hosts: LabHosts) -> tuple[str, str]:
+    """The ends of the SA: MN-Perm and VPNGW-Pub."""
+    return hosts.home_address("mn"), hosts.address("vpngw", "pub")
+
+
+@pytest.fixture(scope="module")
+def mipp_pub(hosts: LabHosts) -> str:
+    return hosts.address("mipp", "pub")
+
+
+def test_open_network_carries_ip_in_ip_in_esp_figure_5_3(
+    roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str
+) -> None:
+    care_of = hosts.care_of("mn", "open")
+    expected = both_ways((care_of, mipp_pub), sa, (IP_IN_IP, ESP))
+    assert headers(roamed, "open", "open") == expected
+    assert headers(roamed, "outside", "open") == expected
+
+
+def test_nat_rewrites_only_the_outer_header_figure_6_2(
+    roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str
+) -> None:
+    inside, outside = hosts.care_of("mn", "nat"), hosts.address("nat", "outside")
+    assert headers(roamed, "nat_inside", "nat") == both_ways((inside, mipp_pub), sa, (UDP, ESP))
+    assert headers(roamed, "outside", "nat") == both_ways((outside, mipp_pub), sa, (UDP, ESP))
+
+
+def test_nat_tunnel_is_mip_tunnel_data_on_port_434_RFC_3519_3_3(roamed: Roamed, mipp_pub: str) -> None:
+    frames = [frame for frame in wire.within(roamed.analysis.frames["outside"], *roamed.stay("nat")) if frame.is_esp]
+    assert frames
+    for frame in frames:
+        assert frame.mip_types == (wire.TUNNEL_DATA,)
+        source, destination = frame.udp_ports[0]
+        assert (destination if frame.outer[1] == mipp_pub else source) == wire.MIP_PORT
+
+
+def test_foreign_agent_tunnels_what_the_node_sends_plain_figure_5_3(
+    roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str
+) -> None:
+    assert headers(roamed, "fa_link", "fa") == both_ways(None, sa, (ESP,))
+    agent = hosts.address("fa", "uplink")
+    assert headers(roamed, "fa_uplink", "fa") == both_ways((agent, mipp_pub), sa, (IP_IN_IP, ESP))
+
+
+@pytest.mark.parametrize("network", ["open", "nat", "fa"])
+def test_proxy_and_gateway_exchange_bare_esp_figures_5_3_and_5_4(
+    roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str, network: str
+) -> None:
+    seen = headers(roamed, "dmz_public", network)
+    assert both_ways(None, sa, (ESP,)) <= seen
+    outer = {kind for kind in seen if len(kind[0]) > 1}
+    assert outer == headers(roamed, "outside", network)
+
+
+def test_home_agent_tunnels_to_mipp_priv_and_proxy_hands_over_by_layer_2_figure_5_4(
+    roamed: Roamed, hosts: LabHosts
+) -> None:
+    correspondent, home = hosts.address("cn", "eth0"), hosts.home_address("mn")
+    agent, proxy = hosts.address("ha", "core"), hosts.address("mipp", "priv")
+    frames = list(wire.within(roamed.analysis.frames["dmz_private"], *roamed.stay("open")))
+    tunnelled = [f for f in frames if f.sources == (agent, correspondent) and f.destinations == (proxy, home)]
+    assert tunnelled
+    handed = [f for f in frames if f.sources == (correspondent,) and f.destinations == (home,)]
+    assert handed
+    assert {f.eth_source for f in handed} == {hosts.mac("mipp", "priv")}
+    assert {f.eth_destination for f in handed} == {hosts.mac("vpngw", "priv")}
+
+
+def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a(
+    roamed: Roamed, hosts: LabHosts, mipp_pub: str
+) -> None:
+    window = (roamed.recording.moves[0].started, roamed.recording.moves[0].ended)
+    home, agent, private = hosts.home_address("mn"), hosts.address("ha", "core"), hosts.address("mipp", "priv")
+
+    def registrations(segment: str) -> set[tuple[int, str, str]]:
+        frames = wire.within(roamed.analysis.frames[segment], *window)
+        return {(f.mip_types[0], *f.outer) for f in frames if f.home_address == home and f.mip_types[0] in (1, 3)}
+
+    care_of = hosts.care_of("mn", "open")
+    assert registrations("outside") == {(1, care_of, mipp_pub), (3, mipp_pub, care_of)}
+    assert registrations("dmz_private") == {(1, private, agent), (3, agent, private)}
+
+
+@pytest.mark.parametrize("segment", ["outside", "open", "nat_inside", "nat_outside", "fa_link", "fa_uplink"])
+def test_no_clear_inner_packet_outside(roamed: Roamed, hosts: LabHosts, segment: str) -> None:
+    home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
+    frames = roamed.analysis.frames[segment]
+    assert any(home in frame.sources and frame.is_esp for frame in frames), "the node was here and sent ESP"
+    for frame in frames:
+        if home not in frame.sources + frame.destinations:
+            continue
+        registration = bool(frame.mip_types) and frame.mip_types[0] in (1, 3) and len(frame.protocols) == 1
+        inner = {frame.sources[-1], frame.destinations[-1]}
+        protected = inner == {home, gateway} and (frame.is_esp or frame.ike)
+        keepalive = frame.protocols[-1] == 1 and inner == {home, hosts.address("mipp", "pub")}
+        agent_discovery = frame.protocols == (1,) and segment == "fa_link"
+        assert registration or protected or keepalive or agent_discovery, f"clear packet: {frame}"
+
+
+def test_clear_packets_in_the_dmz_go_only_from_gateway_to_proxy_with_a_bound_home_source(
+    roamed: Roamed, hosts: LabHosts
+) -> None:
+    home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
+    for frame in roamed.analysis.frames["dmz_public"]:
+        clear = home in frame.outer and gateway not in frame.outer
+        if clear:
+            assert frame.sources[0] == home
+            assert frame.eth_source == hosts.mac("vpngw", "pub")
+            assert frame.eth_destination == hosts.mac("mipp", "pub")
+
+
+def test_tshark_finds_nothing_malformed(roamed: Roamed) -> None:
+    bad = {name: [f.time for f in frames if f.malformed] for name, frames in roamed.analysis.frames.items()}
+    assert all(frames for frames in roamed.analysis.frames.values()), "a segment without a frame was not captured"
+    assert {name: times for name, times in bad.items() if times} == {}
