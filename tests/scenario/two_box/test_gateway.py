@@ -1,0 +1,84 @@
+"""The gateway beside the proxy: routes that stay private, and no clear packet for a node without an SA."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from roaming import wire
+from roaming.lab_hosts import LabHosts
+from roaming.session import captures
+
+OTHER_STATIC = "192.0.2.224"
+
+
+def learnt_from_gateway(hosts: LabHosts) -> set[str]:
+    """External prefixes that the OSPF neighbour holds and that the gateway originated."""
+    done = hosts.run("inner_fw", ["vtysh", "-c", "show ip ospf database external json"])
+    database = json.loads(done.stdout)
+    gateway = hosts.ospf_router_id("vpngw")
+    return {
+        entry["linkStateId"]
+        for entry in database.get("asExternalLinkStates", [])
+        if entry.get("advertisingRouter") == gateway
+    }
+
+
+def home_network(hosts: LabHosts) -> str:
+    return hosts.network("home").split("/", maxsplit=1)[0]
+
+
+def test_neighbour_learns_the_other_static_but_not_the_home_network_D_5_7_b(hosts: LabHosts) -> None:
+    learnt = learnt_from_gateway(hosts)
+    assert OTHER_STATIC in learnt
+    assert home_network(hosts) not in learnt
+
+
+def test_without_the_guard_the_neighbour_sees_the_leak_D_5_7_b(hosts: LabHosts) -> None:
+    via = ["via", hosts.address("mipp", "pub")]
+    route = ["ip", "route", "replace", hosts.network("home"), *via, "metric", "5"]
+    try:
+        hosts.run("vpngw", route)
+        hosts.wait_until("the leak is seen", lambda: home_network(hosts) in learnt_from_gateway(hosts), 20)
+    finally:
+        hosts.run("vpngw", ["ip", "route", "del", hosts.network("home"), *via, "metric", "5"])
+    hosts.wait_until("the leak is gone", lambda: home_network(hosts) not in learnt_from_gateway(hosts), 20)
+
+
+def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: LabHosts, tmp_path: Path) -> None:
+    hosts.ensure_at("mn", "open")
+    hosts.wait_for_sa("mn")
+    home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
+    hosts.run("vpngw", ["swanctl", "--terminate", "--ike", "vpngw", "--force", "--timeout", "5"], check=False)
+    hosts.terminate_sas("vpngw")
+    hosts.run("mn", ["systemctl", "stop", "mobileip@node.service"])
+    try:
+        with captures(hosts, ("dmz_public", "dmz_private", "outside"), tmp_path) as files:
+            hosts.run("cn", ["ping", "-c", "5", "-i", "0.2", "-W", "1", home], check=False)
+            time.sleep(0.5)
+        handed = [f for f in wire.read(files["dmz_private"]) if f.sources == (hosts.address("cn", "eth0"),) and home in f.outer]
+        assert len(handed) >= 5, "the proxy handed the packets to the gateway"
+        for segment in ("dmz_public", "outside"):
+            clear = [f for f in wire.read(files[segment]) if home in f.destinations and hosts.address("cn", "eth0") in f.sources]
+            assert clear == [], f"{segment}: the gateway let a clear packet out"
+        assert gateway
+    finally:
+        hosts.run("mn", ["systemctl", "start", "mobileip@node.service"])
+        hosts.wait_for_sa("mn")
+
+
+def test_routes_survive_a_reboot_of_the_gateway(hosts: LabHosts) -> None:
+    def routes() -> str:
+        rules = hosts.run("vpngw", ["ip", "-o", "rule", "show"]).stdout
+        table = hosts.run("vpngw", ["ip", "route", "show", "table", "434"], check=False).stdout
+        return rules + table
+
+    before = routes()
+    assert "lookup 434" in before
+    hosts.restart("vpngw")
+    hosts.wait_until("routes and rules are back", lambda: sorted(routes().split()) == sorted(before.split()), 60)
+    hosts.wait_until(
+        "the gateway and its neighbour speak OSPF again", lambda: OTHER_STATIC in learnt_from_gateway(hosts), 60
+    )
+    assert home_network(hosts) not in learnt_from_gateway(hosts)

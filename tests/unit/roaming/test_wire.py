@@ -1,0 +1,39 @@
+"""How a gap is measured and how registrations are paired."""
+
+from __future__ import annotations
+
+import pytest
+from roaming.wire import Frame, exchanges, longest_gap
+
+
+def frame(time: float, kind: int, identification: str, source: str, destination: str, code: int | None = None) -> Frame:
+    return Frame(
+        time, "", "", (source,), (destination,), (17,), ((434, 434),), (kind,), code, identification, "192.0.2.69",
+        "", False, "", False, "eth:ip:udp:mip",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("times", "gap"),
+    [
+        ([9.9, 10.0, 10.1, 10.9, 11.0], 0.8),
+        ([9.5, 10.2, 10.3], 0.7),  # the silence began just before the move
+        ([9.0], 2.0),  # nothing came any more: the gap lasts to the end
+        ([], 1.0),
+    ],
+)
+def test_longest_gap_counts_silence_across_the_start_and_to_the_end_when_nothing_comes(
+    times: list[float], gap: float
+) -> None:
+    assert longest_gap(times, 10.0, 11.0) == pytest.approx(gap)
+
+
+def test_each_reply_belongs_to_the_request_with_its_identification() -> None:
+    frames = [
+        frame(1.0, 1, "a", "198.51.100.10", "203.0.113.10"),
+        frame(2.0, 1, "b", "198.51.100.10", "203.0.113.10"),
+        frame(2.5, 3, "b", "203.0.113.10", "198.51.100.10", 0),
+        frame(2.6, 3, "c", "203.0.113.10", "198.51.100.10", 0),
+    ]
+    (only,) = exchanges(frames, "192.0.2.69")
+    assert (only.round_trip, only.code, only.agent) == (pytest.approx(0.5), 0, "203.0.113.10")
