@@ -15,12 +15,12 @@ from mobileip.wire.agent_discovery import (
     AgentFlags,
     RouterAddress,
     agent_rebooted,
-    internet_checksum,
     next_sequence,
     parse_advertisement,
     parse_solicitation,
     serialize_solicitation,
 )
+from mobileip.wire.encapsulation import checksum
 from mobileip.wire.errors import Malformed
 
 # Checked with tshark 4.0.17: "Mobility Agent Advertisement Extension", every flag and address named, checksum correct.
@@ -45,7 +45,7 @@ SOLICITATION_VECTOR = bytes.fromhex("0a00f5ff00000000")
 
 def with_checksum(message: bytes) -> bytes:
     zeroed = message[:2] + b"\0\0" + message[4:]
-    return message[:2] + internet_checksum(zeroed).to_bytes(2, "big") + message[4:]
+    return message[:2] + checksum(zeroed).to_bytes(2, "big") + message[4:]
 
 
 def test_advertisement_is_serialized_as_RFC_5944_2_1_draws_it() -> None:
@@ -172,7 +172,7 @@ def test_smaller_number_below_256_says_the_agent_rebooted_RFC_5944_2_3_2(
 def test_tshark_reads_what_we_wrote(tmp_path: Path) -> None:
     total = 20 + len(VECTOR)
     header = bytes.fromhex("4500") + total.to_bytes(2, "big") + bytes.fromhex("0000000001010000c6336481e0000001")
-    header = header[:10] + internet_checksum(header).to_bytes(2, "big") + header[12:]
+    header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
     packet = header + VECTOR
     capture = tmp_path / "advertisement.pcap"
     capture.write_bytes(  # classic pcap, link type 101 = raw IP

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address
 
+from mobileip.wire.encapsulation import checksum
 from mobileip.wire.errors import Malformed
 
 ALL_SYSTEMS = IPv4Address("224.0.0.1")  # where advertisements go (RFC 5944 2.1)
@@ -239,18 +240,9 @@ def _check_icmp(message: bytes, kind: IcmpType, size: int) -> None:
         raise Malformed("ICMP message", at=len(message), expected=f"{size} bytes or more")
     if message[0] != kind:
         raise Malformed("ICMP type", at=0, expected=f"{kind:d}, got {message[0]}")
-    if internet_checksum(message) != 0:
+    if checksum(message) != 0:
         raise Malformed("ICMP checksum", at=2, expected="the checksum of the message")
 
 
 def _with_checksum(message: bytes) -> bytes:
-    return message[:2] + internet_checksum(message).to_bytes(2, "big") + message[4:]
-
-
-def internet_checksum(data: bytes) -> int:
-    """The one's complement sum of RFC 1071; 0 over a message that carries its right checksum."""
-    padded = data + b"\0" if len(data) % 2 else data
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
