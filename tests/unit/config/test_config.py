@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+
 from mobileip.config import (
     ConfigError,
     ForeignAgentConfig,

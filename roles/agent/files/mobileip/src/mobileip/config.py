@@ -668,7 +668,7 @@ def _check_proxy_nodes(config: ProxyConfig) -> Iterator[Finding]:
     nodes = list(enumerate(config.mobile_nodes))
     yield from _repeated([(("mobile_nodes", i, "home_address"), n.home_address) for i, n in nodes], "mobile node")
     agents = {agent.address: agent for agent in config.home_agents}
-    taken = {address: "a home agent" for address in agents}
+    taken = dict.fromkeys(agents, "a home agent")
     for index, node in nodes:
         path: KeyPath = ("mobile_nodes", index)
         home: KeyPath = (*path, "home_address")

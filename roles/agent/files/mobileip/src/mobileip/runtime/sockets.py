@@ -1,0 +1,159 @@
+"""UDP and raw ICMP sockets that know what plain ones hide: the address asked, the interface, the TTL.
+
+A registration reply leaves from the address that was asked (RFC 5944 3.8.3.1), a foreign agent checks TTL 255
+(RFC 3024 4.2.1), and inside is told from outside by the interface, so every datagram carries all three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+# linux/in.h; the socket module of Python 3.11 names only some of them.
+_IP_TTL = 2
+_IP_PKTINFO = 8
+_IP_RECVTTL = 12
+_ICMP_FILTER = 1
+_PKTINFO = struct.Struct("=i4s4s")  # struct in_pktinfo: ifindex, local address (spec_dst), destination of the header
+_INT = struct.Struct("=i")
+
+_ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size) + socket.CMSG_SPACE(_INT.size)
+_BATCH = 128
+"""Datagrams taken in one turn of the loop: others get their turn even while the socket never runs dry."""
+
+_ANY = IPv4Address("0.0.0.0")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A datagram with its circumstances. For a raw socket `payload` is the ICMP message and the ports are 0."""
+
+    payload: bytes
+    source: IPv4Address
+    source_port: int
+    destination: IPv4Address
+    interface: str
+    ttl: int | None
+
+
+class DatagramSocket:
+    """A non-blocking socket; `received` is called for each datagram while the socket is watched."""
+
+    def __init__(self, channel: socket.socket, received: Callable[[Arrival], None]) -> None:
+        channel.setblocking(False)
+        channel.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        channel.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
+        self._channel = channel
+        self._received = received
+        self._raw = channel.type == socket.SOCK_RAW
+
+    @classmethod
+    def udp(cls, address: IPv4Address, port: int, received: Callable[[Arrival], None]) -> DatagramSocket:
+        """A UDP socket bound to `address` (0.0.0.0: all). Raises OSError when address or port is not to be had."""
+        channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            # A burst of registrations after a network outage must not overflow the default of about 200 KiB.
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+            channel.bind((str(address), port))
+            return cls(channel, received)
+        except OSError:
+            channel.close()
+            raise
+
+    @classmethod
+    def icmp(cls, types: frozenset[int], received: Callable[[Arrival], None]) -> DatagramSocket:
+        """A raw ICMP socket that sees only messages of `types`. Needs CAP_NET_RAW."""
+        channel = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMP)
+        try:
+            blocked = 0xFFFFFFFF & ~sum(1 << kind for kind in types)
+            # SOL_RAW is IPPROTO_RAW.
+            channel.setsockopt(socket.IPPROTO_RAW, _ICMP_FILTER, struct.pack("=I", blocked))
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+            return cls(channel, received)
+        except OSError:
+            channel.close()
+            raise
+
+    def join(self, group: IPv4Address, interface: str) -> None:
+        """Receive what is sent to a multicast group on an interface; joining twice is no error."""
+        request = struct.pack("=4s4si", group.packed, _ANY.packed, socket.if_nametoindex(interface))
+        with contextlib.suppress(FileExistsError, OSError):
+            self._channel.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call `received` from the loop for what arrives."""
+        loop.add_reader(self._channel, self._readable)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._channel)
+        self._channel.close()
+
+    def send(
+        self,
+        payload: bytes,
+        *,
+        source: IPv4Address,
+        destination: IPv4Address,
+        port: int = 0,
+        interface: str | None = None,
+        ttl: int | None = None,
+    ) -> None:
+        """Send from `source` (0.0.0.0: the kernel chooses), through `interface` if given. Raises OSError.
+
+        With an interface the kernel looks up routes of that interface only, and where there is none takes the
+        destination to be on the link: that is how a foreign agent reaches a visitor with an alien address.
+        """
+        index = socket.if_nametoindex(interface) if interface else 0
+        control = [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(index, source.packed, _ANY.packed))]
+        if ttl is not None:
+            control.append((socket.IPPROTO_IP, _IP_TTL, _INT.pack(ttl)))
+            if destination.is_multicast:
+                self._channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+        self._channel.sendmsg([payload], control, socket.MSG_DONTWAIT, (str(destination), port))
+
+    def _readable(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                payload, ancillary, _flags, peer = self._channel.recvmsg(65535, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # An ICMP error about an earlier datagram of ours (ECONNREFUSED and its kin): taken note of, gone.
+                continue
+            arrival = self._arrival(payload, ancillary, peer)
+            if arrival is not None:
+                self._received(arrival)
+
+    def _arrival(
+        self, payload: bytes, ancillary: list[tuple[int, int, bytes]], peer: tuple[str, int]
+    ) -> Arrival | None:
+        destination, interface, ttl = _ANY, "", None
+        for level, kind, data in ancillary:
+            if level != socket.IPPROTO_IP:
+                continue
+            if kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
+                index, _local, header_destination = _PKTINFO.unpack_from(data)
+                destination, interface = IPv4Address(header_destination), _interface_name(index)
+            elif kind == _IP_TTL and len(data) >= _INT.size:
+                ttl = _INT.unpack_from(data)[0]
+        if self._raw:
+            header = (payload[0] & 0x0F) * 4 if payload else 0
+            if header < 20 or len(payload) < header:
+                return None
+            payload = payload[header:]
+        return Arrival(payload, IPv4Address(peer[0]), peer[1] if not self._raw else 0, destination, interface, ttl)
+
+
+def _interface_name(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""  # the interface went away between arrival and now

@@ -1,0 +1,251 @@
+"""The default store: one SQLite file.
+
+Durability: write-ahead log with synchronous FULL, so a commit that returned survives kill -9 and loss of power. One
+commit a burst: the cost of the disk's flush is shared by every registration that waits for it.
+
+The file says what it is: `application_id` names the program, `user_version` the layout. Another program's file, a
+newer layout or a damaged file is refused with what to do; nothing is ever silently begun anew, because an empty store
+would let replays in.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification, Record
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
+from mobileip.registration.events import Endpoint
+
+APPLICATION_ID = 0x4D495034  # "MIP4"
+SCHEMA_VERSION = 1
+
+Change = PersistIdentification | PersistBinding | ForgetBinding
+"""The actions that a store makes durable."""
+
+_SCHEMA = """
+CREATE TABLE identification (
+    gateway        INTEGER NOT NULL,  -- IPv4 address as a number, 0: none
+    home_address   INTEGER NOT NULL,
+    spi            INTEGER NOT NULL,
+    identification BLOB    NOT NULL,  -- 8 bytes, network order: SQLite has no unsigned 64 bits
+    PRIMARY KEY (gateway, home_address, spi)
+) WITHOUT ROWID;
+CREATE TABLE binding (
+    gateway           INTEGER NOT NULL,
+    home_address      INTEGER NOT NULL,
+    care_of_address   INTEGER NOT NULL,
+    home_agent        INTEGER NOT NULL,
+    source_address    INTEGER NOT NULL,
+    source_port       INTEGER NOT NULL,
+    interface         TEXT    NOT NULL,
+    encapsulation     TEXT    NOT NULL,
+    flags             INTEGER NOT NULL,
+    identification    BLOB    NOT NULL,
+    granted           INTEGER NOT NULL,
+    expires           REAL    NOT NULL,  -- Unix time in seconds, Inf: never
+    via_foreign_agent INTEGER NOT NULL,
+    half_bound        INTEGER NOT NULL,
+    keepalive         INTEGER NOT NULL,
+    spi               INTEGER NOT NULL,
+    PRIMARY KEY (gateway, home_address, care_of_address)
+) WITHOUT ROWID;
+"""
+_PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?)"
+_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 16)})"
+_DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
+
+Row = tuple[int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int]
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text says which file, why, and what to do."""
+
+
+class SqliteStore:
+    """Bindings and Identifications in one file. Not for two threads at a time; which thread does not matter."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises `StoreError`."""
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreError(f"{path}: cannot be opened: {exc}; check that the daemon's user may write there") from None
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as exc:
+            self._database.close()
+            raise self._damaged(str(exc)) from None
+        except StoreError:
+            self._database.close()
+            raise
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        """Make all changes durable in one transaction; when it returns they survive a loss of power.
+
+        Raises `StoreError`; then none of them is durable.
+        """
+        identifications: dict[tuple[int, int, int], PersistIdentification] = {}
+        bindings: dict[BindingKey, Binding | None] = {}
+        for change in changes:
+            match change:
+                case PersistIdentification():
+                    key = (_number(change.gateway), int(change.home_address), change.spi)
+                    identifications[key] = change
+                case PersistBinding(binding):
+                    bindings[binding.key] = binding
+                case ForgetBinding(binding_key):
+                    bindings[binding_key] = None
+        if not identifications and not bindings:
+            return
+        run = self._database.executemany
+        try:
+            with self._transaction():
+                run(
+                    _PUT_IDENTIFICATION,
+                    [(*key, item.identification.to_bytes(8, "big")) for key, item in identifications.items()],
+                )
+                run(_DELETE_BINDING, [_key_row(key) for key, binding in bindings.items() if binding is None])
+                run(_PUT_BINDING, [_row(binding) for binding in bindings.values() if binding is not None])
+        except sqlite3.Error as exc:
+            raise StoreError(f"{self._path}: commit failed: {exc}; is the disk full or read-only?") from None
+
+    def records(self) -> list[Record]:
+        """Everything that is kept, Identifications first. Raises `StoreError`."""
+        try:
+            identifications: list[Record] = [
+                PersistIdentification(IPv4Address(home), spi, int.from_bytes(identification, "big"), _address(gateway))
+                for gateway, home, spi, identification in self._database.execute("SELECT * FROM identification")
+            ]
+            return [*identifications, *(PersistBinding(_binding(row)) for row in self._select_bindings())]
+        except (sqlite3.Error, ValueError, TypeError) as exc:
+            raise self._damaged(str(exc)) from None
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _select_bindings(self) -> Iterable[Row]:
+        rows: Iterable[Row] = self._database.execute("SELECT * FROM binding")
+        return rows
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        (application,) = run("PRAGMA application_id").fetchone()
+        (version,) = run("PRAGMA user_version").fetchone()
+        (tables,) = run("SELECT count(*) FROM sqlite_schema").fetchone()
+        new = (application, version, tables) == (0, 0, 0)
+        if not new and application != APPLICATION_ID:
+            raise StoreError(f"{self._path}: is a database of another program; name another file with the key `state`")
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path}: has layout {version}, this program knows layouts up to {SCHEMA_VERSION}; "
+                "a newer mobileip wrote it: upgrade, or restore the file from before the upgrade"
+            )
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        if new:
+            self._create()
+        with closing(run("PRAGMA quick_check(1)")) as answers:
+            (answer,) = answers.fetchone()
+        if answer != "ok":
+            raise self._damaged(answer)
+
+    def _create(self) -> None:
+        # The version goes in with the tables: a crash in between leaves an empty file, not half a store.
+        self._database.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._database)
+
+    def _damaged(self, why: str) -> StoreError:
+        return StoreError(
+            f"{self._path}: is damaged: {' '.join(why.split())}; move it away with its -wal and -shm files and start "
+            "again: nodes register anew, and until they do only the clock window keeps replays out"
+        )
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when anything is raised."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._database.execute("COMMIT")
+            except sqlite3.Error:
+                self._rollback()
+                raise
+        else:
+            self._rollback()
+
+    def _rollback(self) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+
+def _number(address: IPv4Address | None) -> int:
+    return 0 if address is None else int(address)
+
+
+def _address(number: int) -> IPv4Address | None:
+    return IPv4Address(number) if number else None
+
+
+def _key_row(key: BindingKey) -> tuple[int, int, int]:
+    return _number(key.gateway), int(key.home_address), int(key.care_of_address)
+
+
+def _row(binding: Binding) -> Row:
+    return (
+        _number(binding.gateway),
+        int(binding.home_address),
+        int(binding.care_of_address),
+        int(binding.home_agent),
+        int(binding.source.address),
+        binding.source.port,
+        binding.interface,
+        str(binding.encapsulation),
+        binding.flags,
+        binding.identification.to_bytes(8, "big"),
+        binding.granted,
+        binding.expires,
+        binding.via_foreign_agent,
+        binding.half_bound,
+        binding.keepalive,
+        binding.spi,
+    )
+
+
+def _binding(row: Row) -> Binding:
+    gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification, *rest = row
+    granted, expires, via_foreign_agent, half_bound, keepalive, spi = rest
+    return Binding(
+        home_address=IPv4Address(home),
+        home_agent=IPv4Address(home_agent),
+        care_of_address=IPv4Address(care_of),
+        source=Endpoint(IPv4Address(source), port),
+        interface=interface,
+        encapsulation=Encapsulation(encapsulation),
+        flags=flags,
+        identification=int.from_bytes(identification, "big"),
+        granted=int(granted),
+        expires=float(expires),
+        gateway=_address(gateway),
+        via_foreign_agent=bool(via_foreign_agent),
+        half_bound=bool(half_bound),
+        keepalive=int(keepalive),
+        spi=int(spi),
+    )
