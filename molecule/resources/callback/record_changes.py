@@ -1,0 +1,69 @@
+"""Write what each task of a run changed, or says that it would change, to the file named by RECORD_CHANGES."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: record_changes
+type: notification
+short_description: Record which tasks changed which hosts
+description:
+  - Appends one JSON object a run to the file that the environment variable RECORD_CHANGES names.
+  - A scenario compares the run in check mode with the run that follows it.
+requirements:
+  - enabled in callbacks_enabled
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships no types
+    """Collects (host, task) pairs with a change; silent tasks (`changed_when: false`) never appear."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "record_changes"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._started = time.time()
+        self._changed: set[tuple[str, str]] = set()
+        self._failed: set[tuple[str, str]] = set()
+        self._playbook = ""
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        self._playbook = os.path.basename(playbook._file_name)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        if result.result.get("changed") if hasattr(result, "result") else result._result.get("changed"):
+            self._changed.add(self._place(result))
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            self._failed.add(self._place(result))
+
+    @staticmethod
+    def _place(result: Any) -> tuple[str, str]:
+        host = getattr(result, "host", None) or result._host
+        task = getattr(result, "task", None) or result._task
+        return host.get_name(), task.get_name()
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        path = os.environ.get("RECORD_CHANGES")
+        if not path:
+            return
+        record = {
+            "started": self._started,
+            "playbook": self._playbook,
+            "check": bool(context.CLIARGS.get("check")),
+            "changed": sorted(self._changed),
+            "failed": sorted(self._failed),
+        }
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
