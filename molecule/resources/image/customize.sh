@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs inside the build, on the tree of the new root file system ($1): the local repository and what makes it a lab host.
+set -euo pipefail
+root=$1
+
+# The repository: what is not yet in the image. Served as a flat, trusted one.
+chroot "$root" apt-get install --yes --no-install-recommends --download-only $PACKAGES
+mkdir -p "$root$REPOSITORY"
+mv "$root"/var/cache/apt/archives/*.deb "$root$REPOSITORY/"
+(cd "$root$REPOSITORY" && dpkg-scanpackages --multiversion . >Packages)
+rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/* "$root"/var/lib/apt/lists/*
+echo "deb [trusted=yes] file:$REPOSITORY ./" >"$root/etc/apt/sources.list.d/lab.list"
+chroot "$root" apt-get update
+
+# What mmdebstrap set for speed must not reach the hosts: there, packages install as they do for a user.
+rm -f "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$root"/etc/apt/apt.conf.d/99mmdebstrap
+
+# SSH by the lab's key only (mounted at start), on loopback only: the lab's connections come through the namespace.
+cat >"$root/etc/ssh/sshd_config.d/lab.conf" <<'CONF'
+ListenAddress 127.0.0.1
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+AuthorizedKeysFile /etc/ssh/lab_authorized_keys
+UsePAM no
+UseDNS no
+MaxStartups 100
+MaxSessions 100
+CONF
+
+# A container has neither consoles nor devices of its own, and its addresses belong to the lab.
+for unit in systemd-modules-load.service getty@tty1.service console-getty.service systemd-udevd.service systemd-networkd.service systemd-resolved.service \
+  systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
+  ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+# The lab enables it on the hosts that have a routing neighbour.
+chroot "$root" systemctl disable frr.service
+sed -i 's/^ospfd=no/ospfd=yes/' "$root/etc/frr/daemons"
+mkdir -p "$root/etc/systemd/journald.conf.d"
+printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nRateLimitBurst=0\n' >"$root/etc/systemd/journald.conf.d/lab.conf"
+rm -f "$root/etc/machine-id"
+: >"$root/etc/machine-id"
+rm -f "$root/etc/resolv.conf" "$root/etc/hostname"
