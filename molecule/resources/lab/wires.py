@@ -122,7 +122,8 @@ def _replug(host: Host, port: str, segment: str, configuration: list[str]) -> fl
     peer = names.of_peer(host.name, port)
     started = time.monotonic()
     ip_batch(names.WIRES, [f"link set dev {peer} down nomaster"])
-    ip_batch(names.of_host(host.name), [f"addr flush dev {port}"])
+    # Version 4 alone: link-local addresses of version 6 stay, as they do on a moved laptop.
+    run(["ip", "-n", names.of_host(host.name), "-4", "addr", "flush", "dev", port])
     ip_batch(names.WIRES, [f"link set dev {peer} master {segment} up"])
     ip_batch(names.of_host(host.name), configuration)
     return (time.monotonic() - started) * 1000
