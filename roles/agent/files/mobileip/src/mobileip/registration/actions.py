@@ -55,9 +55,13 @@ Record = PersistIdentification | PersistBinding
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Put a binding into the kernel's table, instead of the one with the same key."""
+    """Put a binding into the kernel's table, instead of the one with the same key.
+
+    `replaces`: other keys whose bindings end at the same moment, so that a move opens no gap.
+    """
 
     binding: Binding
+    replaces: tuple[BindingKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import NamedTuple
@@ -80,6 +80,15 @@ class Binding:
         if self.via_foreign_agent or self.encapsulation is Encapsulation.UDP:
             return self.source.address
         return self.care_of_address
+
+    def learn(self, endpoint: Endpoint) -> Binding | None:
+        """The whole binding of a half-bound one, from the endpoint of its first keepalive (RFC 3519 4.4).
+
+        None if it is not half bound, or if the address is not the one its request came from.
+        """
+        if not self.half_bound or endpoint.address != self.source.address:
+            return None
+        return replace(self, source=endpoint, half_bound=False)
 
 
 @dataclass(frozen=True, slots=True)

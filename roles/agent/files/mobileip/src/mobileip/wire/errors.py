@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Malformed(ValueError):
+class Malformed(ValueError):  # noqa: N818 - it names the state of the bytes, as in RFC 5944
     """Bytes of a peer break a format. Says which field, where, and what was expected there."""
 
     def __init__(self, field: str, *, at: int, expected: str) -> None:

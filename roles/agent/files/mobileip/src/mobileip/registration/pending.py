@@ -1,0 +1,109 @@
+"""Requests that the proxy has relayed and whose reply it waits for (draft 2.2, 2.6.5)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from mobileip.registration.events import DatagramReceived
+from mobileip.registration.nat import Tunnel
+from mobileip.registration.security import AuthenticRequest, NodeKey
+from mobileip.wire.identification import low
+from mobileip.wire.typed_extensions import HomeAgentParameterFormat
+
+
+class PendingKey(NamedTuple):
+    """What a reply is matched by: who answers, for whom, and the low half of the Identification."""
+
+    home_agent: IPv4Address
+    home_address: IPv4Address
+    low_identification: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """A relayed request: what its reply will need.
+
+    `lifetime` is what the node may get at most, in seconds; `tunnel` is None for a deregistration.
+    `parameter` is the format in which the node sent its HA Parameter extension, None if it sent none.
+    """
+
+    request: AuthenticRequest
+    received: DatagramReceived
+    node: NodeKey
+    home_agent: IPv4Address
+    tunnel: Tunnel | None
+    lifetime: int
+    relayed_at: float
+    parameter: HomeAgentParameterFormat | None
+
+    @property
+    def key(self) -> PendingKey:
+        """What its reply is matched by."""
+        message = self.request.message
+        return PendingKey(self.home_agent, message.home_address, low(message.identification))
+
+
+class PendingList:
+    """Pending requests, each for `timeout` seconds, at most `per_node` of one node."""
+
+    def __init__(self, timeout: float, per_node: int) -> None:
+        self._timeout = timeout
+        self._per_node = per_node
+        self._by_key: dict[PendingKey, PendingRequest] = {}
+        self._of_node: dict[NodeKey, int] = {}
+        self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def has_room(self, node: NodeKey) -> bool:
+        """May the node have one more?"""
+        return self._of_node.get(node, 0) < self._per_node
+
+    def find(self, key: PendingKey, now: float) -> PendingRequest | None:
+        """The request with this key, unless it has timed out."""
+        request = self._by_key.get(key)
+        if request is None or request.relayed_at + self._timeout <= now:
+            return None
+        return request
+
+    def add(self, request: PendingRequest) -> None:
+        """Wait for the reply to this request; one with the same key gives way."""
+        self.remove(request.key)
+        self._by_key[request.key] = request
+        self._of_node[request.node] = self._of_node.get(request.node, 0) + 1
+        self._order.append(request)
+
+    def remove(self, key: PendingKey) -> None:
+        """Wait no more."""
+        request = self._by_key.pop(key, None)
+        if request is not None:
+            left = self._of_node[request.node] - 1
+            if left:
+                self._of_node[request.node] = left
+            else:
+                del self._of_node[request.node]
+
+    def remove_node(self, node: NodeKey) -> None:
+        """Wait no more for any reply to this node."""
+        if node in self._of_node:
+            for key in [key for key, request in self._by_key.items() if request.node == node]:
+                self.remove(key)
+
+    def next_deadline(self) -> float | None:
+        """When the oldest one times out (Unix seconds)."""
+        while self._order and self._by_key.get(self._order[0].key) is not self._order[0]:
+            self._order.popleft()
+        return self._order[0].relayed_at + self._timeout if self._order else None
+
+    def expire(self, now: float) -> list[PendingRequest]:
+        """Take out those that have timed out by `now`."""
+        expired: list[PendingRequest] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            request = self._order.popleft()
+            self.remove(request.key)
+            expired.append(request)
+        return expired
