@@ -1,0 +1,339 @@
+"""The one loop: take what has happened, ask the machine, make it durable, then do it in order.
+
+Everything that happens becomes an event in the inbox: datagrams, timers, moves of the link. A turn of the loop drains
+the inbox, feeds the machine, makes all `Persist…` and `Forget…` of the burst durable in one commit, and only then
+performs the rest. While the disk works the loop goes on receiving, and what arrives shares the next commit.
+
+Nothing but the loop performs actions, and performing does not wait: nothing can slip in between two actions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, assert_never
+
+from mobileip import __version__
+from mobileip.registration.actions import (
+    Action,
+    Advertise,
+    AnnounceHome,
+    Bind,
+    BindVisitor,
+    ClaimHome,
+    Count,
+    EstablishSecurityAssociation,
+    ForgetBinding,
+    Log,
+    ParkSecurityAssociation,
+    PersistBinding,
+    PersistIdentification,
+    ReleaseHome,
+    Send,
+    SetLocation,
+    SetPath,
+    Solicit,
+    Unbind,
+    UnbindVisitor,
+    UnparkSecurityAssociation,
+)
+from mobileip.registration.events import DatagramReceived, Event
+from mobileip.runtime.control import Command, ControlServer
+from mobileip.runtime.journal import log
+from mobileip.runtime.notify import notify, watchdog_period
+from mobileip.runtime.party import Party
+from mobileip.store.sqlite import Change, SqliteStore, StoreError
+
+_BURST = 512
+"""Events in one turn: bounds how long a reply waits for those that came after its request."""
+_LONGEST_SLEEP = 30.0
+"""Seconds; a deadline is looked at again this often, because the wall clock may be set while we sleep."""
+_ANY = IPv4Address("0.0.0.0")
+
+
+@dataclass(frozen=True)
+class _Wake:
+    """In the inbox instead of an event: look at the clock. `watchdog`: and tell systemd that the loop turns."""
+
+    watchdog: bool = False
+
+
+class Daemon:
+    """Runs one party until it is told to stop."""
+
+    def __init__(
+        self, instance: str, party: Party, store: SqliteStore | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._instance = instance
+        self._party = party
+        self._store = store
+        self._clock = clock
+        self._inbox: asyncio.Queue[Event | _Wake] = asyncio.Queue()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._unsaved: list[Change] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = clock()
+        self._reload: Callable[[], bool] | None = None
+        self.counters: Counter[str] = Counter()
+
+    async def run(self, control_socket: Path, reload: Callable[[], bool] | None = None) -> bool:
+        """Serve until SIGTERM or SIGINT; True when SIGHUP found a good new configuration and wants a new start.
+
+        `reload` checks the configuration and returns whether it is good. Raises what opening the party raises.
+        """
+        loop = asyncio.get_running_loop()
+        self._reload = reload
+        stop: asyncio.Future[bool] = loop.create_future()
+        self._party.open(loop, self._inbox.put_nowait)
+        control = ControlServer(control_socket, self._commands())
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            if self._store is not None:
+                records = await loop.run_in_executor(self._writer, self._store.records)
+                await self._carry_out(self._party.restore(records, self._clock()))
+                log("info", "restored", records=len(records))
+            await control.start()
+            self._catch_signals(loop, stop)
+            tasks.append(loop.create_task(self._serve(), name="serve"))
+            if (period := watchdog_period()) is not None:
+                tasks.append(loop.create_task(self._feed_watchdog(period), name="watchdog"))
+            for task in tasks:
+                task.add_done_callback(lambda done: _stop_with(stop, done))
+            self._inbox.put_nowait(_Wake())
+            notify("READY=1\nSTATUS=" + f"{self._party.role} {self._instance} serves")
+            log("info", "ready", role=self._party.role, instance=self._instance, version=__version__)
+            return await stop
+        finally:
+            notify("STOPPING=1")
+            if self._timer is not None:
+                self._timer.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._party.close(loop)
+            await self._party.finish()
+            await control.stop()
+            self._writer.shutdown(wait=True)
+            log("info", "stopped", role=self._party.role, instance=self._instance)
+
+    # The loop
+
+    async def _serve(self) -> None:
+        while True:
+            burst = [await self._inbox.get()]
+            while len(burst) < _BURST and not self._inbox.empty():
+                burst.append(self._inbox.get_nowait())
+            actions: list[Action] = []
+            for item in burst:
+                if isinstance(item, _Wake):
+                    if item.watchdog:
+                        notify("WATCHDOG=1")
+                else:
+                    actions += self._ask(partial(self._party.machine.feed, item), item)
+            deadline = self._party.machine.next_deadline()
+            if deadline is not None and deadline <= self._clock():
+                actions += self._ask(self._party.machine.handle_timer, None)
+            await self._carry_out(actions)
+            self._rearm()
+
+    def _ask(self, question: Callable[[float], list[Action]], event: Event | None) -> list[Action]:
+        """The machine's actions; an error of ours costs the one event that met it, not the daemon."""
+        try:
+            return question(self._clock())
+        except Exception as exc:
+            self.counters["internal_error"] += 1
+            where = {"event": type(event).__name__} if event is not None else {"event": "timer"}
+            if isinstance(event, DatagramReceived):
+                where["source"] = str(event.source)
+            log("error", "machine_failed", error=repr(exc), at=_innermost(exc), **where)
+            return []
+
+    async def _carry_out(self, actions: Sequence[Action]) -> None:
+        """Make durable, then perform in order."""
+        durable = await self._make_durable([action for action in actions if isinstance(action, Change)])
+        for action in actions:
+            if not durable and not isinstance(action, _SAFE_WITHOUT_STORE):
+                self.counters["withheld_not_durable"] += 1
+                continue
+            try:
+                self._perform(action)
+            except Exception as exc:  # a full table, a vanished interface: one action fails, the others are due
+                self.counters[f"failed_{type(action).__name__.lower()}"] += 1
+                log("error", "action_failed", action=type(action).__name__, error=exc, at=_innermost(exc))
+
+    async def _make_durable(self, changes: list[Change]) -> bool:
+        """One commit. What could not be written is tried again with the next burst, so that nothing is skipped."""
+        if self._store is None or not (changes or self._unsaved):
+            return True
+        pending = [*self._unsaved, *changes]
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, pending)
+        except StoreError as exc:
+            self._unsaved = pending
+            self.counters["store_failed"] += 1
+            log("error", "store_failed", error=exc, unsaved=len(pending))
+            return False
+        self._unsaved = []
+        return True
+
+    def _perform(self, action: Action) -> None:
+        """The single performer: synchronous, one case an action."""
+        party = self._party
+        match action:
+            case Send():
+                self._send(action)
+            case PersistIdentification() | PersistBinding() | ForgetBinding():
+                pass  # done for the whole burst, before
+            case Bind(binding):
+                party.bind(binding)
+            case Unbind(key):
+                party.unbind(key)
+            case ClaimHome():
+                party.claim_home(action)
+            case ReleaseHome():
+                party.release_home(action)
+            case BindVisitor(visitor):
+                party.bind_visitor(visitor)
+            case UnbindVisitor():
+                party.unbind_visitor(action)
+            case Advertise():
+                party.advertise(action)
+            case Solicit():
+                party.solicit(action)
+            case SetPath(path):
+                party.set_path(path)
+            case SetLocation():
+                party.set_location(action)
+            case EstablishSecurityAssociation():
+                party.establish_sa()
+            case ParkSecurityAssociation():
+                party.park_sa()
+            case UnparkSecurityAssociation():
+                party.unpark_sa()
+            case AnnounceHome():
+                party.announce_home(action)
+            case Count(reason):
+                self.counters[reason] += 1
+            case Log(level, event, fields):
+                log(level, event, **fields)
+            case _:
+                assert_never(action)
+
+    def _send(self, action: Send) -> None:
+        sockets = self._party.sockets
+        channel = sockets.get(action.source.address) or sockets.get(_ANY)
+        if channel is None:
+            raise LookupError(f"no socket has the address {action.source.address}")
+        try:
+            channel.send(
+                action.payload,
+                source=action.source.address,
+                destination=action.destination.address,
+                port=action.destination.port,
+                interface=action.interface or self._party.interface_for(action),
+                ttl=action.ttl,
+            )
+            self.counters["sent"] += 1
+        except OSError as exc:  # no route, no such address any more, a full buffer: the protocol repeats
+            self.counters["send_failed"] += 1
+            log("warning", "send_failed", destination=action.destination, source=action.source, error=exc)
+
+    # Time
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._party.machine.next_deadline()
+        if deadline is None:
+            self._timer = None
+            return
+        delay = min(max(deadline - self._clock(), 0.0), _LONGEST_SLEEP)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._inbox.put_nowait, _Wake())
+
+    async def _feed_watchdog(self, period: float) -> None:
+        while True:
+            self._inbox.put_nowait(_Wake(watchdog=True))
+            await asyncio.sleep(period)
+
+    # Signals
+
+    def _catch_signals(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Future[bool]) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _settle, stop, False)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, stop)
+
+    def _hang_up(self, stop: asyncio.Future[bool]) -> None:
+        """A good new configuration means a new start in the same process; packets flow on meanwhile."""
+        if self._reload is not None and self._reload():
+            log("info", "reload", instance=self._instance)
+            _settle(stop, True)
+
+    # Questions
+
+    def _commands(self) -> Mapping[str, Command]:
+        def status(_: Mapping[str, Any]) -> Any:
+            return {
+                "instance": self._instance,
+                "role": self._party.role,
+                "version": __version__,
+                "implementation": "pure Python",
+                "started": self._started,
+                "inbox": self._inbox.qsize(),
+                "unsaved": len(self._unsaved),
+                **self._party.describe(),
+            }
+
+        def counters(_: Mapping[str, Any]) -> Any:
+            return {"daemon": dict(sorted(self.counters.items())), "kernel": dict(self._party.kernel_counters())}
+
+        def drops(_: Mapping[str, Any]) -> Any:
+            return {
+                "daemon": {name: count for name, count in sorted(self.counters.items()) if name not in _NO_DROPS},
+                "kernel": {name: count for name, count in sorted(self._party.kernel_drops().items()) if count},
+            }
+
+        return {"status": status, "counters": counters, "drops": drops, **self._party.commands()}
+
+
+_NO_DROPS = frozenset({"sent"})
+
+_SAFE_WITHOUT_STORE = (
+    PersistIdentification, PersistBinding, ForgetBinding, Unbind, UnbindVisitor, ReleaseHome, Count, Log
+)  # fmt: skip
+"""What may be done though the burst is not durable: nothing of it promises a peer anything."""
+
+
+def _settle(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _stop_with(stop: asyncio.Future[bool], done: asyncio.Task[None]) -> None:
+    """A task of ours ended, which none should: end the daemon with its error and let systemd start it anew."""
+    if done.cancelled() or stop.done():
+        return
+    error = done.exception()
+    stop.set_exception(error if error is not None else RuntimeError(f"task {done.get_name()} ended"))
+
+
+def _innermost(exc: BaseException) -> str:
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+def restart_in_place() -> None:
+    """Replace this process by the same command: new code, new configuration, same PID, state from the store."""
+    sys.stderr.flush()
+    os.execv(sys.executable, sys.orig_argv)

@@ -1,0 +1,138 @@
+"""What a party brings to the daemon: its machine, its sockets, and how its kind of action is performed.
+
+An action that a party does not know is an error of ours, not of a peer: it is refused aloud.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import Any, NoReturn, Protocol
+
+from mobileip.registration.actions import (
+    Action,
+    Advertise,
+    AnnounceHome,
+    ClaimHome,
+    NodePath,
+    Record,
+    ReleaseHome,
+    Send,
+    SetLocation,
+    Solicit,
+    UnbindVisitor,
+)
+from mobileip.registration.bindings import Binding, BindingKey, Visitor
+from mobileip.registration.events import Event
+from mobileip.runtime.control import Command
+from mobileip.runtime.sockets import DatagramSocket
+
+Inbox = Callable[[Event], None]
+"""Where a party puts what happened."""
+
+
+class Machine(Protocol):
+    """The surface that all four state machines have."""
+
+    def feed(self, event: Event, now: float) -> list[Action]: ...
+
+    def next_deadline(self) -> float | None: ...
+
+    def handle_timer(self, now: float) -> list[Action]: ...
+
+
+class Party:
+    """Base of the four parties. `sockets`: by local address; 0.0.0.0 takes what no other address does."""
+
+    role = "party"
+    durable = False
+    """Whether this party keeps bindings in the store."""
+
+    machine: Machine
+
+    def __init__(self) -> None:
+        self.sockets: dict[IPv4Address, DatagramSocket] = {}
+
+    def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        """Make tables and sockets ready and watch them. Raises OSError or `forwarding` errors with what to do."""
+        raise NotImplementedError
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of sockets and watchers. The kernel's tables stay as they are: packets keep flowing."""
+        for socket in self.sockets.values():
+            socket.close(loop)
+
+    async def finish(self) -> None:
+        """Await whatever this party started."""
+
+    def restore(self, records: Iterable[Record], now: float) -> list[Action]:
+        """Give the machine what outlived the process, and make the kernel's tables equal to it."""
+        return []
+
+    def commands(self) -> Mapping[str, Command]:
+        """What `mobileip show` may ask of this party."""
+        return {}
+
+    def interface_for(self, action: Send) -> str | None:
+        """The interface of a datagram whose action names none; None: as the routes say."""
+        return None
+
+    def kernel_drops(self) -> Mapping[str, int]:
+        """Packets that the data path has dropped, by reason."""
+        return {}
+
+    def kernel_counters(self) -> Mapping[str, int]:
+        """Counters of the data path."""
+        return {}
+
+    def describe(self) -> Mapping[str, Any]:
+        """What `show status` says besides what the daemon knows."""
+        return {}
+
+    # Actions; each party overrides those that its machine returns.
+
+    def bind(self, binding: Binding) -> None:
+        self._refuse("Bind")
+
+    def unbind(self, key: BindingKey) -> None:
+        self._refuse("Unbind")
+
+    def claim_home(self, action: ClaimHome) -> None:
+        self._refuse("ClaimHome")
+
+    def release_home(self, action: ReleaseHome) -> None:
+        self._refuse("ReleaseHome")
+
+    def bind_visitor(self, visitor: Visitor) -> None:
+        self._refuse("BindVisitor")
+
+    def unbind_visitor(self, action: UnbindVisitor) -> None:
+        self._refuse("UnbindVisitor")
+
+    def advertise(self, action: Advertise) -> None:
+        self._refuse("Advertise")
+
+    def solicit(self, action: Solicit) -> None:
+        self._refuse("Solicit")
+
+    def set_path(self, path: NodePath) -> None:
+        self._refuse("SetPath")
+
+    def set_location(self, action: SetLocation) -> None:
+        self._refuse("SetLocation")
+
+    def establish_sa(self) -> None:
+        self._refuse("EstablishSecurityAssociation")
+
+    def park_sa(self) -> None:
+        self._refuse("ParkSecurityAssociation")
+
+    def unpark_sa(self) -> None:
+        self._refuse("UnparkSecurityAssociation")
+
+    def announce_home(self, action: AnnounceHome) -> None:
+        self._refuse("AnnounceHome")
+
+    def _refuse(self, action: str) -> NoReturn:
+        raise NotImplementedError(f"a {self.role} has no way to perform {action}")

@@ -1,0 +1,343 @@
+"""The little of rtnetlink(7) that the daemon needs, synchronous and in microseconds.
+
+The performer must not wait in the middle of a list of actions, and pyroute2's plain calls refuse to run inside an
+event loop; so this file speaks to the kernel itself. The kernel answers a request before sendmsg returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg
+_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg
+_ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg
+_NEIGHBOUR = struct.Struct("=B3xiHBB")  # ndmsg
+_RULE = struct.Struct("=BBBBB2xBI")  # fib_rule_hdr
+_U32 = struct.Struct("=I")
+_I32 = struct.Struct("=i")
+
+_REQUEST, _ACK, _ROOT_MATCH, _REPLACE, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x100, 0x400, 0x200
+_ERROR, _DONE = 2, 3
+_NEW_LINK, _GET_LINK = 16, 18
+_NEW_ADDRESS, _GET_ADDRESS = 20, 22
+_NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
+_NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
+_NEW_RULE, _DELETE_RULE, _GET_RULE = 32, 33, 34
+
+GROUP_LINK, GROUP_NEIGHBOUR, GROUP_ADDRESS, GROUP_ROUTE = 0x1, 0x4, 0x10, 0x40
+
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+_TABLE_MAIN = 254
+_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
+_UNICAST = 1
+_NUD_NONE, _NUD_VALID = 0x00, 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08
+_NUD_PERMANENT = 0x80
+_NTF_USE, _NTF_PROXY = 0x01, 0x08
+_NTF_EXT_MANAGED = 0x1
+_NDA_DST, _NDA_LLADDR, _NDA_FLAGS_EXT = 1, 2, 15
+
+PROTOCOL = 0x4D
+"""Marks the routes that the daemon made (`proto 77` in `ip route`), so that it never touches another's."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface. `running`: administratively up and with a carrier."""
+
+    index: int
+    name: str
+    mac: bytes
+    running: bool
+
+
+@dataclass(frozen=True)
+class InterfaceAddress:
+    """An IPv4 address on an interface."""
+
+    index: int
+    address: IPv4Address
+    prefix_length: int
+    scope: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """A unicast IPv4 route of the main table."""
+
+    destination: IPv4Network
+    gateway: IPv4Address | None
+    index: int
+    metric: int
+    protocol: int
+    scope: int = _SCOPE_UNIVERSE
+    source: IPv4Address | None = None
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An entry of the ARP table; `mac` is None where it is not resolved. `proxy`: we answer for this address."""
+
+    index: int
+    address: IPv4Address
+    mac: bytes | None
+    proxy: bool
+
+
+class Rtnetlink:
+    """Requests to the kernel. Every method raises OSError with the kernel's errno."""
+
+    def __init__(self) -> None:
+        self._channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._channel.bind((0, 0))
+        self._channel.settimeout(2.0)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._channel.close()
+
+    # What there is
+
+    def links(self) -> list[Link]:
+        found = []
+        for body in self._dump(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            _, _, index, flags, _ = _LINK.unpack_from(body)
+            attributes = _attributes(body, _LINK.size)
+            running = bool(flags & _IFF_UP) and bool(flags & _IFF_LOWER_UP)
+            name = attributes.get(3, b"").rstrip(b"\0").decode(errors="replace")
+            found.append(Link(index, name, attributes.get(1, b""), running))
+        return found
+
+    def link(self, interface: str) -> Link | None:
+        """One interface by name, None if there is no such."""
+        return next((link for link in self.links() if link.name == interface), None)
+
+    def addresses(self) -> list[InterfaceAddress]:
+        found = []
+        for body in self._dump(_GET_ADDRESS, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+            _, prefix_length, _, scope, index = _ADDRESS.unpack_from(body)
+            attributes = _attributes(body, _ADDRESS.size)
+            local = attributes.get(2) or attributes.get(1)
+            if local is not None:
+                found.append(InterfaceAddress(index, IPv4Address(local), prefix_length, scope))
+        return found
+
+    def routes(self) -> list[Route]:
+        found = []
+        for body in self._dump(_GET_ROUTE, _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+            _, length, _, _, table, protocol, scope, kind, _ = _ROUTE.unpack_from(body)
+            attributes = _attributes(body, _ROUTE.size)
+            if 15 in attributes:
+                (table,) = _U32.unpack(attributes[15])
+            if table != _TABLE_MAIN or kind != _UNICAST or 4 not in attributes:
+                continue
+            found.append(
+                Route(
+                    destination=IPv4Network((IPv4Address(attributes.get(1, bytes(4))), length)),
+                    gateway=IPv4Address(attributes[5]) if 5 in attributes else None,
+                    index=_I32.unpack(attributes[4])[0],
+                    metric=_U32.unpack(attributes[6])[0] if 6 in attributes else 0,
+                    protocol=protocol,
+                    scope=scope,
+                    source=IPv4Address(attributes[7]) if 7 in attributes else None,
+                )
+            )
+        return found
+
+    def neighbours(self, *, proxies: bool = False) -> list[Neighbour]:
+        flags = _NTF_PROXY if proxies else 0
+        found = []
+        for body in self._dump(_GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)):
+            _, index, state, entry_flags, _ = _NEIGHBOUR.unpack_from(body)
+            attributes = _attributes(body, _NEIGHBOUR.size)
+            if _NDA_DST not in attributes:
+                continue
+            mac = attributes.get(_NDA_LLADDR) if state & _NUD_VALID else None
+            found.append(Neighbour(index, IPv4Address(attributes[_NDA_DST]), mac, bool(entry_flags & _NTF_PROXY)))
+        return found
+
+    # What there shall be
+
+    def keep_neighbour(self, interface: str, address: IPv4Address) -> bool:
+        """Have the kernel resolve a neighbour and keep it resolved; False where the kernel cannot (before 5.16).
+
+        Without managed entries this resolves once, and the caller asks again from time to time.
+        """
+        body = _NEIGHBOUR.pack(socket.AF_INET, socket.if_nametoindex(interface), _NUD_NONE, 0, 0)
+        body += _attribute(_NDA_DST, address.packed)
+        managed = body + _attribute(_NDA_FLAGS_EXT, _U32.pack(_NTF_EXT_MANAGED))
+        try:
+            self._change(_NEW_NEIGHBOUR, _CREATE | _REPLACE, managed)
+        except OSError:
+            index = socket.if_nametoindex(interface)
+            use = _NEIGHBOUR.pack(socket.AF_INET, index, _NUD_NONE, _NTF_USE, 0) + body[_NEIGHBOUR.size :]
+            self._change(_NEW_NEIGHBOUR, _CREATE | _REPLACE, use)
+            return False
+        return True
+
+    def put_proxy(self, interface: str, address: IPv4Address) -> None:
+        """Answer ARP requests for `address` on `interface`."""
+        self._change(_NEW_NEIGHBOUR, _CREATE | _REPLACE, _proxy(interface, address))
+
+    def delete_proxy(self, interface: str, address: IPv4Address) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._change(_DELETE_NEIGHBOUR, 0, _proxy(interface, address))
+
+    def put_route(
+        self,
+        destination: IPv4Network,
+        interface: str,
+        *,
+        gateway: IPv4Address | None = None,
+        source: IPv4Address | None = None,
+        metric: int = 0,
+    ) -> None:
+        """Add or replace a route of ours in the main table."""
+        body = _route(destination, interface, _SCOPE_UNIVERSE if gateway else _SCOPE_LINK, gateway, source, metric)
+        self._change(_NEW_ROUTE, _CREATE | _REPLACE, body)
+
+    def delete_route(self, destination: IPv4Network, interface: str, *, metric: int = 0) -> None:
+        """Delete a route of ours; one that is not there, or went with its interface, is no error."""
+        try:
+            self._change(_DELETE_ROUTE, 0, _route(destination, interface, 255, None, None, metric))
+        except OSError as exc:
+            if exc.errno not in (errno.ESRCH, errno.ENODEV, errno.ENXIO):
+                raise
+
+    def put_rule(self, preference: int) -> None:
+        """`ip rule add pref N lookup main`; one that is there already is no error."""
+        with contextlib.suppress(FileExistsError):
+            self._change(_NEW_RULE, _CREATE | _EXCLUSIVE, _rule(preference))
+
+    def delete_rule(self, preference: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._change(_DELETE_RULE, 0, _rule(preference))
+
+    # The protocol
+
+    def _change(self, kind: int, flags: int, body: bytes) -> None:
+        self._send(kind, _REQUEST | _ACK | flags, body)
+        for _ in self._answers():
+            pass
+
+    def _dump(self, kind: int, body: bytes) -> list[bytes]:
+        for _attempt in range(3):
+            self._send(kind, _REQUEST | _ROOT_MATCH, body)
+            try:
+                return list(self._answers())
+            except InterruptedError:
+                continue  # the table changed under the dump (NLM_F_DUMP_INTR)
+        return []
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._channel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body)
+
+    def _answers(self) -> Iterator[bytes]:
+        while True:
+            data = self._channel.recv(1 << 17)
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+                body = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if sequence != self._sequence:
+                    continue  # the late answer to a request that timed out
+                if kind == _ERROR:
+                    (code,) = _I32.unpack_from(body)
+                    if code:
+                        raise OSError(-code, os.strerror(-code))
+                    return
+                if kind == _DONE:
+                    if flags & 0x10:
+                        raise InterruptedError
+                    return
+                yield body
+
+
+class RtnetlinkWatcher:
+    """Calls `changed` from the loop when links, addresses, routes or neighbours change: once a burst of messages.
+
+    What has changed is not said: whoever is called looks at the kernel's state, so that a lost message loses nothing.
+    """
+
+    def __init__(self, groups: int, changed: Callable[[], None]) -> None:
+        self._channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._channel.setblocking(False)
+        self._channel.bind((0, groups))
+        self._changed = changed
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_reader(self._channel, self._readable)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._channel)
+        self._channel.close()
+
+    def _readable(self) -> None:
+        for _ in range(256):
+            try:
+                self._channel.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError:
+                break  # ENOBUFS: messages were lost, the state is looked at anyway
+        self._changed()
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while offset + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & 0x3FFF] = body[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def _proxy(interface: str, address: IPv4Address) -> bytes:
+    body = _NEIGHBOUR.pack(socket.AF_INET, socket.if_nametoindex(interface), _NUD_PERMANENT, _NTF_PROXY, 0)
+    return body + _attribute(_NDA_DST, address.packed)
+
+
+def _route(
+    destination: IPv4Network,
+    interface: str,
+    scope: int,
+    gateway: IPv4Address | None,
+    source: IPv4Address | None,
+    metric: int,
+) -> bytes:
+    body = _ROUTE.pack(
+        socket.AF_INET, destination.prefixlen, 0, 0, _TABLE_MAIN, PROTOCOL, scope, 0 if scope == 255 else _UNICAST, 0
+    )
+    if destination.prefixlen:
+        body += _attribute(1, destination.network_address.packed)
+    body += _attribute(4, _I32.pack(socket.if_nametoindex(interface)))
+    if gateway is not None:
+        body += _attribute(5, gateway.packed)
+    if metric:
+        body += _attribute(6, _U32.pack(metric))
+    if source is not None:
+        body += _attribute(7, source.packed)
+    return body
+
+
+def _rule(preference: int) -> bytes:
+    # FR_ACT_TO_TBL is 1; FRA_PRIORITY is 6.
+    body = _RULE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, 1, 0)
+    return body + _attribute(6, _U32.pack(preference))
