@@ -103,6 +103,9 @@ PROBE_TIMEOUT = 2.0  # seconds until an unanswered keepalive is repeated
 MOST_PROBES_LOST = 3  # in a row, before the node registers again (RFC 3519 4.9)
 
 
+_COUNTED = 0x3FF  # low bits of an Identification that number the requests
+
+
 class State(StrEnum):
     """Where the node is in its registration."""
 
@@ -241,7 +244,7 @@ class MobileNode:
         self._resynchronisations = 0
         self._solicitations = 0
         self._clock_offset = 0.0
-        self._sent_identification: int | None = None
+        self._requests = 0
         self._accepted_identification: int | None = None
         self._lifetime_cap = settings.lifetime
         self._probe = 0  # sequence number of the last keepalive
@@ -492,12 +495,18 @@ class MobileNode:
         return self._settings.home_agent_association if target.inside else self._settings.proxy_association
 
     def _next_identification(self, now: float) -> int:
-        """A timestamp no earlier request has had, newer than any that was accepted (RFC 5944 5.7.1)."""
-        identification = timestamps.following(self._accepted_identification, now + self._clock_offset)
-        if identification == self._sent_identification:
-            identification = timestamps.following(identification, now + self._clock_offset)
-        self._sent_identification = identification
-        return identification
+        """A timestamp newer than any that was accepted, with a low half of its own (RFC 5944 5.7.1).
+
+        The bits a float has no room for count requests. Without that, two requests whole seconds apart would have one
+        low half, and a reply to the first would pass for one to the second.
+        """
+        number = self._requests & _COUNTED
+        self._requests += 1
+        stamp = timestamps.from_unix(now + self._clock_offset) & ~_COUNTED | number
+        accepted = self._accepted_identification
+        if accepted is None or timestamps.is_newer(stamp, accepted):
+            return stamp
+        return (accepted + 1 + number) % (1 << 64)  # the clock went back; what was accepted did not
 
     def _request_due(self, now: float) -> list[Action]:
         """No reply in time, the end of a pause, or time to renew."""
