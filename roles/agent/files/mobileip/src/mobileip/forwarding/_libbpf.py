@@ -1,0 +1,284 @@
+"""The few functions of libbpf (1.0 or newer) that loading and table access need, by ctypes.
+
+libbpf 1.x returns a negative errno or NULL with errno set; here both become `OSError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LIBRARY = "libbpf.so.1"
+BATCH = 4096
+
+
+class LibraryMissingError(RuntimeError):
+    """libbpf is not installed."""
+
+
+class _MapInfo(ctypes.Structure):
+    """The first fields of `struct bpf_map_info` (linux/bpf.h); the kernel fills as much as it is asked for."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+    ]
+
+
+class _ProgramInfo(ctypes.Structure):
+    """The first fields of `struct bpf_prog_info`."""
+
+    _fields_ = [("type", c_uint32), ("id", c_uint32)]
+
+
+class _BatchOptions(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
+
+
+class _TestRun(ctypes.Structure):
+    """`struct bpf_test_run_opts` (bpf/bpf.h)."""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    ]
+
+
+_POINTER_FUNCTIONS = {
+    "bpf_object__open_file": [c_char_p, c_void_p],
+    "bpf_object__next_map": [c_void_p, c_void_p],
+    "bpf_object__next_program": [c_void_p, c_void_p],
+}
+_NAME_FUNCTIONS = {"bpf_map__name": [c_void_p], "bpf_program__name": [c_void_p]}
+_INTEGER_FUNCTIONS = {
+    "bpf_object__load": [c_void_p],
+    "bpf_map__fd": [c_void_p],
+    "bpf_map__type": [c_void_p],
+    "bpf_map__key_size": [c_void_p],
+    "bpf_map__value_size": [c_void_p],
+    "bpf_map__max_entries": [c_void_p],
+    "bpf_map__set_max_entries": [c_void_p, c_uint32],
+    "bpf_map__set_pin_path": [c_void_p, c_char_p],
+    "bpf_program__fd": [c_void_p],
+    "bpf_program__set_autoload": [c_void_p, ctypes.c_bool],
+    "bpf_obj_pin": [c_int, c_char_p],
+    "bpf_obj_get": [c_char_p],
+    "bpf_obj_get_info_by_fd": [c_int, c_void_p, POINTER(c_uint32)],
+    "bpf_map_lookup_elem": [c_int, c_char_p, c_void_p],
+    "bpf_map_update_elem": [c_int, c_char_p, c_char_p, c_uint64],
+    "bpf_map_delete_elem": [c_int, c_char_p],
+    "bpf_map_get_next_key": [c_int, c_char_p, c_void_p],
+    "bpf_map_lookup_batch": [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
+    "bpf_map_update_batch": [c_int, c_char_p, c_char_p, POINTER(c_uint32), c_void_p],
+    "bpf_prog_test_run_opts": [c_int, c_void_p],
+    "libbpf_num_possible_cpus": [],
+}
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The loaded library, with the types of what is used. Raises LibraryMissingError."""
+    try:
+        found = ctypes.CDLL(LIBRARY, use_errno=True)
+    except OSError as error:
+        raise LibraryMissingError(f"{LIBRARY}: {error}; install libbpf 1.0 or newer (Debian: libbpf1)") from error
+    for table, result in ((_POINTER_FUNCTIONS, c_void_p), (_NAME_FUNCTIONS, c_char_p), (_INTEGER_FUNCTIONS, c_int)):
+        for name, arguments in table.items():
+            function = getattr(found, name)
+            function.argtypes = arguments
+            function.restype = result
+    found.bpf_object__close.argtypes = [c_void_p]
+    found.bpf_object__close.restype = None
+    return found
+
+
+def check(result: int, what: str) -> int:
+    """The result of a libbpf call unless it is a negative errno: then OSError naming what was tried."""
+    if result < 0:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+    return result
+
+
+def possible_cpus() -> int:
+    """Slots of a per-CPU table."""
+    return check(library().libbpf_num_possible_cpus(), "count CPUs")
+
+
+def program_id(fd: int) -> int:
+    """The kernel's number of an open program."""
+    info = _ProgramInfo()
+    length = c_uint32(ctypes.sizeof(info))
+    check(library().bpf_obj_get_info_by_fd(fd, byref(info), byref(length)), "ask for a program's number")
+    return int(info.id)
+
+
+class Pinned:
+    """A file descriptor of a pinned object, closed with the object or by `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = check(library().bpf_obj_get(bytes(path)), f"open {path}")
+
+    def close(self) -> None:
+        """Give the descriptor back; the pinned object stays."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
+
+
+class Program(Pinned):
+    """A pinned program."""
+
+    @property
+    def id(self) -> int:
+        """The kernel's number of the program."""
+        return program_id(self.fd)
+
+    def test_run(self, frame: bytes, context: bytes = b"") -> tuple[int, bytes]:
+        """BPF_PROG_TEST_RUN once: (return code, frame afterwards). Raises OSError."""
+        out = ctypes.create_string_buffer(len(frame) + 256)
+        data = ctypes.create_string_buffer(frame, len(frame))
+        ctx = ctypes.create_string_buffer(context, len(context))
+        run = _TestRun(
+            size=ctypes.sizeof(_TestRun),
+            data_in=ctypes.addressof(data),
+            data_out=ctypes.addressof(out),
+            data_size_in=len(frame),
+            data_size_out=len(out),
+            ctx_in=ctypes.addressof(ctx) if context else None,
+            ctx_size_in=len(context),
+            repeat=1,
+        )
+        check(library().bpf_prog_test_run_opts(self.fd, byref(run)), f"run {self.path.name}")
+        return run.retval, out.raw[: run.data_size_out]
+
+
+class Map(Pinned):
+    """A pinned table of bytes by bytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        info = _MapInfo()
+        length = c_uint32(ctypes.sizeof(info))
+        check(library().bpf_obj_get_info_by_fd(self.fd, byref(info), byref(length)), f"ask about {path}")
+        self.type, self.id = int(info.type), int(info.id)
+        self.key_size, self.value_size = int(info.key_size), int(info.value_size)
+        self.max_entries = int(info.max_entries)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The entry, or None."""
+        value = ctypes.create_string_buffer(self.value_size)
+        result = library().bpf_map_lookup_elem(self.fd, self._sized(key), value)
+        if result == -errno.ENOENT:
+            return None
+        check(result, f"read {self.path.name}")
+        return value.raw
+
+    def get_per_cpu(self, key: bytes) -> list[bytes]:
+        """One value a possible CPU; the kernel rounds each up to 8 bytes."""
+        step = (self.value_size + 7) // 8 * 8
+        value = ctypes.create_string_buffer(step * possible_cpus())
+        check(library().bpf_map_lookup_elem(self.fd, self._sized(key), value), f"read {self.path.name}")
+        return [value.raw[at : at + self.value_size] for at in range(0, len(value), step)]
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add or replace an entry. Raises OSError, with E2BIG when the table is full."""
+        if len(value) != self.value_size:
+            raise ValueError(f"{self.path.name}: value of {len(value)} bytes, expected {self.value_size}")
+        check(library().bpf_map_update_elem(self.fd, self._sized(key), value, 0), f"write {self.path.name}")
+
+    def put_many(self, entries: dict[bytes, bytes]) -> None:
+        """Add or replace many entries, by batches."""
+        keys = list(entries)
+        for at in range(0, len(keys), BATCH):
+            chunk = keys[at : at + BATCH]
+            count = c_uint32(len(chunk))
+            options = _BatchOptions(size=ctypes.sizeof(_BatchOptions))
+            values = b"".join(entries[key] for key in chunk)
+            check(
+                library().bpf_map_update_batch(self.fd, b"".join(chunk), values, byref(count), byref(options)),
+                f"write {self.path.name}",
+            )
+
+    def delete(self, key: bytes) -> bool:
+        """Remove an entry; False if it was not there."""
+        result = library().bpf_map_delete_elem(self.fd, self._sized(key))
+        if result == -errno.ENOENT:
+            return False
+        check(result, f"delete from {self.path.name}")
+        return True
+
+    def keys(self) -> list[bytes]:
+        """All keys, one call each: for small tables (a key that is deleted meanwhile starts the walk again)."""
+        found: dict[bytes, None] = {}
+        key: bytes | None = None
+        after = ctypes.create_string_buffer(self.key_size)
+        while True:
+            result = library().bpf_map_get_next_key(self.fd, key, after)
+            if result == -errno.ENOENT or len(found) > self.max_entries:
+                return list(found)
+            check(result, f"walk {self.path.name}")
+            key = after.raw
+            found[key] = None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries of a hash table, by batches, each one once. Safe while others write: what comes or goes
+        meanwhile may or may not be seen."""
+        size = BATCH
+        token = ctypes.create_string_buffer(max(8, self.key_size))
+        started = False
+        while True:
+            keys = ctypes.create_string_buffer(self.key_size * size)
+            values = ctypes.create_string_buffer(self.value_size * size)
+            count = c_uint32(size)
+            options = _BatchOptions(size=ctypes.sizeof(_BatchOptions))
+            position: Any = byref(token) if started else None
+            result = library().bpf_map_lookup_batch(
+                self.fd, position, byref(token), keys, values, byref(count), byref(options)
+            )
+            if result == -errno.ENOSPC:  # one bucket holds more than fits: nothing was passed over
+                size *= 2
+                continue
+            if result != -errno.ENOENT:
+                check(result, f"read {self.path.name}")
+            raw_keys, raw_values = keys.raw, values.raw
+            for index in range(count.value):
+                yield (
+                    raw_keys[index * self.key_size : (index + 1) * self.key_size],
+                    raw_values[index * self.value_size : (index + 1) * self.value_size],
+                )
+            if result == -errno.ENOENT:
+                return
+            started = True
+
+    def _sized(self, key: bytes) -> bytes:
+        if len(key) != self.key_size:
+            raise ValueError(f"{self.path.name}: key of {len(key)} bytes, expected {self.key_size}")
+        return key

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bindings: who may speak for a home address through a tunnel, and where packets for it go. Proxy and home agent. */
+#ifndef MOBILEIP_BINDING_H
+#define MOBILEIP_BINDING_H
+
+#include "maps.h"
+#include "parse.h"
+#include "plan.h"
+
+/* A copy for another care-of address comes in anew with this in its mark, and the tunnel's index below it.
+ * Marks are local to the host, so no sender can set one. */
+#define COPY_MARK 0x4d495000
+#define COPY_MARK_MASK 0xffffff00
+
+static __always_inline struct binding *find_binding(__be32 gateway, __be32 home_address)
+{
+	struct binding_key key = { .gateway = gateway, .home_address = home_address };
+
+	return bpf_map_lookup_elem(&bindings, &key);
+}
+
+static __always_inline int is_live(const struct binding *b, __u64 now)
+{
+	for (int i = 0; i < MAX_CARE_OF; i++)
+		if (i < b->tunnel_count && b->tunnels[i].expires_ns > now)
+			return 1;
+	return 0;
+}
+
+/*
+ * RFC 3024 4.3.2, RFC 3519 4.3: outer source, encapsulation and UDP port must be what was registered.
+ * `learns`: a keepalive may show the port of a half-bound tunnel.
+ */
+static __always_inline int check_tunnel(const struct tunnel *t, const struct packet *p, __u64 now, int learns)
+{
+	if (t->expires_ns <= now)
+		return DROP(binding_expired);
+	if (p->outer.saddr != t->care_of && p->outer.saddr != t->source)
+		return DROP(care_of_mismatch);
+	if (p->tunnel != t->encapsulation)
+		return DROP(encapsulation_mismatch);
+	if (p->tunnel != ENCAPSULATION_UDP)
+		return VERDICT_CONTINUE;
+	if (t->flags & TUNNEL_HALF_BOUND)
+		return learns && p->outer.saddr == t->source ? VERDICT_CONTINUE : DROP(half_bound);
+	return p->source_port == t->port ? VERDICT_CONTINUE : DROP(port_mismatch);
+}
+
+/* The tunnel that a packet of this binding came through, or the closest miss (see reasons.h). */
+static __always_inline int match_tunnel(struct binding *b, const struct packet *p, __u64 now, int learns,
+					struct tunnel **found)
+{
+	int miss = DROP(no_binding);
+
+	for (int i = 0; i < MAX_CARE_OF; i++) {
+		int verdict;
+
+		if (i >= b->tunnel_count)
+			break;
+		verdict = check_tunnel(&b->tunnels[i], p, now, learns);
+		if (verdict == VERDICT_CONTINUE) {
+			*found = &b->tunnels[i];
+			return VERDICT_CONTINUE;
+		}
+		if (verdict < miss)
+			miss = verdict;
+	}
+	return miss;
+}
+
+/* RFC 3519 4.9: the end of a tunnel answers the node's echo requests through the same tunnel. */
+static __always_inline int decide_keepalive(const struct packet *p, struct tunnel *t, struct plan *plan)
+{
+	if (p->inner.ihl != 5)
+		return DROP(inner_options);
+	if (p->inner.protocol != IPPROTO_ICMP || is_fragment(&p->inner) || !p->has_ports ||
+	    p->inner_ports[0] != bpf_htons(ICMP_ECHO_REQUEST << 8))
+		return DROP(inner_protocol);
+	if (sum_header(&p->inner) != 0xffff)
+		return DROP(inner_malformed);
+	if (t->flags & TUNNEL_HALF_BOUND) {
+		/* Once: the flag goes last, so no other CPU sends to a port that is not there yet. */
+		t->care_of = t->source;
+		t->port = p->source_port;
+		barrier();
+		t->flags &= ~TUNNEL_HALF_BOUND;
+	}
+	plan->flags |= PLAN_ANSWER_ECHO;
+	plan->outcome = OUTCOME_keepalive_answered;
+	return VERDICT_FORWARD;
+}
+
+/*
+ * Towards the node: the first live tunnel, copies for the other live ones (RFC 5944 3.8, simultaneous bindings).
+ * A packet that is such a copy goes to its own tunnel only.
+ */
+static __always_inline int plan_to_node(const struct __sk_buff *skb, const struct binding *b, __be32 local, __u64 now,
+					struct plan *plan)
+{
+	int copy = (skb->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(skb->mark & ~COPY_MARK_MASK) : -1;
+	int miss = DROP(binding_expired), chosen = 0;
+
+	for (int i = 0; i < MAX_CARE_OF; i++) {
+		const struct tunnel *t = &b->tunnels[i];
+
+		if (i >= b->tunnel_count)
+			break;
+		if (t->expires_ns <= now || (copy >= 0 && copy != i))
+			continue;
+		if (t->flags & TUNNEL_HALF_BOUND) {
+			miss = DROP(half_bound);
+		} else if (!chosen) {
+			chosen = 1;
+			plan_tunnel(plan, local, t);
+		} else {
+			plan->copies |= 1 << i;
+		}
+	}
+	return chosen ? VERDICT_CONTINUE : miss;
+}
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Home agent: intercepts packets for bound home addresses, ends the reverse tunnels (RFC 5944 4.3, RFC 3024 4). */
+#ifndef MOBILEIP_HOME_AGENT_H
+#define MOBILEIP_HOME_AGENT_H
+
+#include "binding.h"
+#include "rewrite.h"
+
+static __always_inline int home_agent_to_node(struct __sk_buff *skb, const struct binding *b, __be32 local,
+					      const struct iphdr *header, __u64 now, __u32 outcome, struct plan *plan)
+{
+	int verdict = plan_to_node(skb, b, local, now, plan);
+
+	if (verdict >= 0)
+		verdict = plan_forwarding(header, plan);
+	if (verdict < 0)
+		return verdict;
+	/* RFC 2003 3.2: what comes from an end of the tunnel would come again. */
+	if (header->saddr == local || header->saddr == plan->remote)
+		return DROP(tunnel_loop);
+	plan->flags |= PLAN_ROUTE;
+	return plan_redirect(plan, outcome, 0, 0);
+}
+
+static __always_inline int home_agent_from_node(struct __sk_buff *skb, const struct packet *p, __be32 local, __u64 now,
+						struct plan *plan)
+{
+	struct binding *b = find_binding(local, p->inner.saddr), *to;
+	struct tunnel *t;
+	int is_keepalive = p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local, verdict;
+
+	if (!b)
+		return DROP(no_binding);
+	verdict = match_tunnel(b, p, now, is_keepalive, &t);
+	if (verdict < 0)
+		return verdict;
+	if (is_keepalive) {
+		verdict = decide_keepalive(p, t, plan);
+		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, skb->ifindex, 0);
+	}
+	verdict = plan_decapsulation(p, plan);
+	if (verdict < 0)
+		return verdict;
+	to = find_binding(local, p->inner.daddr);
+	if (to && is_live(to, now))
+		return home_agent_to_node(skb, to, local, &p->inner, now, OUTCOME_node_to_node, plan);
+	plan->outcome = OUTCOME_node_to_home_agent;
+	return VERDICT_FORWARD;
+}
+
+static __always_inline int decide_home_agent(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	__u32 key = 0;
+	const struct home_agent_settings *s = bpf_map_lookup_elem(&home_agent_settings, &key);
+	__u64 now = bpf_ktime_get_boot_ns();
+	const struct binding *b;
+	int verdict;
+
+	if (!s || !s->address)
+		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+	if (p->outer.daddr == s->address) {
+		if (!is_tunnel(skb, p))
+			return VERDICT_STACK;
+		verdict = parse_tunnel(skb, p);
+		return verdict < 0 ? verdict : home_agent_from_node(skb, p, s->address, now, plan);
+	}
+	b = find_binding(s->address, p->outer.daddr);
+	if (!b || !is_live(b, now))
+		return VERDICT_STACK; /* at home, as far as we know */
+	return home_agent_to_node(skb, b, s->address, &p->outer, now, OUTCOME_home_agent_to_node, plan);
+}
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Mobile node. What the home address may send and receive depends on where the node is:
+ *
+ *   blocked        not known yet: nothing clear leaves
+ *   home           the home network: everything passes
+ *   tunnel         own care-of address: to the gateways only (or all), through the tunnel
+ *   foreign_agent  the agent tunnels: to the gateways only, as it is
+ */
+#ifndef MOBILEIP_MOBILE_NODE_H
+#define MOBILEIP_MOBILE_NODE_H
+
+#include "binding.h"
+#include "rewrite.h"
+
+static __always_inline const struct mobile_node_settings *mobile_node(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&mobile_node_settings, &key);
+}
+
+static __always_inline int node_allows(const struct mobile_node_settings *s, __be32 address)
+{
+	if (s->flags & NODE_ENCAPSULATE_ALL)
+		return 1;
+	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		if (i >= s->gateway_count)
+			break;
+		if (s->gateways[i] == address)
+			return 1;
+	}
+	return 0;
+}
+
+/* RFC 3519 4.9: the daemon's keepalives go through the UDP tunnel to its other end. */
+static __always_inline int is_keepalive(const struct mobile_node_settings *s, const struct packet *p)
+{
+	return s->encapsulation == ENCAPSULATION_UDP && p->outer.daddr == s->peer &&
+	       p->outer.protocol == IPPROTO_ICMP && !is_fragment(&p->outer) && p->has_ports &&
+	       p->inner_ports[0] == bpf_htons(ICMP_ECHO_REQUEST << 8);
+}
+
+static __always_inline int node_into_tunnel(struct __sk_buff *skb, const struct mobile_node_settings *s,
+					    struct plan *plan)
+{
+	struct tunnel t = { .care_of = s->peer, .port = s->peer_port, .encapsulation = s->encapsulation };
+
+	plan_tunnel(plan, s->care_of, &t);
+	plan->local_port = s->local_port;
+	return plan_redirect(plan, OUTCOME_stack_to_tunnel, skb->ifindex, 0);
+}
+
+static __always_inline int decide_node_egress(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	const struct mobile_node_settings *s = mobile_node();
+
+	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(skb, p))
+		return VERDICT_STACK;
+	if (s->mode == NODE_TUNNEL && (node_allows(s, p->outer.daddr) || is_keepalive(s, p)))
+		return node_into_tunnel(skb, s, plan);
+	if (s->mode == NODE_FOREIGN_AGENT && node_allows(s, p->outer.daddr))
+		return VERDICT_STACK;
+	return DROP(clear_outside);
+}
+
+static __always_inline int node_from_tunnel(const struct mobile_node_settings *s, const struct packet *p,
+					    struct plan *plan)
+{
+	int verdict;
+
+	if (p->outer.saddr != s->peer)
+		return DROP(care_of_mismatch);
+	if (p->tunnel != s->encapsulation)
+		return DROP(encapsulation_mismatch);
+	if (p->tunnel == ENCAPSULATION_UDP && p->source_port != s->peer_port)
+		return DROP(port_mismatch);
+	if (p->inner.daddr != s->home_address)
+		return DROP(inner_destination);
+	if (p->inner.saddr != s->peer && !node_allows(s, p->inner.saddr))
+		return DROP(unknown_gateway);
+	verdict = plan_decapsulation(p, plan);
+	if (verdict < 0)
+		return verdict;
+	plan->outcome = OUTCOME_tunnel_to_stack;
+	return VERDICT_FORWARD;
+}
+
+static __always_inline int decide_node_ingress(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	const struct mobile_node_settings *s = mobile_node();
+	int verdict;
+
+	if (!s || s->mode == NODE_HOME || s->mode == NODE_FOREIGN_AGENT)
+		return VERDICT_STACK;
+	if (s->mode == NODE_TUNNEL && p->outer.daddr == s->care_of && is_tunnel(skb, p)) {
+		verdict = parse_tunnel(skb, p);
+		return verdict < 0 ? verdict : node_from_tunnel(s, p, plan);
+	}
+	if (p->outer.daddr == s->home_address && !is_registration(skb, p))
+		return DROP(clear_outside);
+	return VERDICT_STACK;
+}
+
+#endif

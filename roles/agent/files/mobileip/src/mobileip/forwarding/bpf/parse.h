@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From bytes to `struct packet`. The decision works on these copies only, so it holds no packet pointer that a
+ * helper could invalidate, and is the same for every hook.
+ */
+#ifndef MOBILEIP_PARSE_H
+#define MOBILEIP_PARSE_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "reasons.h"
+#include "structs.h"
+
+/* A verdict: negative is a drop reason, VERDICT_STACK leaves the packet alone, VERDICT_FORWARD carries out the plan. */
+#define VERDICT_STACK 0
+#define VERDICT_FORWARD 1
+#define VERDICT_CONTINUE 2
+#define DROP(name) (-(int)DROP_##name)
+
+#define MIP_PORT 434
+#define MIP_TUNNEL_DATA 4	/* RFC 3519 3.3 */
+#define IKE_PORT 500
+#define IKE_NAT_PORT 4500
+#define ICMP_ECHO_REQUEST 8
+#define IP_DF 0x4000
+#define IP_MF 0x2000
+#define IP_OFFSET 0x1fff
+
+struct mip_tunnel_data {	/* RFC 3519 3.3 */
+	__u8 type;
+	__u8 next_header;
+	__be16 reserved;
+};
+
+#define IPIP_OVERHEAD ((int)sizeof(struct iphdr))
+#define UDP_OVERHEAD ((int)(sizeof(struct iphdr) + sizeof(struct udphdr) + sizeof(struct mip_tunnel_data)))
+/* The longest run of headers that is read or written: Ethernet, the UDP tunnel, inner IP, 8 bytes behind it. */
+#define HEADERS_LENGTH (ETH_HLEN + UDP_OVERHEAD + (int)sizeof(struct iphdr) + 8)
+
+struct packet {
+	struct iphdr outer;		/* the header behind Ethernet, tunnel or not */
+	struct iphdr inner;		/* with a tunnel only */
+	__be16 source_port;		/* of the UDP tunnel */
+	__be16 inner_ports[2];		/* first four bytes behind the inner header, or behind `outer` without a tunnel */
+	__u8 source_mac[ETH_ALEN];
+	__u8 tunnel;			/* ENCAPSULATION_* that it arrived in */
+	__u8 has_ports;
+};
+
+static __always_inline __u16 fold_checksum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Sum over a header without options; 0xffff for a received one that is intact. */
+static __always_inline __u16 sum_header(const struct iphdr *header)
+{
+	const __u16 *word = (const void *)header;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < (int)sizeof(*header) / 2; i++)
+		sum += word[i];
+	return fold_checksum(sum);
+}
+
+static __always_inline int is_fragment(const struct iphdr *header)
+{
+	return (header->frag_off & bpf_htons(IP_MF | IP_OFFSET)) != 0;
+}
+
+static __always_inline int is_later_fragment(const struct iphdr *header)
+{
+	return (header->frag_off & bpf_htons(IP_OFFSET)) != 0;
+}
+
+/* Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. */
+static __always_inline void pull_headers(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 length = skb->len < HEADERS_LENGTH ? skb->len : HEADERS_LENGTH;
+
+	if (data + HEADERS_LENGTH > end)
+		bpf_skb_pull_data(skb, length); /* a failure shows in the bounds checks behind it */
+}
+
+/* The ports, or type and code, of a packet that is no later fragment and has no options. */
+static __always_inline void read_ports(struct __sk_buff *skb, struct packet *p, const struct iphdr *header, int offset)
+{
+	if (header->ihl != 5 || is_later_fragment(header) || bpf_ntohs(header->tot_len) < sizeof(*header) + 8)
+		return;
+	if (!bpf_skb_load_bytes(skb, offset + sizeof(*header), p->inner_ports, sizeof(p->inner_ports)))
+		p->has_ports = 1;
+}
+
+/* Ethernet and IP. What is not sound IPv4 is left to the stack, which drops it and keeps its own count. */
+static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
+{
+	void *data, *end;
+	struct ethhdr *ethernet;
+	struct iphdr *ip;
+
+	if (skb->vlan_present)
+		return VERDICT_STACK; /* belongs to a VLAN device above this one */
+	pull_headers(skb);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	ethernet = data;
+	ip = (void *)(ethernet + 1);
+	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return VERDICT_STACK;
+	__builtin_memcpy(p->source_mac, ethernet->h_source, ETH_ALEN);
+	p->outer = *ip;
+	if (p->outer.version != 4 || p->outer.ihl < 5 || bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 ||
+	    bpf_ntohs(p->outer.tot_len) + ETH_HLEN > skb->len)
+		return VERDICT_STACK;
+	read_ports(skb, p, &p->outer, ETH_HLEN);
+	return VERDICT_CONTINUE;
+}
+
+/* Is this a Mobile IP tunnel packet, whatever its state? UDP port 434 is shared with registrations. */
+static __always_inline int is_tunnel(struct __sk_buff *skb, const struct packet *p)
+{
+	struct {
+		struct udphdr udp;
+		__u8 type;
+	} __attribute__((packed)) head = {};
+
+	switch (p->outer.protocol) {
+	case IPPROTO_IPIP:
+	case IPPROTO_GRE:
+	case 55: /* minimal encapsulation, RFC 2004 */
+		return 1;
+	case IPPROTO_UDP:
+		if (is_later_fragment(&p->outer))
+			return 0; /* its ports are unknown; without the first one the stack cannot complete it */
+		if (bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 + sizeof(head))
+			return 0;
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + p->outer.ihl * 4, &head, sizeof(head)))
+			return 0;
+		return head.udp.dest == bpf_htons(MIP_PORT) && head.type == MIP_TUNNEL_DATA;
+	default:
+		return 0;
+	}
+}
+
+/* A UDP message from or to the Mobile IP port that is no tunnel data: a registration, for the daemon. */
+static __always_inline int is_registration(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 type = 0;
+
+	if (p->outer.protocol != IPPROTO_UDP || !p->has_ports ||
+	    (p->inner_ports[0] != bpf_htons(MIP_PORT) && p->inner_ports[1] != bpf_htons(MIP_PORT)))
+		return 0;
+	if (bpf_ntohs(p->outer.tot_len) < sizeof(struct iphdr) + sizeof(struct udphdr) + 1)
+		return 0;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr), &type, sizeof(type)))
+		return 0;
+	return type == 1 || type == 3;
+}
+
+/* The UDP and tunnel headers. Returns the bytes that are left for the inner packet, or a drop. */
+static __always_inline int parse_udp_tunnel(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct udphdr *udp = data + ETH_HLEN + sizeof(struct iphdr);
+	struct mip_tunnel_data *mip = (void *)(udp + 1);
+	__u32 length;
+
+	if ((void *)(mip + 1) > end)
+		return DROP(truncated);
+	length = bpf_ntohs(udp->len);
+	if (length < sizeof(*udp) + sizeof(*mip) || length > bpf_ntohs(p->outer.tot_len) - sizeof(struct iphdr))
+		return DROP(truncated);
+	if (mip->next_header != IPPROTO_IPIP)
+		return DROP(unsupported_encapsulation);
+	p->source_port = udp->source;
+	return length - sizeof(*udp) - sizeof(*mip);
+}
+
+/* Outer header (RFC 2003, RFC 3519 4.3) and inner header of a tunnel packet that is addressed to us. */
+static __always_inline int parse_tunnel(struct __sk_buff *skb, struct packet *p)
+{
+	int room, offset = ETH_HLEN + IPIP_OVERHEAD;
+
+	if (p->outer.ihl != 5)
+		return DROP(outer_options);
+	if (is_fragment(&p->outer))
+		return DROP(outer_fragment);
+	if (sum_header(&p->outer) != 0xffff)
+		return DROP(outer_checksum);
+	if (p->outer.protocol == IPPROTO_IPIP) {
+		p->tunnel = ENCAPSULATION_IPIP;
+		room = bpf_ntohs(p->outer.tot_len) - IPIP_OVERHEAD;
+	} else if (p->outer.protocol == IPPROTO_UDP) {
+		p->tunnel = ENCAPSULATION_UDP;
+		offset = ETH_HLEN + UDP_OVERHEAD;
+		room = parse_udp_tunnel(skb, p);
+		if (room < 0)
+			return room;
+	} else {
+		return DROP(unsupported_encapsulation);
+	}
+	if (room < (int)sizeof(p->inner) || bpf_skb_load_bytes(skb, offset, &p->inner, sizeof(p->inner)))
+		return DROP(truncated);
+	if (p->inner.version != 4 || p->inner.ihl < 5 || bpf_ntohs(p->inner.tot_len) < p->inner.ihl * 4 ||
+	    bpf_ntohs(p->inner.tot_len) > room)
+		return DROP(inner_malformed);
+	if (!p->inner.ttl)
+		return DROP(ttl_expired); /* RFC 2003 3.1 */
+	p->has_ports = 0;
+	read_ports(skb, p, &p->inner, offset);
+	return VERDICT_CONTINUE;
+}
+
+#endif

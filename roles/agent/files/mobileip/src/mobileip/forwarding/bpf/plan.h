@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What a decision asks for: which changes, in the order of the flags, and where the packet leaves. */
+#ifndef MOBILEIP_PLAN_H
+#define MOBILEIP_PLAN_H
+
+#include "maps.h"
+#include "parse.h"
+
+#define PLAN_ANSWER_ECHO 1	/* turn a keepalive around, inside and outside */
+#define PLAN_DECAPSULATE 2
+#define PLAN_DECREMENT_TTL 4	/* we forward it: each layer-2 hand-over, each tunnel entered on behalf of another */
+#define PLAN_ENCAPSULATE 8
+#define PLAN_REDIRECT 16	/* else the stack goes on with the packet */
+#define PLAN_ROUTE 32		/* let the FIB choose the interface */
+
+struct plan {
+	__u32 flags;
+	__u32 outcome;
+	__u32 ifindex;		/* with PLAN_REDIRECT; 0 until the FIB has chosen with PLAN_ROUTE */
+	__be32 next_hop;	/* neighbour on ifindex; 0: by the kernel's route to the destination */
+	__be32 local;		/* the tunnel to enter, with PLAN_ENCAPSULATE */
+	__be32 remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__u8 encapsulation;
+	__u8 tos;		/* of the inner header, after ECN is merged in; with PLAN_DECAPSULATE */
+	__u8 copies;		/* bit for each further care-of address that is to get a copy */
+	__u8 reserved;
+};
+
+/* RFC 6040 4.2, figure 4: the inner TOS byte after decapsulation, or a drop. */
+static __always_inline int merge_ecn(__u8 outer, __u8 inner)
+{
+	__u8 arrived = outer & 3, original = inner & 3;
+
+	if (arrived == 3)
+		return original ? (inner | 3) : DROP(ecn);
+	if (arrived == 1 && original == 2)
+		return (inner & ~3) | 1;
+	return inner;
+}
+
+static __always_inline int plan_decapsulation(const struct packet *p, struct plan *plan)
+{
+	int tos = merge_ecn(p->outer.tos, p->inner.tos);
+
+	if (tos < 0)
+		return tos;
+	plan->tos = tos;
+	plan->flags |= PLAN_DECAPSULATE;
+	return VERDICT_CONTINUE;
+}
+
+/* RFC 1812 5.3.1: what would leave with TTL 0 does not leave. */
+static __always_inline int plan_forwarding(const struct iphdr *header, struct plan *plan)
+{
+	if (header->ttl <= 1)
+		return DROP(ttl_expired);
+	plan->flags |= PLAN_DECREMENT_TTL;
+	return VERDICT_CONTINUE;
+}
+
+static __always_inline void plan_tunnel(struct plan *plan, __be32 local, const struct tunnel *tunnel)
+{
+	plan->flags |= PLAN_ENCAPSULATE;
+	plan->local = local;
+	plan->remote = tunnel->care_of;
+	plan->local_port = bpf_htons(MIP_PORT);
+	plan->remote_port = tunnel->port;
+	plan->encapsulation = tunnel->encapsulation;
+}
+
+static __always_inline int plan_redirect(struct plan *plan, __u32 outcome, __u32 ifindex, __be32 next_hop)
+{
+	plan->flags |= PLAN_REDIRECT;
+	plan->outcome = outcome;
+	plan->ifindex = ifindex;
+	plan->next_hop = next_hop;
+	return VERDICT_FORWARD;
+}
+
+#endif

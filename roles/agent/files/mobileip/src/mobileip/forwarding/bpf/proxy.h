@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The proxy's rows (docs: the packet table). Public side: nodes and gateways. Private side: home agents. */
+#ifndef MOBILEIP_PROXY_H
+#define MOBILEIP_PROXY_H
+
+#include "binding.h"
+#include "rewrite.h"
+
+static __always_inline struct proxy_settings *proxy(void)
+{
+	__u32 key = 0;
+	struct proxy_settings *s = bpf_map_lookup_elem(&proxy_settings, &key);
+
+	return s && s->public_address ? s : 0;
+}
+
+static __always_inline int is_gateway(const struct proxy_settings *s, __be32 address)
+{
+	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		if (i >= s->gateway_count)
+			break;
+		if (s->gateways[i].public_address == address)
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int is_gateway_mac(__be32 gateway, const struct packet *p)
+{
+	struct gateway_mac key = { .gateway = gateway };
+
+	__builtin_memcpy(key.mac, p->source_mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&gateway_macs, &key) != 0;
+}
+
+static __always_inline __u32 prefix_flags(__be32 address)
+{
+	struct prefix key = { .length = 32, .address = address };
+	__u32 *flags = bpf_map_lookup_elem(&prefixes, &key);
+
+	return flags ? *flags : 0;
+}
+
+/* ESP, IKE, and later fragments of either, whose ports are not there to be looked at. `gateway_port` is the index
+ * of the gateway's port: 1 on the way to it, 0 on the way back. */
+static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *header, int gateway_port)
+{
+	__be16 port = p->inner_ports[gateway_port];
+
+	if (header->protocol == IPPROTO_ESP)
+		return 1;
+	if (header->protocol != IPPROTO_UDP)
+		return 0;
+	if (is_later_fragment(header))
+		return 1;
+	return p->has_ports && (port == bpf_htons(IKE_PORT) || port == bpf_htons(IKE_NAT_PORT));
+}
+
+/* Row 2. It is addressed to the proxy, so the gateway is not known from it: try those that there are. */
+static __always_inline int proxy_keepalive(const struct proxy_settings *s, const struct packet *p, __u64 now,
+					   struct plan *plan)
+{
+	int miss = DROP(no_binding), verdict = DROP(no_binding);
+	struct tunnel *t = 0;
+
+	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		struct binding *b;
+
+		if (i >= s->gateway_count)
+			break;
+		b = find_binding(s->gateways[i].public_address, p->inner.saddr);
+		if (!b)
+			continue;
+		verdict = match_tunnel(b, p, now, 1, &t);
+		if (verdict == VERDICT_CONTINUE)
+			break;
+		if (verdict < miss)
+			miss = verdict;
+	}
+	if (!t)
+		return miss;
+	verdict = decide_keepalive(p, t, plan);
+	return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, s->public_ifindex, 0);
+}
+
+/* Row 1: a node's ESP and IKE, decapsulated and handed to its gateway. */
+static __always_inline int proxy_from_node(const struct proxy_settings *s, const struct packet *p, __u64 now,
+					   struct plan *plan)
+{
+	struct tunnel *t;
+	struct binding *b;
+	int verdict;
+
+	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == s->public_address)
+		return proxy_keepalive(s, p, now, plan);
+	if (!is_gateway(s, p->inner.daddr))
+		return DROP(unknown_gateway);
+	b = find_binding(p->inner.daddr, p->inner.saddr);
+	if (!b)
+		return DROP(no_binding);
+	verdict = match_tunnel(b, p, now, 0, &t);
+	if (verdict < 0)
+		return verdict;
+	if (p->inner.ihl != 5)
+		return DROP(inner_options);
+	if (!is_ipsec(p, &p->inner, 1))
+		return DROP(inner_protocol);
+	verdict = plan_forwarding(&p->inner, plan);
+	if (verdict >= 0)
+		verdict = plan_decapsulation(p, plan);
+	if (verdict < 0)
+		return verdict;
+	return plan_redirect(plan, OUTCOME_node_to_gateway, s->public_ifindex, p->inner.daddr);
+}
+
+/* Row 4: the gateway's ESP and IKE for a node, to every care-of address. */
+static __always_inline int proxy_from_gateway(struct __sk_buff *skb, const struct proxy_settings *s,
+					      const struct packet *p, __u64 now, struct plan *plan)
+{
+	struct binding *b = find_binding(p->outer.saddr, p->outer.daddr);
+	int verdict;
+
+	if (!b)
+		return prefix_flags(p->outer.daddr) ? DROP(no_binding) : VERDICT_STACK;
+	if (!is_gateway_mac(p->outer.saddr, p))
+		return DROP(gateway_mac);
+	if (p->outer.ihl != 5)
+		return DROP(outer_options);
+	if (!is_ipsec(p, &p->outer, 0))
+		return DROP(inner_protocol);
+	verdict = plan_to_node(skb, b, s->public_address, now, plan);
+	if (verdict >= 0)
+		verdict = plan_forwarding(&p->outer, plan);
+	if (verdict < 0)
+		return verdict;
+	return plan_redirect(plan, OUTCOME_gateway_to_node, s->public_ifindex, 0);
+}
+
+/* Row 5: a node's decrypted packet for a mobility subnet, to the node's own home agent or straight there. */
+static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const struct packet *p,
+					   const struct binding *source, __u32 flags, struct plan *plan)
+{
+	struct tunnel to_home_agent = { .care_of = source->home_agent, .encapsulation = ENCAPSULATION_IPIP };
+	int verdict;
+
+	if (!(flags & PREFIX_MOBILITY))
+		return DROP(not_mobility_subnet);
+	verdict = plan_forwarding(&p->outer, plan);
+	if (verdict < 0)
+		return verdict;
+	if (s->direct_delivery)
+		return plan_redirect(plan, OUTCOME_gateway_to_subnet, s->private_ifindex, 0);
+	plan_tunnel(plan, s->private_address, &to_home_agent);
+	return plan_redirect(plan, OUTCOME_gateway_to_home_agent, s->private_ifindex, 0);
+}
+
+/*
+ * Rows 5 and 6, and the rest that concerns home addresses: clear packets. One for a bound home address means that the
+ * gateway has no SA for the node: sent to the home agent it would come back here for ever.
+ */
+static __always_inline int proxy_clear(const struct proxy_settings *s, const struct packet *p, __u64 now,
+				       struct plan *plan)
+{
+	const struct binding *source = 0;
+	int from_gateway = 0, to_bound = 0, from_bound = 0;
+	__u32 flags = prefix_flags(p->outer.daddr);
+
+	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		__be32 gateway;
+		const struct binding *b;
+
+		if (i >= s->gateway_count)
+			break;
+		gateway = s->gateways[i].public_address;
+		b = find_binding(gateway, p->outer.daddr);
+		if (b && is_live(b, now)) {
+			to_bound = 1;
+			from_gateway |= is_gateway_mac(gateway, p);
+		}
+		b = find_binding(gateway, p->outer.saddr);
+		if (b && is_live(b, now)) {
+			from_bound = 1;
+			if (!source && is_gateway_mac(gateway, p))
+				source = b;
+		}
+	}
+	if (to_bound)
+		return from_gateway ? DROP(no_sa_at_gateway) : DROP(gateway_mac);
+	if (source)
+		return proxy_to_subnet(s, p, source, flags, plan);
+	if (from_bound)
+		return DROP(gateway_mac);
+	return flags ? DROP(no_binding) : VERDICT_STACK;
+}
+
+static __always_inline int decide_proxy_public(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	const struct proxy_settings *s = proxy();
+	__u64 now = bpf_ktime_get_boot_ns();
+	int verdict;
+
+	if (!s)
+		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+	if (p->outer.daddr == s->public_address) {
+		if (!is_tunnel(skb, p))
+			return VERDICT_STACK;
+		verdict = parse_tunnel(skb, p);
+		return verdict < 0 ? verdict : proxy_from_node(s, p, now, plan);
+	}
+	if (p->outer.daddr == s->private_address)
+		return is_tunnel(skb, p) ? DROP(wrong_interface) : VERDICT_STACK;
+	if (is_gateway(s, p->outer.saddr))
+		return proxy_from_gateway(skb, s, p, now, plan);
+	return proxy_clear(s, p, now, plan);
+}
+
+/* Row 3: to the private side of the binding's gateway, never by the destination: the gateway routes it to us. */
+static __always_inline int proxy_from_home_agent(const struct proxy_settings *s, const struct packet *p, __u64 now,
+						 struct plan *plan)
+{
+	int verdict = DROP(no_binding);
+	__be32 next_hop = 0;
+
+	if (p->tunnel != ENCAPSULATION_IPIP)
+		return DROP(unsupported_encapsulation);
+	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		const struct binding *b;
+
+		if (i >= s->gateway_count)
+			break;
+		b = find_binding(s->gateways[i].public_address, p->inner.daddr);
+		if (!b)
+			continue;
+		if (!is_live(b, now)) {
+			if (verdict > DROP(binding_expired))
+				verdict = DROP(binding_expired);
+		} else if (b->home_agent != p->outer.saddr) {
+			verdict = DROP(home_agent_mismatch);
+		} else {
+			next_hop = s->gateways[i].private_address;
+			break;
+		}
+	}
+	if (!next_hop)
+		return verdict;
+	verdict = plan_forwarding(&p->inner, plan);
+	if (verdict >= 0)
+		verdict = plan_decapsulation(p, plan);
+	if (verdict < 0)
+		return verdict;
+	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->private_ifindex, next_hop);
+}
+
+static __always_inline int decide_proxy_private(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	const struct proxy_settings *s = proxy();
+	__u64 now = bpf_ktime_get_boot_ns();
+	int verdict;
+
+	if (!s)
+		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+	if (p->outer.daddr == s->public_address)
+		return is_tunnel(skb, p) ? DROP(wrong_interface) : VERDICT_STACK;
+	if (p->outer.daddr == s->private_address) {
+		if (!is_tunnel(skb, p))
+			return VERDICT_STACK;
+		verdict = parse_tunnel(skb, p);
+		return verdict < 0 ? verdict : proxy_from_home_agent(s, p, now, plan);
+	}
+	return VERDICT_STACK;
+}
+
+#endif

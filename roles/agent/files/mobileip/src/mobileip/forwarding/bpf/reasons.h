@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Why a packet was dropped, and what became of the others. This file is the only source of these names: Python
+ * reads the two lists below (forwarding/reasons.py). Numbers are an interface: append, never renumber, never reuse.
+ *
+ * Numbers 10 to 17 are ordered: where several care-of addresses or bindings were tried, the highest number among
+ * their refusals is reported, so it must belong to the closest miss.
+ */
+#ifndef MOBILEIP_REASONS_H
+#define MOBILEIP_REASONS_H
+
+#define DROP_REASONS(REASON) \
+	REASON(1, truncated, "a header of the tunnel is cut short") \
+	REASON(2, not_configured, "the program is attached, but its settings were never written") \
+	REASON(3, outer_checksum, "wrong checksum of the outer IP header") \
+	REASON(4, outer_options, "IP options in the outer header of a tunnel packet, or in a packet of the gateway") \
+	REASON(5, outer_fragment, "a fragment of a tunnel packet") \
+	REASON(6, unsupported_encapsulation, "GRE, minimal encapsulation, or another next header in MIP-UDP") \
+	REASON(7, inner_malformed, "the inner packet is not IPv4, or its lengths contradict the outer ones") \
+	REASON(8, inner_options, "IP options in an inner packet whose protocol has to be checked") \
+	REASON(9, unknown_gateway, "the inner address is none of the configured VPN gateways") \
+	REASON(10, no_binding, "no binding for this home address") \
+	REASON(11, binding_expired, "the binding's lifetime is over") \
+	REASON(12, care_of_mismatch, "the tunnel's other end is not the one that registered") \
+	REASON(13, encapsulation_mismatch, "not the encapsulation that was negotiated") \
+	REASON(14, port_mismatch, "not the UDP port that registered") \
+	REASON(15, half_bound, "no keepalive has shown the UDP port yet (RFC 3519 4.5)") \
+	REASON(17, home_agent_mismatch, "tunnelled by another home agent than the binding's") \
+	REASON(18, inner_protocol, "neither ESP nor IKE, to or from a gateway; or no echo request to the agent") \
+	REASON(19, gateway_mac, "the sender's MAC address is none of the gateway's") \
+	REASON(20, no_sa_at_gateway, "clear packet for a registered node: the gateway has no SA for it") \
+	REASON(21, not_mobility_subnet, "clear packet of a node for a destination outside the mobility subnets") \
+	REASON(22, ttl_expired, "TTL used up") \
+	REASON(23, ecn, "outer header marked congestion experienced, inner is not ECN capable (RFC 6040 4.2)") \
+	REASON(24, too_big, "longer than the interface's MTU once encapsulated") \
+	REASON(25, tunnel_loop, "source is an end of the tunnel that the packet would enter (RFC 2003 3.2)") \
+	REASON(26, wrong_interface, "a tunnel packet for the address of the other interface") \
+	REASON(27, clear_outside, "clear packet from or to the home address outside the home network") \
+	REASON(28, no_route, "no route to the care-of address") \
+	REASON(29, inner_destination, "the inner destination is not served through this tunnel") \
+	REASON(30, helper_failed, "the kernel could not change or redirect the packet")
+
+#define OUTCOMES(OUTCOME) \
+	OUTCOME(1, node_to_gateway, "proxy: decapsulated, to the VPN gateway's public side") \
+	OUTCOME(2, keepalive_answered, "echo request in MIP-UDP answered in the kernel (RFC 3519 4.9)") \
+	OUTCOME(3, home_agent_to_gateway, "proxy: decapsulated, to the VPN gateway's private side") \
+	OUTCOME(4, gateway_to_node, "proxy: encapsulated to the care-of address") \
+	OUTCOME(5, gateway_to_home_agent, "proxy: clear packet for a mobility subnet, tunnelled to the home agent") \
+	OUTCOME(6, gateway_to_subnet, "proxy: clear packet for a mobility subnet, delivered directly") \
+	OUTCOME(7, home_agent_to_node, "home agent: encapsulated to the care-of address") \
+	OUTCOME(8, node_to_home_agent, "home agent: decapsulated, to the stack") \
+	OUTCOME(9, node_to_node, "home agent: from one node's tunnel into another's") \
+	OUTCOME(10, foreign_agent_to_visitor, "foreign agent: decapsulated, to the visitor") \
+	OUTCOME(11, visitor_to_home_agent, "foreign agent: encapsulated to the visitor's home agent") \
+	OUTCOME(12, tunnel_to_stack, "mobile node: decapsulated, to the stack") \
+	OUTCOME(13, stack_to_tunnel, "mobile node: encapsulated to the proxy or home agent")
+
+enum drop_reason {
+#define REASON(number, name, text) DROP_##name = number,
+	DROP_REASONS(REASON)
+#undef REASON
+};
+
+enum outcome {
+#define OUTCOME(number, name, text) OUTCOME_##name = number,
+	OUTCOMES(OUTCOME)
+#undef OUTCOME
+};
+
+#define REASON_SLOTS 64
+#define OUTCOME_SLOTS 32
+
+#endif

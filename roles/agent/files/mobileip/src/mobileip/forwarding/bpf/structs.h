@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the tables hold. forwarding/layouts.py says the same to Python; a test compares both field by field.
+ * Padding is explicit. Addresses and ports are in network byte order, times are CLOCK_BOOTTIME nanoseconds.
+ */
+#ifndef MOBILEIP_STRUCTS_H
+#define MOBILEIP_STRUCTS_H
+
+#include <linux/types.h>
+
+#define MAX_GATEWAYS 16
+#define MAX_CARE_OF 4
+
+/* IP protocol numbers: also what a binding says about its encapsulation. */
+#define ENCAPSULATION_NONE 0
+#define ENCAPSULATION_IPIP 4
+#define ENCAPSULATION_UDP 17
+
+/* Proxy: (VPN gateway, home address), since home addresses may overlap behind different gateways.
+ * Home agent: (its own address, home address). */
+struct binding_key {
+	__be32 gateway;
+	__be32 home_address;
+};
+
+#define TUNNEL_HALF_BOUND 1
+
+struct tunnel {
+	__be32 care_of;		/* where packets for the node are sent */
+	__be32 source;		/* where its packets may come from as well: FA-Routed, else equal to care_of */
+	__be16 port;		/* the node's UDP port; 0 with IP-in-IP */
+	__u8 encapsulation;
+	__u8 flags;
+	__u32 reserved;
+	__u64 expires_ns;
+};
+
+struct binding {
+	__be32 home_agent;
+	__u32 tunnel_count;
+	struct tunnel tunnels[MAX_CARE_OF];
+};
+
+struct gateway {
+	__be32 public_address;
+	__be32 private_address;
+};
+
+struct proxy_settings {
+	__be32 public_address;
+	__be32 private_address;
+	__u32 public_ifindex;
+	__u32 private_ifindex;
+	__u32 direct_delivery;
+	__u32 gateway_count;
+	struct gateway gateways[MAX_GATEWAYS];
+};
+
+/* One entry for each MAC address that a gateway may send from: a cluster has several. */
+struct gateway_mac {
+	__be32 gateway;
+	__u8 mac[6];
+	__u8 reserved[2];
+};
+
+#define PREFIX_HOME 1
+#define PREFIX_MOBILITY 2
+
+struct prefix {
+	__u32 length;
+	__be32 address;
+};
+
+struct home_agent_settings {
+	__be32 address;
+	__u32 reserved;
+};
+
+struct foreign_agent_settings {
+	__be32 care_of;
+	__be32 link_address;
+	__u32 uplink_ifindex;
+	__u32 link_ifindex;
+};
+
+#define VISITOR_REVERSE_TUNNEL 1
+
+struct visitor {
+	__be32 home_agent;	/* the tunnel's other end: MIPP-Pub for a node that comes through a proxy */
+	__be16 port;
+	__u8 encapsulation;
+	__u8 flags;
+	__u64 expires_ns;
+};
+
+enum node_mode {
+	NODE_BLOCKED = 0,
+	NODE_HOME = 1,
+	NODE_TUNNEL = 2,
+	NODE_FOREIGN_AGENT = 3,
+};
+
+#define NODE_ENCAPSULATE_ALL 1
+
+struct mobile_node_settings {
+	__be32 home_address;
+	__be32 care_of;
+	__be32 peer;
+	__be16 peer_port;
+	__be16 local_port;
+	__u8 mode;
+	__u8 encapsulation;
+	__u8 flags;
+	__u8 reserved;
+	__u32 gateway_count;
+	__be32 gateways[MAX_GATEWAYS];
+};
+
+struct traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Which object the pinned programs came from, and which layout the pinned tables have. */
+struct object_identity {
+	__u8 object[32];
+	__u8 layout[32];
+};
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The programs for tc (clsact): one a role and direction. Parse, decide, finish; the rest is in the headers. */
+#include "foreign_agent.h"
+#include "home_agent.h"
+#include "mobile_node.h"
+#include "proxy.h"
+
+#define PROGRAM(name, decide) \
+	SEC("tc") \
+	int name(struct __sk_buff *skb) \
+	{ \
+		struct packet p = {}; \
+		struct plan plan = {}; \
+		int verdict = parse_ip(skb, &p); \
+\
+		if (verdict == VERDICT_CONTINUE) \
+			verdict = decide(skb, &p, &plan); \
+		return finish(skb, &p, &plan, verdict); \
+	}
+
+/* On ingress only what is for this host's MAC address; the rest is here because of a bridge or a capture. */
+#define INGRESS_PROGRAM(name, decide) \
+	static __always_inline int name##_for_us(struct __sk_buff *skb, struct packet *p, struct plan *plan) \
+	{ \
+		return skb->pkt_type == PACKET_HOST ? decide(skb, p, plan) : VERDICT_STACK; \
+	} \
+	PROGRAM(name, name##_for_us)
+
+INGRESS_PROGRAM(proxy_pub, decide_proxy_public)
+INGRESS_PROGRAM(proxy_priv, decide_proxy_private)
+INGRESS_PROGRAM(ha_core, decide_home_agent)
+INGRESS_PROGRAM(ha_home, decide_home_agent)
+INGRESS_PROGRAM(fa_uplink, decide_foreign_agent_uplink)
+INGRESS_PROGRAM(fa_link, decide_foreign_agent_link)
+INGRESS_PROGRAM(mn_ingress, decide_node_ingress)
+PROGRAM(mn_egress, decide_node_egress)
+
+char _license[] SEC("license") = "GPL";

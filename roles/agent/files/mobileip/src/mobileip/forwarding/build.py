@@ -1,0 +1,64 @@
+"""`python -m mobileip.forwarding.build OUT`: compile the BPF object. Needs clang (14 or newer) and libbpf's headers."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "bpf" / "tc.bpf.c"
+FLAGS = ("-O2", "-g", "-target", "bpf", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-sign-compare")
+
+
+class BuildError(RuntimeError):
+    """The compiler is missing or refused."""
+
+
+def command(output: Path, defines: Sequence[str] = (), clang: str = "clang") -> list[str]:
+    """The compiler's command line. The kernel's headers need the machine's own include directory beside them."""
+    machine = Path("/usr/include") / f"{platform.machine()}-linux-gnu"
+    include = [f"-I{machine}"] if machine.is_dir() else []
+    macros = [f"-D{define}" for define in defines]
+    # Debug information without the builder's paths: the same source gives the same object everywhere.
+    return [
+        clang,
+        *FLAGS,
+        *macros,
+        *include,
+        f"-ffile-prefix-map={SOURCE.parent}=.",
+        "-c",
+        str(SOURCE),
+        "-o",
+        str(output),
+    ]
+
+
+def build(output: Path, defines: Sequence[str] = ()) -> Path:
+    """Compile into `output`. Raises BuildError with what the compiler said."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run(command(output, defines), check=True, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError as error:
+        raise BuildError("clang is not installed; install clang and libbpf-dev") from error
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"clang failed with status {error.returncode}:\n{error.stderr}") from error
+    return output
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m mobileip.forwarding.build", description=__doc__)
+    parser.add_argument("output", type=Path, metavar="OUT", help="where to write mobileip.bpf.o")
+    try:
+        build(parser.parse_args().output)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

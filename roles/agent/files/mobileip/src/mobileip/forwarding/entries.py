@@ -1,0 +1,147 @@
+"""What the forwarding tables hold, as plain data. Times are Unix seconds, addresses `IPv4Address`, ports integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address, IPv4Network
+
+ANY = IPv4Address(0)
+MIP_PORT = 434
+
+
+class Encapsulation(StrEnum):
+    """How packets travel in a tunnel."""
+
+    IPIP = "ipip"
+    """IP-in-IP, RFC 2003."""
+    UDP = "udp"
+    """IP in MIP-UDP, RFC 3519 with next header 4."""
+
+    @property
+    def protocol(self) -> int:
+        """IP protocol of the outer header: 4 or 17."""
+        return 4 if self is Encapsulation.IPIP else 17
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One care-of address of a binding, with its own lifetime (RFC 5944 3.8: simultaneous bindings)."""
+
+    care_of: IPv4Address
+    """Where packets for the node go: the effective care-of address (behind a NAT the request's source)."""
+    expires: float
+    encapsulation: Encapsulation = Encapsulation.IPIP
+    port: int = 0
+    """The node's UDP port as seen here; 0 with IP-in-IP."""
+    source: IPv4Address | None = None
+    """Its packets may come from here too: the address that an agent-relayed request came from. None: only `care_of`."""
+    half_bound: bool = False
+    """RFC 3519 R flag: the port is not known until the first keepalive."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A VPN gateway: its two addresses and the MAC addresses (aa:bb:cc:dd:ee:ff) that it may send from."""
+
+    public_address: IPv4Address
+    private_address: IPv4Address
+    macs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ProxyForwarding:
+    """Settings of the programs `proxy_pub` and `proxy_priv`."""
+
+    public_address: IPv4Address
+    private_address: IPv4Address
+    public_ifindex: int
+    private_ifindex: int
+    gateways: tuple[Gateway, ...]
+    home_networks: tuple[IPv4Network, ...]
+    mobility_subnets: tuple[IPv4Network, ...]
+    direct_delivery: bool = False
+    """Clear packets for a mobility subnet straight to it, instead of through the home agent's tunnel."""
+
+
+@dataclass(frozen=True)
+class ProxyBinding:
+    """A node behind this proxy. Its key is (gateway's public address, home address)."""
+
+    gateway: IPv4Address
+    home_address: IPv4Address
+    home_agent: IPv4Address
+    tunnels: tuple[Tunnel, ...]
+
+
+@dataclass(frozen=True)
+class HomeAgentForwarding:
+    """Settings of the programs `ha_core` and `ha_home`."""
+
+    address: IPv4Address
+
+
+@dataclass(frozen=True)
+class HomeBinding:
+    """A node that is away from home."""
+
+    home_address: IPv4Address
+    tunnels: tuple[Tunnel, ...]
+
+
+@dataclass(frozen=True)
+class ForeignAgentForwarding:
+    """Settings of the programs `fa_uplink` and `fa_link`."""
+
+    care_of: IPv4Address
+    link_address: IPv4Address
+    uplink_ifindex: int
+    link_ifindex: int
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A node that registered through this foreign agent."""
+
+    home_address: IPv4Address
+    home_agent: IPv4Address
+    """The tunnel's other end: MIPP-Pub for a node that comes through a proxy."""
+    expires: float
+    encapsulation: Encapsulation = Encapsulation.IPIP
+    port: int = MIP_PORT
+    reverse_tunnel: bool = True
+
+
+class NodeMode(IntEnum):
+    """Where the mobile node is, as far as its packets are concerned (bpf/mobile_node.h)."""
+
+    BLOCKED = 0
+    HOME = 1
+    TUNNEL = 2
+    FOREIGN_AGENT = 3
+
+
+@dataclass(frozen=True)
+class NodePath:
+    """Settings of the programs `mn_ingress` and `mn_egress`: what the home address may send, and how it travels."""
+
+    home_address: IPv4Address
+    mode: NodeMode = NodeMode.BLOCKED
+    care_of: IPv4Address = ANY
+    peer: IPv4Address = ANY
+    """The tunnel's other end: MIPP-Pub, or the home agent when the node asks it directly."""
+    encapsulation: Encapsulation = Encapsulation.IPIP
+    peer_port: int = MIP_PORT
+    local_port: int = MIP_PORT
+    gateways: tuple[IPv4Address, ...] = ()
+    encapsulate_all: bool = False
+    """Any destination may be reached through the tunnel, not the gateways only."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Packets dropped by reason; packets and bytes (of the frames as they came) by outcome. Zeros included."""
+
+    drops: dict[str, int] = field(default_factory=dict)
+    packets: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)

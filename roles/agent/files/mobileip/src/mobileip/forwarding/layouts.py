@@ -1,0 +1,130 @@
+"""The structs of `bpf/structs.h` as Python packs them; a test compares both field by field through the object's BTF.
+
+Formats are those of `struct`: `4s` for an address and `H` of a `Port` are network byte order, the rest is native.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+MAX_GATEWAYS = 16
+MAX_CARE_OF = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One struct: name and the (field, format) pairs in order. Padding is a field, as in C."""
+
+    name: str
+    fields: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def _struct(self) -> struct.Struct:
+        return struct.Struct("=" + "".join(code for _, code in self.fields))
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self._struct.size
+
+    def offsets(self) -> dict[str, int]:
+        """Offset of each field in bytes."""
+        at, found = 0, {}
+        for name, code in self.fields:
+            found[name] = at
+            at += struct.calcsize("=" + code)
+        return found
+
+    def pack(self, **values: Any) -> bytes:
+        """Bytes of the struct; a field that is not given is zero."""
+        row = [values.pop(name, b"" if code.endswith("s") else 0) for name, code in self.fields]
+        if values:
+            raise TypeError(f"struct {self.name} has no field {', '.join(values)}")
+        return self._struct.pack(*row)
+
+    def unpack(self, data: bytes) -> dict[str, Any]:
+        """Values by field name."""
+        return dict(zip((name for name, _ in self.fields), self._struct.unpack(data), strict=True))
+
+
+BINDING_KEY = Layout("binding_key", (("gateway", "4s"), ("home_address", "4s")))
+TUNNEL = Layout(
+    "tunnel",
+    (
+        ("care_of", "4s"),
+        ("source", "4s"),
+        ("port", "2s"),
+        ("encapsulation", "B"),
+        ("flags", "B"),
+        ("reserved", "I"),
+        ("expires_ns", "Q"),
+    ),
+)
+BINDING = Layout("binding", (("home_agent", "4s"), ("tunnel_count", "I"), ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s")))
+GATEWAY = Layout("gateway", (("public_address", "4s"), ("private_address", "4s")))
+PROXY_SETTINGS = Layout(
+    "proxy_settings",
+    (
+        ("public_address", "4s"),
+        ("private_address", "4s"),
+        ("public_ifindex", "I"),
+        ("private_ifindex", "I"),
+        ("direct_delivery", "I"),
+        ("gateway_count", "I"),
+        ("gateways", f"{GATEWAY.size * MAX_GATEWAYS}s"),
+    ),
+)
+GATEWAY_MAC = Layout("gateway_mac", (("gateway", "4s"), ("mac", "6s"), ("reserved", "2s")))
+PREFIX = Layout("prefix", (("length", "I"), ("address", "4s")))
+HOME_AGENT_SETTINGS = Layout("home_agent_settings", (("address", "4s"), ("reserved", "I")))
+FOREIGN_AGENT_SETTINGS = Layout(
+    "foreign_agent_settings",
+    (("care_of", "4s"), ("link_address", "4s"), ("uplink_ifindex", "I"), ("link_ifindex", "I")),
+)
+VISITOR = Layout(
+    "visitor",
+    (("home_agent", "4s"), ("port", "2s"), ("encapsulation", "B"), ("flags", "B"), ("expires_ns", "Q")),
+)
+MOBILE_NODE_SETTINGS = Layout(
+    "mobile_node_settings",
+    (
+        ("home_address", "4s"),
+        ("care_of", "4s"),
+        ("peer", "4s"),
+        ("peer_port", "2s"),
+        ("local_port", "2s"),
+        ("mode", "B"),
+        ("encapsulation", "B"),
+        ("flags", "B"),
+        ("reserved", "B"),
+        ("gateway_count", "I"),
+        ("gateways", f"{4 * MAX_GATEWAYS}s"),
+    ),
+)
+TRAFFIC = Layout("traffic", (("packets", "Q"), ("bytes", "Q")))
+OBJECT_IDENTITY = Layout("object_identity", (("object", "32s"), ("layout", "32s")))
+
+ALL = (
+    BINDING_KEY,
+    TUNNEL,
+    BINDING,
+    GATEWAY,
+    PROXY_SETTINGS,
+    GATEWAY_MAC,
+    PREFIX,
+    HOME_AGENT_SETTINGS,
+    FOREIGN_AGENT_SETTINGS,
+    VISITOR,
+    MOBILE_NODE_SETTINGS,
+    TRAFFIC,
+    OBJECT_IDENTITY,
+)
+
+
+def fingerprint() -> bytes:
+    """32 bytes that differ between releases whose tables do: kept beside the pinned tables."""
+    return hashlib.sha256(repr([(layout.name, layout.fields) for layout in ALL]).encode()).digest()

@@ -1,0 +1,474 @@
+"""Load, pin and attach the BPF programs; replace their code without touching their tables; take all of it away.
+
+Below the pin directory (in a bpffs, such as /sys/fs/bpf/mobileip/INSTANCE): `maps/NAME` and `programs/NAME`. What is
+pinned and attached works without any process. Loading the same object again changes nothing. New code takes the place
+of the old one filter by filter, atomically, and works on the tables that are there, if their layout is the same.
+
+Interfaces are those of the network namespace of the caller (`nsenter --net=` keeps /sys/fs/bpf, `ip netns exec` not).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from mobileip.forwarding import layouts
+from mobileip.forwarding._libbpf import LibraryMissingError, Map, Program, check, library
+
+# One filter an interface and direction: ours is known by its priority and handle, whatever its code.
+PRIORITY = 434
+HANDLE = 1
+ETH_P_ALL = 0x0003
+BPFFS_MAGIC = 0xCAFE4A11
+_IDENTITY = struct.pack("=I", 0)
+
+
+class LoadError(RuntimeError):
+    """The programs could not be loaded or attached; what was there before is unchanged."""
+
+
+class Direction(StrEnum):
+    """Side of an interface, seen from the host."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+    @property
+    def parent(self) -> int:
+        """The clsact qdisc's hook."""
+        return 0xFFFFFFF2 if self is Direction.INGRESS else 0xFFFFFFF3
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Which program looks at an interface's packets in a direction."""
+
+    interface: str
+    direction: Direction
+    program: str
+
+
+def proxy_attachments(public: str, private: str) -> list[Attachment]:
+    """The proxy's, for its two interfaces."""
+    return [
+        Attachment(public, Direction.INGRESS, "proxy_pub"),
+        Attachment(private, Direction.INGRESS, "proxy_priv"),
+    ]
+
+
+def home_agent_attachments(core: str, home_links: Sequence[str]) -> list[Attachment]:
+    """The home agent's: where tunnels arrive, and its home links."""
+    return [
+        Attachment(core, Direction.INGRESS, "ha_core"),
+        *(Attachment(link, Direction.INGRESS, "ha_home") for link in home_links),
+    ]
+
+
+def foreign_agent_attachments(uplink: str, link: str) -> list[Attachment]:
+    """The foreign agent's, for uplink and the visitors' link."""
+    return [Attachment(uplink, Direction.INGRESS, "fa_uplink"), Attachment(link, Direction.INGRESS, "fa_link")]
+
+
+def mobile_node_attachments(interface: str) -> list[Attachment]:
+    """The mobile node's, for the interface that moves."""
+    return [
+        Attachment(interface, Direction.INGRESS, "mn_ingress"),
+        Attachment(interface, Direction.EGRESS, "mn_egress"),
+    ]
+
+
+def load(
+    object_path: Path | str,
+    pin_dir: Path | str,
+    attachments: Sequence[Attachment],
+    *,
+    owner: tuple[int, int] | None = None,
+    max_bindings: int | None = None,
+) -> bool:
+    """Load, pin and attach. Needs CAP_BPF and CAP_NET_ADMIN, and write access to the pin directory.
+
+    `owner` (user and group number) gets the pinned tables, so that a daemon with another user may write them.
+    `max_bindings` bounds the table of bindings (default 1,048,576); it counts at the first load only.
+    Returns whether anything changed. Raises LoadError with what to do; a program that is already attached stays then.
+    """
+    path, directory = Path(object_path), Path(pin_dir)
+    try:
+        code = path.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror}; expected the compiled object mobileip.bpf.o") from error
+    digest = hashlib.sha256(code).digest()
+    _prepare(directory)
+    names = sorted({attachment.program for attachment in attachments})
+    changed = False
+    identity = _identity(directory)
+    if identity is not None and identity["layout"] != layouts.fingerprint():
+        raise LoadError(
+            f"{directory / 'maps'}: these tables were made by a release whose layout differs; their entries cannot be "
+            "kept. Stop the daemon, run `mobileip unload`, load again; bindings come back from the daemon's store"
+        )
+    if identity is None or identity["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
+        _load_object(path, directory, names, max_bindings)
+        changed = True
+    if owner is not None:
+        _hand_over(directory, owner)
+    programs = {name: Program(_program_path(directory, name)) for name in names}
+    with IPRoute() as netlink:
+        for attachment in attachments:
+            changed |= _attach(netlink, attachment, programs[attachment.program])
+    if identity is None or identity["object"] != digest:
+        # Last, so that a load that was cut short is done again.
+        value = layouts.OBJECT_IDENTITY.pack(object=digest, layout=layouts.fingerprint())
+        Map(directory / "maps" / "object_identity").put(_IDENTITY, value)
+    return changed
+
+
+def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
+    """Detach our filters (an interface that is gone is no error) and remove all that is pinned, bindings included."""
+    directory = Path(pin_dir)
+    with IPRoute() as netlink:
+        for attachment in attachments:
+            _detach(netlink, attachment)
+    for folder in ("programs", "maps"):
+        if (directory / folder).is_dir():
+            for pin in (directory / folder).iterdir():
+                pin.unlink()
+            (directory / folder).rmdir()
+    with suppress(FileNotFoundError, OSError):
+        directory.rmdir()
+
+
+def is_loaded(object_path: Path | str, pin_dir: Path | str, attachments: Sequence[Attachment]) -> bool:
+    """Whether `load` would change nothing."""
+    directory = Path(pin_dir)
+    identity = _identity(directory)
+    if identity is None or identity["object"] != hashlib.sha256(Path(object_path).read_bytes()).digest():
+        return False
+    with IPRoute() as netlink:
+        for attachment in attachments:
+            pin = _program_path(directory, attachment.program)
+            if not pin.exists() or _attached_name(netlink, attachment) != _filter_name(attachment, Program(pin)):
+                return False
+    return True
+
+
+def probe() -> list[str]:
+    """What this host lacks for the data path, one readable line each; empty if nothing.
+
+    Loads three tiny programs, so it needs the capabilities that `load` needs.
+    """
+    try:
+        found = library()
+    except LibraryMissingError as error:
+        return [str(error)]
+    release = os.uname().release
+    lacks = []
+    for what, instructions in _PROBES.items():
+        raw = b"".join(instructions)
+        code = ctypes.create_string_buffer(raw, len(raw))
+        fd = _load_raw(found, code, len(raw) // 8)
+        if fd >= 0:
+            os.close(fd)
+        elif fd in (-errno.EPERM, -errno.EACCES) and what == _BASIC:
+            return [f"kernel {release}: not allowed to load BPF programs; expected root or CAP_BPF with CAP_NET_ADMIN"]
+        else:
+            lacks.append(
+                f"kernel {release}: {what} ({os.strerror(-fd)}); expected Linux 5.14 or newer with CONFIG_NET_CLS_BPF"
+            )
+    return lacks
+
+
+def _program_path(directory: Path, name: str) -> Path:
+    return directory / "programs" / name
+
+
+def _identity(directory: Path) -> dict[str, bytes] | None:
+    """Which object and layout the pinned tables belong to; None if there are none, or a load was cut short."""
+    pin = directory / "maps" / "object_identity"
+    if not pin.exists():
+        return None
+    table = Map(pin)
+    raw = table.get(_IDENTITY) if table.value_size == layouts.OBJECT_IDENTITY.size else None
+    if not raw:
+        raise LoadError(f"{pin}: not a table of ours; expected a pin directory of its own for each instance")
+    return layouts.OBJECT_IDENTITY.unpack(raw) if any(raw) else None
+
+
+def _prepare(directory: Path) -> None:
+    """Make the pin directory. It has to lie in a bpffs, or the kernel pins nothing there."""
+    try:
+        for folder in (directory, directory / "maps", directory / "programs"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoadError(
+            f"{directory}: {error.strerror}; is a bpffs mounted there? (mount -t bpf bpf /sys/fs/bpf)"
+        ) from error
+    if _file_system(directory) != BPFFS_MAGIC:
+        for folder in (directory / "programs", directory / "maps", directory):
+            with suppress(OSError):
+                folder.rmdir()
+        raise LoadError(f"{directory}: not in a bpffs; mount one (mount -t bpf bpf /sys/fs/bpf) and load again")
+
+
+def _file_system(path: Path) -> int:
+    """Magic number of the file system at `path` (statfs(2); os.statvfs does not tell it)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(256)
+    if libc.statfs(bytes(path), buffer):
+        raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}")
+    return int.from_bytes(buffer.raw[:8], "little") & 0xFFFFFFFF
+
+
+@contextmanager
+def _log() -> Iterator[list[str]]:
+    """libbpf's warnings, the verifier's log among them. Its messages come through a C va_list: vsnprintf prints it."""
+    lines: list[str] = []
+    libc = ctypes.CDLL(None)
+    callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+    def remember(level: int, text: bytes, arguments: int) -> int:
+        if level == 0:
+            buffer = ctypes.create_string_buffer(65536)
+            libc.vsnprintf(buffer, ctypes.c_size_t(len(buffer)), text, ctypes.c_void_p(arguments))
+            lines.append(buffer.value.decode(errors="replace").rstrip())
+        return 0
+
+    library().libbpf_set_print.restype = ctypes.c_void_p
+    callback = callback_type(remember)  # kept: libbpf calls it as long as it is set
+    previous = library().libbpf_set_print(callback)
+    try:
+        yield lines
+    finally:
+        library().libbpf_set_print(ctypes.c_void_p(previous))
+
+
+def _load_object(path: Path, directory: Path, names: Sequence[str], max_bindings: int | None) -> None:
+    """Load the named programs on the pinned tables (made where missing), and pin them in the old ones' place."""
+    bpf = library()
+    with _log() as log:
+        handle = bpf.bpf_object__open_file(bytes(path), None)
+        if not handle:
+            raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}; expected a BPF object\n" + "\n".join(log))
+        try:
+            _pin_tables(handle, directory, max_bindings)
+            available = _choose_programs(handle, names)
+            result = bpf.bpf_object__load(handle)
+            if result < 0:
+                raise LoadError(_load_error(path, -result, log))
+            for name in names:
+                _pin_program(bpf.bpf_program__fd(available[name]), _program_path(directory, name))
+        finally:
+            bpf.bpf_object__close(handle)
+
+
+def _load_error(path: Path, number: int, log: list[str]) -> str:
+    what = f"{path}: the kernel refused to load it ({os.strerror(number)})"
+    if number in (errno.EPERM, errno.EACCES):
+        what += "; expected root, or CAP_BPF with CAP_NET_ADMIN, or the verifier says why below"
+    return "\n".join([what, *(line for entry in log for line in entry.splitlines()[-30:])])
+
+
+def _each(handle: Any, step: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Maps or programs of an object by name."""
+    bpf = library()
+    item = getattr(bpf, step)(handle, None)
+    while item:
+        yield getattr(bpf, name)(item).decode(), item
+        item = getattr(bpf, step)(handle, item)
+
+
+def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
+    """Say where each table is pinned: libbpf takes what is there, and makes and pins what is not."""
+    bpf = library()
+    for name, item in _each(handle, "bpf_object__next_map", "bpf_map__name"):
+        pin = directory / "maps" / name
+        if name == "bindings" and max_bindings is not None and not pin.exists():
+            check(bpf.bpf_map__set_max_entries(item, max_bindings), f"size the table {name}")
+        if pin.exists():
+            have = Map(pin)
+            if name == "bindings":
+                check(bpf.bpf_map__set_max_entries(item, have.max_entries), f"size the table {name}")
+            want = (bpf.bpf_map__key_size(item), bpf.bpf_map__value_size(item), bpf.bpf_map__max_entries(item))
+            if (have.key_size, have.value_size, have.max_entries) != want:
+                raise LoadError(
+                    f"{pin}: key, value and number of entries are {have.key_size}, {have.value_size}, "
+                    f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}. Stop the daemon, run "
+                    "`mobileip unload`, load again; bindings come back from the daemon's store"
+                )
+        check(bpf.bpf_map__set_pin_path(item, bytes(pin)), f"pin the table {name}")
+
+
+def _choose_programs(handle: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Load only what is wanted: each party has its own programs."""
+    available = dict(_each(handle, "bpf_object__next_program", "bpf_program__name"))
+    for name in names:
+        if name not in available:
+            raise LoadError(f"program {name} is not in the object; expected one of {', '.join(sorted(available))}")
+    for name, item in available.items():
+        check(library().bpf_program__set_autoload(item, name in names), f"choose the program {name}")
+    return available
+
+
+def _pin_program(fd: int, pin: Path) -> None:
+    """Pin beside the old one, then rename over it."""
+    new = pin.with_name(pin.name + "_new")  # bpffs takes no dot in a name
+    with suppress(FileNotFoundError):
+        new.unlink()
+    check(library().bpf_obj_pin(fd, bytes(new)), f"pin {new}")
+    new.rename(pin)
+
+
+def _hand_over(directory: Path, owner: tuple[int, int]) -> None:
+    """The tables belong to the daemon's user; the programs stay with who loaded them."""
+    for path in (directory, directory / "maps", directory / "programs"):
+        path.chmod(0o755)
+    for pin in (directory / "maps").iterdir():
+        os.chown(pin, *owner)
+
+
+def _index(netlink: IPRoute, interface: str) -> int:
+    found = netlink.link_lookup(ifname=interface)
+    if not found:
+        raise LoadError(f"interface {interface}: not found; expected one of this network namespace")
+    return int(found[0])
+
+
+def _filter_name(attachment: Attachment, program: Program) -> str:
+    """Our filter's name says which program it runs: pyroute2 does not read the kernel's number of it."""
+    return f"mobileip:{attachment.program}:{program.id}"
+
+
+def _attached_name(netlink: IPRoute, attachment: Attachment) -> str | None:
+    """Name of our filter, None without one."""
+    found = netlink.link_lookup(ifname=attachment.interface)
+    if not found:
+        return None
+    try:
+        filters = list(netlink.get_filters(index=found[0], parent=attachment.direction.parent))
+    except NetlinkError as error:
+        if error.code in (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
+            return None  # no clsact there
+        raise
+    for entry in filters:
+        options = entry.get_attr("TCA_OPTIONS")
+        if entry["info"] >> 16 == PRIORITY and entry["handle"] == HANDLE and options is not None:
+            return str(options.get_attr("TCA_BPF_NAME"))
+    return None
+
+
+def _attach(netlink: IPRoute, attachment: Attachment, program: Program) -> bool:
+    """Put the program into our filter of the hook, in one step. False if it is there."""
+    index = _index(netlink, attachment.interface)
+    if _attached_name(netlink, attachment) == _filter_name(attachment, program):
+        return False
+    try:
+        try:
+            netlink.tc("add", "clsact", index)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+        netlink.tc(
+            "replace-filter",
+            "bpf",
+            index,
+            HANDLE,
+            parent=attachment.direction.parent,
+            prio=PRIORITY,
+            protocol=ETH_P_ALL,
+            fd=program.fd,
+            name=_filter_name(attachment, program),
+            direct_action=True,
+        )
+    except NetlinkError as error:
+        raise LoadError(
+            f"interface {attachment.interface}: cannot attach {attachment.program} on {attachment.direction}: {error}"
+        ) from error
+    return True
+
+
+def _detach(netlink: IPRoute, attachment: Attachment) -> None:
+    """Remove our filter; the clsact qdisc goes too when nothing else uses it."""
+    found = netlink.link_lookup(ifname=attachment.interface)
+    if not found or _attached_name(netlink, attachment) is None:
+        return
+    index = int(found[0])
+    netlink.tc(
+        "del-filter",
+        "bpf",
+        index,
+        HANDLE,
+        parent=attachment.direction.parent,
+        prio=PRIORITY,
+        protocol=ETH_P_ALL,
+    )
+    others = [entry for direction in Direction for entry in netlink.get_filters(index=index, parent=direction.parent)]
+    if not others:
+        with suppress(NetlinkError):
+            netlink.tc("del", "clsact", index)
+
+
+def _instruction(opcode: int, registers: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    return struct.pack("=BBhi", opcode, registers, offset, immediate)
+
+
+_EXIT = _instruction(0x95)
+
+
+def _calls(helper: int) -> list[bytes]:
+    """r1..r5 prepared for the three helpers below on a context in r1, and 64 bytes of stack."""
+    zero_stack = [_instruction(0x7A, 10, -8 * slot) for slot in range(1, 9)]
+    save = _instruction(0xBF, 0x16)  # r6 = r1
+    return [save, *zero_stack, *_ARGUMENTS[helper], _instruction(0x85, 0, 0, helper), _instruction(0xB7), _EXIT]
+
+
+_STACK = [_instruction(0xBF, 0xA2), _instruction(0x07, 2, 0, -64)]  # r2 = r10 - 64
+_ARGUMENTS = {
+    # bpf_redirect_neigh(ifindex, NULL, 0, 0)
+    152: [_instruction(0xB7, 1, 0, 1), _instruction(0xB7, 2), _instruction(0xB7, 3), _instruction(0xB7, 4)],
+    # bpf_check_mtu(ctx, ifindex, &mtu, 0, 0): helper 163
+    163: [
+        _instruction(0xBF, 0xA3),
+        _instruction(0x07, 3, 0, -8),
+        _instruction(0xB7, 2, 0, 1),
+        _instruction(0xB7, 4),
+        _instruction(0xB7, 5),
+    ],
+    # bpf_fib_lookup(ctx, params, 64, 0): helper 69
+    69: [*_STACK, _instruction(0xB7, 3, 0, 64), _instruction(0xB7, 4)],
+    # bpf_ktime_get_boot_ns()
+    125: [],
+}
+_BASIC = "BPF programs for tc cannot be loaded"
+_PROBES: dict[str, list[bytes]] = {
+    _BASIC: [_instruction(0xB7), _EXIT],
+    "no bpf_redirect_neigh": _calls(152),
+    "no bpf_check_mtu": _calls(163),
+    "no bpf_fib_lookup": _calls(69),
+    "no bpf_ktime_get_boot_ns": _calls(125),
+}
+
+
+def _load_raw(bpf: ctypes.CDLL, code: ctypes.Array[ctypes.c_char], count: int) -> int:
+    """Load a program of raw instructions; a file descriptor or a negative errno."""
+    bpf.bpf_prog_load.restype = ctypes.c_int
+    bpf.bpf_prog_load.argtypes = [
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_void_p,
+    ]
+    scheduler_classifier = 3
+    return int(bpf.bpf_prog_load(scheduler_classifier, b"mobileip_probe", b"GPL", code, count, None))

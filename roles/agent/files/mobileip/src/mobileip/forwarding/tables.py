@@ -1,0 +1,415 @@
+"""The pinned tables of each party, typed. Opened from the pin directory; closing or dying changes no packet's way.
+
+Each method is one or a few system calls and raises `OSError` naming the table. Entries are in `entries`.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from mobileip.forwarding import layouts
+from mobileip.forwarding._libbpf import Map
+from mobileip.forwarding.entries import (
+    Counters,
+    Encapsulation,
+    ForeignAgentForwarding,
+    HomeAgentForwarding,
+    HomeBinding,
+    NodePath,
+    ProxyBinding,
+    ProxyForwarding,
+    Tunnel,
+    Visitor,
+)
+from mobileip.forwarding.reasons import OUTCOME_NAMES, REASON_NAMES
+
+_FIRST = struct.pack("=I", 0)
+_HALF_BOUND = 1
+_REVERSE_TUNNEL = 1
+_ENCAPSULATE_ALL = 1
+_PREFIX_HOME = 1
+_PREFIX_MOBILITY = 2
+_NS = 1_000_000_000
+
+
+def _boot_offset() -> float:
+    """Unix seconds at boot: CLOCK_BOOTTIME, which the programs read, starts there and does not jump."""
+    return time.time() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) / _NS
+
+
+def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
+    """`struct tunnel`; `boot` is the Unix time of boot."""
+    return layouts.TUNNEL.pack(
+        care_of=tunnel.care_of.packed,
+        source=(tunnel.source or tunnel.care_of).packed,
+        port=tunnel.port.to_bytes(2),
+        encapsulation=tunnel.encapsulation.protocol,
+        flags=_HALF_BOUND if tunnel.half_bound else 0,
+        expires_ns=max(0, round((tunnel.expires - boot) * _NS)),
+    )
+
+
+def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
+    """The reverse of `pack_tunnel`."""
+    raw = layouts.TUNNEL.unpack(data)
+    care_of, source = IPv4Address(raw["care_of"]), IPv4Address(raw["source"])
+    return Tunnel(
+        care_of=care_of,
+        expires=raw["expires_ns"] / _NS + boot,
+        encapsulation=Encapsulation.UDP if raw["encapsulation"] == Encapsulation.UDP.protocol else Encapsulation.IPIP,
+        port=int.from_bytes(raw["port"]),
+        source=None if source == care_of else source,
+        half_bound=bool(raw["flags"] & _HALF_BOUND),
+    )
+
+
+def pack_binding(home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float) -> bytes:
+    """`struct binding`. Raises ValueError for more care-of addresses than a binding holds, or none."""
+    if not 1 <= len(tunnels) <= layouts.MAX_CARE_OF:
+        raise ValueError(f"{len(tunnels)} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
+    return layouts.BINDING.pack(
+        home_agent=home_agent.packed,
+        tunnel_count=len(tunnels),
+        tunnels=b"".join(pack_tunnel(tunnel, boot) for tunnel in tunnels),
+    )
+
+
+def _unpack_tunnels(data: bytes, boot: float) -> tuple[IPv4Address, tuple[Tunnel, ...]]:
+    raw = layouts.BINDING.unpack(data)
+    step = layouts.TUNNEL.size
+    tunnels = tuple(
+        unpack_tunnel(raw["tunnels"][at : at + step], boot) for at in range(0, raw["tunnel_count"] * step, step)
+    )
+    return IPv4Address(raw["home_agent"]), tunnels
+
+
+def pack_mac(mac: str) -> bytes:
+    """Six bytes of aa:bb:cc:dd:ee:ff. Raises ValueError."""
+    try:
+        packed = bytes.fromhex(mac.replace(":", ""))
+    except ValueError:
+        packed = b""
+    if len(packed) != 6:
+        raise ValueError(f"MAC address {mac!r}, expected six bytes as aa:bb:cc:dd:ee:ff")
+    return packed
+
+
+def prefix_flags(
+    home_networks: Iterable[IPv4Network], mobility_subnets: Iterable[IPv4Network]
+) -> dict[IPv4Network, int]:
+    """What each prefix is. The longest match alone counts in the kernel, so each one carries what covers it."""
+    marked = [(network, _PREFIX_HOME) for network in home_networks]
+    marked += [(network, _PREFIX_MOBILITY) for network in mobility_subnets]
+    flags: dict[IPv4Network, int] = {}
+    for network, _ in marked:
+        flags[network] = 0
+        for other, flag in marked:
+            if network.subnet_of(other):
+                flags[network] |= flag
+    return flags
+
+
+def _key(gateway: IPv4Address, home_address: IPv4Address) -> bytes:
+    return layouts.BINDING_KEY.pack(gateway=gateway.packed, home_address=home_address.packed)
+
+
+class _Tables:
+    """What all parties have: counters, and tables opened by name."""
+
+    def __init__(self, pin_dir: Path | str) -> None:
+        self._directory = Path(pin_dir) / "maps"
+        self._drops = self._open("drops")
+        self._outcomes = self._open("outcomes")
+
+    def _open(self, name: str) -> Map:
+        path = self._directory / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such table; load the programs first (mobileip load)")
+        return Map(path)
+
+    def counters(self) -> Counters:
+        """Drops by reason and traffic by outcome, summed over the CPUs. Nothing is stopped for it."""
+        counters = Counters()
+        for number, name in REASON_NAMES.items():
+            values = self._drops.get_per_cpu(struct.pack("=I", number))
+            counters.drops[name] = sum(int.from_bytes(value, "little") for value in values)
+        for number, name in OUTCOME_NAMES.items():
+            raw = [layouts.TRAFFIC.unpack(value) for value in self._outcomes.get_per_cpu(struct.pack("=I", number))]
+            counters.packets[name] = sum(row["packets"] for row in raw)
+            counters.bytes[name] = sum(row["bytes"] for row in raw)
+        return counters
+
+
+def _replace(table: Map, want: dict[bytes, bytes]) -> None:
+    """Make a small table hold exactly this: additions first, so nothing that stays is ever missing."""
+    for key, value in want.items():
+        if table.get(key) != value:
+            table.put(key, value)
+    for key in table.keys():  # noqa: SIM118 (a table is no dict)
+        if key not in want:
+            table.delete(key)
+
+
+class ProxyTables(_Tables):
+    """Tables of the programs `proxy_pub` and `proxy_priv`."""
+
+    def __init__(self, pin_dir: Path | str) -> None:
+        super().__init__(pin_dir)
+        self._settings = self._open("proxy_settings")
+        self._bindings = self._open("bindings")
+        self._macs = self._open("gateway_macs")
+        self._prefixes = self._open("prefixes")
+
+    def configure(self, settings: ProxyForwarding) -> None:
+        """Write addresses, interfaces, gateways with their MAC addresses, and prefixes. Bindings stay."""
+        if len(settings.gateways) > layouts.MAX_GATEWAYS:
+            raise ValueError(f"{len(settings.gateways)} VPN gateways, expected {layouts.MAX_GATEWAYS} at most")
+        flags = prefix_flags(settings.home_networks, settings.mobility_subnets)
+        _replace(
+            self._prefixes,
+            {
+                layouts.PREFIX.pack(length=network.prefixlen, address=network.network_address.packed): struct.pack(
+                    "=I", value
+                )
+                for network, value in flags.items()
+            },
+        )
+        _replace(
+            self._macs,
+            {
+                self._mac_key(gateway.public_address, mac): struct.pack("=I", 1)
+                for gateway in settings.gateways
+                for mac in gateway.macs
+            },
+        )
+        gateways = b"".join(
+            layouts.GATEWAY.pack(
+                public_address=gateway.public_address.packed, private_address=gateway.private_address.packed
+            )
+            for gateway in settings.gateways
+        )
+        packed = layouts.PROXY_SETTINGS.pack(
+            public_address=settings.public_address.packed,
+            private_address=settings.private_address.packed,
+            public_ifindex=settings.public_ifindex,
+            private_ifindex=settings.private_ifindex,
+            direct_delivery=int(settings.direct_delivery),
+            gateway_count=len(settings.gateways),
+            gateways=gateways,
+        )
+        if self._settings.get(_FIRST) != packed:
+            self._settings.put(_FIRST, packed)
+
+    def set_gateway_macs(self, gateway: IPv4Address, macs: Iterable[str]) -> None:
+        """From which MAC addresses this gateway may send, replacing what was known. Raises ValueError."""
+        want = {self._mac_key(gateway, mac) for mac in macs}
+        for key in want:
+            self._macs.put(key, struct.pack("=I", 1))
+        for key in self._macs.keys():  # noqa: SIM118
+            if key[:4] == gateway.packed and key not in want:
+                self._macs.delete(key)
+
+    def gateway_macs(self, gateway: IPv4Address) -> set[str]:
+        """MAC addresses that are accepted from this gateway."""
+        rows = [layouts.GATEWAY_MAC.unpack(key) for key in self._macs.keys()]  # noqa: SIM118
+        return {row["mac"].hex(":") for row in rows if row["gateway"] == gateway.packed}
+
+    def put(self, binding: ProxyBinding) -> None:
+        """Add or replace a binding: from now on packets follow it."""
+        key = _key(binding.gateway, binding.home_address)
+        self._bindings.put(key, pack_binding(binding.home_agent, binding.tunnels, _boot_offset()))
+
+    def delete(self, gateway: IPv4Address, home_address: IPv4Address) -> bool:
+        """Remove a binding; False if there was none."""
+        return self._bindings.delete(_key(gateway, home_address))
+
+    def get(self, gateway: IPv4Address, home_address: IPv4Address) -> ProxyBinding | None:
+        """One binding, with the port that a half-bound tunnel has learnt."""
+        value = self._bindings.get(_key(gateway, home_address))
+        if value is None:
+            return None
+        return ProxyBinding(gateway, home_address, *_unpack_tunnels(value, _boot_offset()))
+
+    def bindings(self) -> list[ProxyBinding]:
+        """All bindings, expired ones included, in no order."""
+        boot = _boot_offset()
+        return [
+            ProxyBinding(IPv4Address(key[:4]), IPv4Address(key[4:]), *_unpack_tunnels(value, boot))
+            for key, value in self._bindings.items()
+        ]
+
+    def sync(self, bindings: Iterable[ProxyBinding]) -> None:
+        """Make the table hold exactly these, as after a restart: what forwards meanwhile goes on forwarding, and
+        the port that a half-bound tunnel has learnt from a keepalive stays known."""
+        boot = _boot_offset()
+        have = dict(self._bindings.items())
+        want: dict[bytes, bytes] = {}
+        for binding in bindings:
+            key = _key(binding.gateway, binding.home_address)
+            tunnels = binding.tunnels
+            if key in have:
+                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
+            want[key] = pack_binding(binding.home_agent, tunnels, boot)
+        self._bindings.put_many({key: value for key, value in want.items() if have.get(key) != value})
+        for key in have:
+            if key not in want:
+                self._bindings.delete(key)
+
+    @staticmethod
+    def _mac_key(gateway: IPv4Address, mac: str) -> bytes:
+        return layouts.GATEWAY_MAC.pack(gateway=gateway.packed, mac=pack_mac(mac))
+
+
+def _with_learnt_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -> tuple[Tunnel, ...]:
+    """Half-bound tunnels as the kernel completed them, if it did."""
+    complete = {tunnel.source or tunnel.care_of: tunnel for tunnel in known if not tunnel.half_bound}
+    return tuple(
+        Tunnel(found.care_of, tunnel.expires, tunnel.encapsulation, found.port, found.source)
+        if tunnel.half_bound and (found := complete.get(tunnel.source or tunnel.care_of)) and found.port
+        else tunnel
+        for tunnel in tunnels
+    )
+
+
+class HomeAgentTables(_Tables):
+    """Tables of the programs `ha_core` and `ha_home`."""
+
+    def __init__(self, pin_dir: Path | str) -> None:
+        super().__init__(pin_dir)
+        self._settings = self._open("home_agent_settings")
+        self._bindings = self._open("bindings")
+        self._address = IPv4Address((self._settings.get(_FIRST) or bytes(4))[:4])
+
+    def configure(self, settings: HomeAgentForwarding) -> None:
+        """Write the agent's address. It is part of each binding's key: another address starts with none."""
+        self._settings.put(_FIRST, layouts.HOME_AGENT_SETTINGS.pack(address=settings.address.packed))
+        self._address = settings.address
+
+    def put(self, binding: HomeBinding) -> None:
+        """Add or replace a binding: its home address is intercepted from now on."""
+        value = pack_binding(self._address, binding.tunnels, _boot_offset())
+        self._bindings.put(_key(self._address, binding.home_address), value)
+
+    def delete(self, home_address: IPv4Address) -> bool:
+        """Remove a binding; False if there was none."""
+        return self._bindings.delete(_key(self._address, home_address))
+
+    def bindings(self) -> list[HomeBinding]:
+        """All bindings, expired ones included, in no order."""
+        boot = _boot_offset()
+        return [
+            HomeBinding(IPv4Address(key[4:]), _unpack_tunnels(value, boot)[1])
+            for key, value in self._bindings.items()
+            if key[:4] == self._address.packed
+        ]
+
+    def sync(self, bindings: Iterable[HomeBinding]) -> None:
+        """Make the table hold exactly these, without an interruption for those that stay."""
+        boot = _boot_offset()
+        want: dict[bytes, bytes] = {}
+        have = dict(self._bindings.items())
+        for binding in bindings:
+            key = _key(self._address, binding.home_address)
+            tunnels = binding.tunnels
+            if key in have:
+                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
+            want[key] = pack_binding(self._address, tunnels, boot)
+        self._bindings.put_many({key: value for key, value in want.items() if have.get(key) != value})
+        for key in have:
+            if key not in want:
+                self._bindings.delete(key)
+
+
+class ForeignAgentTables(_Tables):
+    """Tables of the programs `fa_uplink` and `fa_link`."""
+
+    def __init__(self, pin_dir: Path | str) -> None:
+        super().__init__(pin_dir)
+        self._settings = self._open("foreign_agent_settings")
+        self._visitors = self._open("visitors")
+
+    def configure(self, settings: ForeignAgentForwarding) -> None:
+        """Write addresses and interfaces. Visitors stay."""
+        packed = layouts.FOREIGN_AGENT_SETTINGS.pack(
+            care_of=settings.care_of.packed,
+            link_address=settings.link_address.packed,
+            uplink_ifindex=settings.uplink_ifindex,
+            link_ifindex=settings.link_ifindex,
+        )
+        self._settings.put(_FIRST, packed)
+
+    def put(self, visitor: Visitor) -> None:
+        """Add or replace a visitor."""
+        self._visitors.put(visitor.home_address.packed, pack_visitor(visitor, _boot_offset()))
+
+    def delete(self, home_address: IPv4Address) -> bool:
+        """Remove a visitor; False if there was none."""
+        return self._visitors.delete(home_address.packed)
+
+    def visitors(self) -> list[Visitor]:
+        """All visitors, expired ones included, in no order."""
+        boot = _boot_offset()
+        found = []
+        for key, value in self._visitors.items():
+            raw = layouts.VISITOR.unpack(value)
+            udp = raw["encapsulation"] == Encapsulation.UDP.protocol
+            found.append(
+                Visitor(
+                    home_address=IPv4Address(key),
+                    home_agent=IPv4Address(raw["home_agent"]),
+                    expires=raw["expires_ns"] / _NS + boot,
+                    encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
+                    port=int.from_bytes(raw["port"]),
+                    reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
+                )
+            )
+        return found
+
+
+def pack_visitor(visitor: Visitor, boot: float) -> bytes:
+    """`struct visitor`; `boot` is the Unix time of boot."""
+    return layouts.VISITOR.pack(
+        home_agent=visitor.home_agent.packed,
+        port=visitor.port.to_bytes(2),
+        encapsulation=visitor.encapsulation.protocol,
+        flags=_REVERSE_TUNNEL if visitor.reverse_tunnel else 0,
+        expires_ns=max(0, round((visitor.expires - boot) * _NS)),
+    )
+
+
+class MobileNodeTables(_Tables):
+    """Tables of the programs `mn_ingress` and `mn_egress`."""
+
+    def __init__(self, pin_dir: Path | str) -> None:
+        super().__init__(pin_dir)
+        self._settings = self._open("mobile_node_settings")
+
+    def set_path(self, path: NodePath) -> None:
+        """Change how packets of the home address travel, all at once for every packet."""
+        self._settings.put(_FIRST, pack_path(path))
+
+    def path(self) -> bytes | None:
+        """The packed settings as they stand, or None before the first `set_path`."""
+        return self._settings.get(_FIRST)
+
+
+def pack_path(path: NodePath) -> bytes:
+    """`struct mobile_node_settings`. Raises ValueError for more gateways than it holds."""
+    if len(path.gateways) > layouts.MAX_GATEWAYS:
+        raise ValueError(f"{len(path.gateways)} VPN gateways, expected {layouts.MAX_GATEWAYS} at most")
+    return layouts.MOBILE_NODE_SETTINGS.pack(
+        home_address=path.home_address.packed,
+        care_of=path.care_of.packed,
+        peer=path.peer.packed,
+        peer_port=path.peer_port.to_bytes(2),
+        local_port=path.local_port.to_bytes(2),
+        mode=int(path.mode),
+        encapsulation=path.encapsulation.protocol,
+        flags=_ENCAPSULATE_ALL if path.encapsulate_all else 0,
+        gateway_count=len(path.gateways),
+        gateways=b"".join(address.packed for address in path.gateways),
+    )
