@@ -99,7 +99,8 @@ class Gate:
             return [Count("unknown_extension")]  # RFC 5944 1.8: the whole message, in silence
         peer = self._settings.peers.get(request.home_address)
         if peer is None:
-            return [Count("unknown_node")]
+            # D-2.6.3-d, -e: silent also for the home address 0, which only a NAI could stand for.
+            return [Count("zero_home_address" if request.home_address.is_unspecified else "unknown_node")]
         checked = authenticate_request(request, peer.associations, defect)
         if isinstance(checked, AuthenticationFailure):
             return self._unauthenticated(checked, request, defect, received, peer, now)

@@ -144,7 +144,8 @@ class HomeAgent:
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Take up what was durable. Bindings that are over, or whose node is gone, are not bound again."""
-        actions: list[Action] = []
+        over: list[Action] = []
+        bound: list[Action] = []
         for record in records:
             if isinstance(record, PersistIdentification):
                 self._guard.restore(record)
@@ -152,11 +153,11 @@ class HomeAgent:
             binding = record.binding
             link = self._link_of(binding.home_address)
             if binding.expires <= now or binding.home_address not in self._peers or link is None:
-                actions += self._ended(binding)
-                continue
-            self._bindings.put(binding)
-            actions += [Bind(binding), ClaimHome(binding.home_address, link.interface)]
-        return actions
+                over += self._ended(binding)
+            else:
+                self._bindings.put(binding)
+                bound += [Bind(binding), ClaimHome(binding.home_address, link.interface)]
+        return over + bound
 
     def _request(self, received: DatagramReceived, now: float) -> list[Action]:
         admitted = self._gate.admit(received, now)

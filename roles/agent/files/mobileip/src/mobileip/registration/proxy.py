@@ -194,18 +194,19 @@ class Proxy:
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Take up what was durable. Bindings that are over, or whose node is gone, are not bound again."""
-        actions: list[Action] = []
+        over: list[Action] = []
+        bound: list[Action] = []
         for record in records:
             if isinstance(record, PersistIdentification):
                 self._guard.restore(record)
                 continue
             binding = record.binding
             if binding.expires <= now or (binding.gateway, binding.home_address) not in self._nodes:
-                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
+                over += [ForgetBinding(binding.key), Unbind(binding.key)]
             else:
                 self._bindings.put(binding)
-                actions.append(Bind(binding))
-        return actions
+                bound.append(Bind(binding))
+        return over + bound
 
     # -- from the node --------------------------------------------------------------------------------------------
 
