@@ -60,7 +60,9 @@ def table(report: dict[str, Any]) -> str:
     for name in known():
         if name in report:
             row = report[name]
-            lines.append(f"{name:34} {row['value']:>12g} {row['goal']:>10g}  {row['unit']:8} {'yes' if row['met'] else 'NO'}")
+            lines.append(
+                f"{name:34} {row['value']:>12g} {row['goal']:>10g}  {row['unit']:8} {'yes' if row['met'] else 'NO'}"
+            )
     return "\n".join(lines)
 
 

@@ -177,10 +177,16 @@ def table(analysis: Analysis) -> str:
         )
     lines = []
     for row in rows:
-        cells = [text.ljust(width) if index == 0 else text.rjust(width) for index, (text, (_, width)) in
-                 enumerate(zip(row, COLUMNS, strict=True))]
+        cells = [
+            text.ljust(width) if index == 0 else text.rjust(width)
+            for index, (text, (_, width)) in enumerate(zip(row, COLUMNS, strict=True))
+        ]
         lines.append(" ".join(cells).rstrip())
     lines.insert(1, " ".join("-" * width for _, width in COLUMNS))
     survived = "survived all moves" if analysis.tcp_session_survived else f"BROKE: {analysis.why_not}"
-    lines += ["", f"TCP session: {survived}", f"ESP on the wire: {analysis.esp_on_wire}, SPIs: {', '.join(analysis.spis)}"]
+    lines += [
+        "",
+        f"TCP session: {survived}",
+        f"ESP on the wire: {analysis.esp_on_wire}, SPIs: {', '.join(analysis.spis)}",
+    ]
     return "\n".join(lines)

@@ -139,7 +139,9 @@ def conversation(
     with ExitStack() as stack:
 
         def start(name: str, host: str, *arguments: str) -> Program:
-            ends[name] = Program(hosts, host, "stream.py", (*arguments, "--port", str(port)), directory / f"{log}-{name}")
+            ends[name] = Program(
+                hosts, host, "stream.py", (*arguments, "--port", str(port)), directory / f"{log}-{name}"
+            )
             stack.callback(ends[name].finish)
             return ends[name]
 

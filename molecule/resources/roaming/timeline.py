@@ -31,7 +31,9 @@ class _Canvas:
         )
 
     def box(self, x: float, y: float, width: float, height: float, fill: str) -> None:
-        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}" fill="{fill}"/>')
+        self.parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}" fill="{fill}"/>'
+        )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, stroke: str, width: float = 1.0) -> None:
         self.parts.append(
@@ -78,10 +80,14 @@ def draw(recording: Recording, analysis: Analysis, gateway: str) -> str:
     data = [float(event["t"]) for event in recording.streams["node"] if event["event"] == "data"]
     _rate(canvas, 90, 50, "probe replies", replies, ACCENT, 0.1)
     _rate(canvas, 155, 50, "TCP data", data, "#5d8a66", 0.1)
-    links = [frame for segment in ("home", "open", "nat_inside", "fa_link", "visited")
-             for frame in analysis.frames.get(segment, [])]
-    registrations = sorted(frame.time for frame in links
-                           if frame.home_address == recording.home_address and frame.mip_types)
+    links = [
+        frame
+        for segment in ("home", "open", "nat_inside", "fa_link", "visited")
+        for frame in analysis.frames.get(segment, [])
+    ]
+    registrations = sorted(
+        frame.time for frame in links if frame.home_address == recording.home_address and frame.mip_types
+    )
     dmz = analysis.frames["dmz_public"]
     _lane(canvas, 220, "registration", registrations, ACCENT)
     _lane(canvas, 250, "IKE messages", [frame.time for frame in wire.ike_messages(dmz, gateway)], ALARM)

@@ -57,10 +57,18 @@ def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: La
         with captures(hosts, ("dmz_public", "dmz_private", "outside"), tmp_path) as files:
             hosts.run("cn", ["ping", "-c", "5", "-i", "0.2", "-W", "1", home], check=False)
             time.sleep(0.5)
-        handed = [f for f in wire.read(files["dmz_private"]) if f.sources == (hosts.address("cn", "eth0"),) and home in f.outer]
+        handed = [
+            f
+            for f in wire.read(files["dmz_private"])
+            if f.sources == (hosts.address("cn", "eth0"),) and home in f.outer
+        ]
         assert len(handed) >= 5, "the proxy handed the packets to the gateway"
         for segment in ("dmz_public", "outside"):
-            clear = [f for f in wire.read(files[segment]) if home in f.destinations and hosts.address("cn", "eth0") in f.sources]
+            clear = [
+                f
+                for f in wire.read(files[segment])
+                if home in f.destinations and hosts.address("cn", "eth0") in f.sources
+            ]
             assert clear == [], f"{segment}: the gateway let a clear packet out"
         assert gateway
     finally:

@@ -96,5 +96,3 @@ def test_bad_datagram_is_dropped_and_counted_and_the_daemon_lives(hosts: LabHost
     hosts.send_udp("internet", datagram, hosts.address("mipp", "pub"), 434)
     hosts.wait_until("the drop is counted", lambda: drops() > before, 5)
     assert hosts.run("mipp", ["systemctl", "show", "-p", "MainPID", "--value", UNIT]).stdout == pid
-
-
