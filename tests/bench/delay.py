@@ -76,7 +76,7 @@ def _carry(near: socket.socket, far: socket.socket, seconds: float, stop: thread
 
 @contextmanager
 def path_delay(lab: Topology, milliseconds: int) -> Iterator[None]:
-    """Hold every frame between the Internet and the outer firewall for `milliseconds`, each way, while the block runs."""
+    """Hold frames between the Internet and the outer firewall for `milliseconds`, each way, while the block runs."""
     if SEGMENT not in lab.segments:
         raise RuntimeError(f"topology.yml has no segment {SEGMENT}")
     if milliseconds == 0:

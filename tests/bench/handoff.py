@@ -60,7 +60,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Measured]:
         OUTAGE.name: Measured(round(_excess(worst), 1), how),
         IKE.name: Measured(
             sum(move.ike_messages for _, move in moves),
-            "IKE messages on the public DMZ segment over the same moves; the same capture shows ESP in each stay outside",
+            "IKE messages on the public DMZ segment over the same moves; the capture shows ESP in each stay outside",
         ),
     }
 

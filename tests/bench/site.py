@@ -51,7 +51,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Measured]:
     if not changed_first:
         raise RuntimeError("the first roll-out changed nothing: the hosts were not fresh")
     second, changed = _play("second", *limit, "playbooks/site.yml")
-    how = f"ansible-playbook site.yml --limit {','.join(HOSTS)}, hosts up, packages present, builds cached on the controller"
+    how = f"site.yml --limit {','.join(HOSTS)}; hosts up, packages present, builds cached on the controller"
     (OUTPUT / "seconds.json").write_text(json.dumps({"first": first, "second": second}), encoding="utf-8")
     return {
         FIRST.name: Measured(round(first, 1), how + "; fresh hosts"),

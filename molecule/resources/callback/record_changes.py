@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -38,7 +39,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         self._playbook = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        self._playbook = os.path.basename(playbook._file_name)
+        self._playbook = Path(playbook._file_name).name
 
     def v2_runner_on_ok(self, result: Any) -> None:
         if result.result.get("changed") if hasattr(result, "result") else result._result.get("changed"):
@@ -65,5 +66,5 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             "changed": sorted(self._changed),
             "failed": sorted(self._failed),
         }
-        with open(path, "a", encoding="utf-8") as stream:
+        with Path(path).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")

@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+from typing import TextIO
 
 WORD = struct.Struct("!Q")
 """The stream is a sequence of 64-bit words, each holding its own index."""
@@ -92,11 +93,12 @@ def converse(connection: socket.socket, rate: int) -> None:
     emit(event="established", t=time.time(), local=list(local), peer=list(peer))
     reader, writer = Reader(), Writer(connection, rate)
     writer.start()
-    leash: list[object] = [sys.stdin]
+    leash: list[TextIO] = [sys.stdin]
     deadline: float | None = None
     closed, error = False, None
     while not closed and (deadline is None or time.monotonic() < deadline):
-        ready, _, _ = select.select([connection, *leash], [], [], 0.2)
+        waited_for: list[socket.socket | TextIO] = [connection, *leash]
+        ready, _, _ = select.select(waited_for, [], [], 0.2)
         if leash and sys.stdin in ready and not sys.stdin.readline():
             leash, deadline = [], time.monotonic() + DRAIN_SECONDS
             writer.finish()

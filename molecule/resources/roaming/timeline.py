@@ -27,7 +27,8 @@ class _Canvas:
 
     def text(self, x: float, y: float, words: str, size: int = 12, anchor: str = "start", fill: str = INK) -> None:
         self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{escape(words)}</text>'
+            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">'
+            f"{escape(words)}</text>"
         )
 
     def box(self, x: float, y: float, width: float, height: float, fill: str) -> None:

@@ -5,6 +5,7 @@ A frame is read once, into `Frame`: all its IP headers from the outside in, and 
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -172,11 +173,11 @@ def esp_frames(frames: Iterable[Frame], gateway: str) -> list[Frame]:
 
 
 def longest_gap(times: Iterable[float], start: float, end: float) -> float:
-    """Longest silence, in seconds, between events around [start, end): the last before, those within, the first after."""
+    """Longest silence, in seconds, between events of [start, end) and the last before; to `end` if none comes."""
     ordered = sorted(times)
     inside = [moment for moment in ordered if start <= moment < end]
     before = [moment for moment in ordered if moment < start][-1:]
     if not inside:
         return end - (before[0] if before else start)
     moments = before + inside
-    return max((later - earlier for earlier, later in zip(moments, moments[1:], strict=False)), default=0.0)
+    return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=0.0)

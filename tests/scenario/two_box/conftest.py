@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def hosts() -> LabHosts:
 
 
 @pytest.fixture(scope="session")
-def roamed(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roamed]:
+def roamed(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Roamed:
     """Roam once: home -> open -> NAT -> FA -> open -> home -> open, with a TCP session and a 10 ms probe."""
     directory: Path = tmp_path_factory.mktemp("roaming")
     hosts.ensure_at("mn", ROUTE[0])
@@ -45,4 +44,4 @@ def roamed(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     recording = record(hosts, plan, directory, say)
     analysis = report.analyse(recording, hosts.address("vpngw", "pub"))
     print(report.table(analysis))
-    yield Roamed(recording, analysis)
+    return Roamed(recording, analysis)

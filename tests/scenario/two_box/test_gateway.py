@@ -49,30 +49,21 @@ def test_without_the_guard_the_neighbour_sees_the_leak_D_5_7_b(hosts: LabHosts) 
 def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: LabHosts, tmp_path: Path) -> None:
     hosts.ensure_at("mn", "open")
     hosts.wait_for_sa("mn")
-    home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
-    hosts.run("vpngw", ["swanctl", "--terminate", "--ike", "vpngw", "--force", "--timeout", "5"], check=False)
-    hosts.terminate_sas("vpngw")
+    home, correspondent = hosts.home_address("mn"), hosts.address("cn", "eth0")
     hosts.run("mn", ["systemctl", "stop", "mobileip@node.service"])
+    hosts.terminate_sas("vpngw")
     try:
         with captures(hosts, ("dmz_public", "dmz_private", "outside"), tmp_path) as files:
             hosts.run("cn", ["ping", "-c", "5", "-i", "0.2", "-W", "1", home], check=False)
             time.sleep(0.5)
-        handed = [
-            f
-            for f in wire.read(files["dmz_private"])
-            if f.sources == (hosts.address("cn", "eth0"),) and home in f.outer
-        ]
+        private = wire.read(files["dmz_private"])
+        handed = [f for f in private if (f.sources, f.destinations) == ((correspondent,), (home,))]
         assert len(handed) >= 5, "the proxy handed the packets to the gateway"
         for segment in ("dmz_public", "outside"):
-            clear = [
-                f
-                for f in wire.read(files[segment])
-                if home in f.destinations and hosts.address("cn", "eth0") in f.sources
-            ]
-            assert clear == [], f"{segment}: the gateway let a clear packet out"
-        assert gateway
+            frames = wire.read(files[segment])
+            assert [f for f in frames if home in f.destinations and correspondent in f.sources] == [], segment
     finally:
-        hosts.run("mn", ["systemctl", "start", "mobileip@node.service"])
+        hosts.run("mn", ["systemctl", "restart", "strongswan.service", "mobileip@node.service"])
         hosts.wait_for_sa("mn")
 
 
