@@ -5,18 +5,94 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
-VENV_STAMP := $(VENV)/.stamp
+LAB := $(VENV)/bin/python molecule/resources/lab
+INVENTORY := -i inventories/two_box -i molecule/resources/lab.yml
+LOGS := build/logs
+
+export PATH := $(VENV)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+export ANSIBLE_NOCOWS := 1
+
+##@ Start here
+
+.PHONY: demo
+demo: lab-up ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
+	@echo "$$(date +%T)  rolling out with playbooks/site.yml (log in $(LOGS)/demo-site.log)"
+	@mkdir -p $(LOGS)
+	@ansible-playbook $(INVENTORY) playbooks/site.yml 2>&1 </dev/null | tee $(LOGS)/demo-site.log | \
+	  awk '/^(PLAY|TASK) \[/ { line = $$0; gsub(/ \*+$$/, "", line); printf "%s  %s\n", strftime("%T"), line; fflush() } /^fatal|^failed|^ERROR/ { print; fflush() } /^PLAY RECAP/ { recap = 1 } recap { print }'
+	@cd molecule/resources && $(VENV)/bin/python -m roaming --output $(CURDIR)/build/demo
+
+.PHONY: test
+test: deps venv image ## everything that CI runs: at most 30 minutes on two cores
+	@python -m tests.checks short
+
+.PHONY: demo-down
+demo-down: lab-down ## remove hosts, wires, pins and namespaces
+
+##@ Parts
+
+.PHONY: lint
+lint: venv ## style and types
+	@python -m tests.checks lint
+
+.PHONY: unit
+unit: venv ## unit and property tests, without root
+	@python -m tests.checks unit
+
+.PHONY: test-long
+test-long: deps venv image ## what takes longer, in parts: make test-long PART=NAME; leaves build/test-long/report.json
+	@python -m tests.checks long $(PART)
+
+.PHONY: bench
+bench: lab-up ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
+	@python -m tests.bench $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: lab-up
+lab-up: deps venv ## start the hosts and wire them; what is up stays as it is
+	@$(LAB) up
+
+.PHONY: lab-down
+lab-down: venv
+	@$(LAB) down
+
+.PHONY: image
+image: deps venv ## the image of the hosts, where it is missing
+	@$(LAB) image
+
+.PHONY: deps
+deps: ## install the distribution's packages that are missing
+	@bash molecule/resources/machine/install.sh $(LOGS)/deps.log
+
+.PHONY: venv
+venv: $(VENV)/.stamp .ansible/vault-password ## the virtual environment, from pinned requirements
+
+$(VENV)/.stamp: requirements-dev.txt | deps
+	@echo "venv: installing the pinned requirements into .venv (log in $(LOGS)/venv.log)"
+	@mkdir -p $(LOGS) .ansible/collections/ansible_collections/mobileip
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off -r requirements-dev.txt \
+	  >$(LOGS)/venv.log 2>&1 || { tail -n 15 $(LOGS)/venv.log; exit 1; }
+	@ln -sfnT ../../../.. .ansible/collections/ansible_collections/mobileip/vpn
+	@touch $@
+
+# Opens the examples' generated secrets, on this machine only.
+.ansible/vault-password:
+	@mkdir -p .ansible
+	@umask 077; head -c 32 /dev/urandom | base64 >$@
+
+.PHONY: requirements
+requirements: ## write requirements-dev.txt anew from requirements-dev.in
+	@rm -rf build/requirements && $(PYTHON) -m venv build/requirements
+	@build/requirements/bin/pip install --quiet -r requirements-dev.in
+	@{ head -n 1 requirements-dev.txt; build/requirements/bin/pip list --format freeze | grep -v '^pip=='; } >build/requirements.txt
+	@mv build/requirements.txt requirements-dev.txt
+
+.PHONY: clean-all
+clean-all: ## also remove the image, .venv, caches and products
+	@if [ -x $(VENV)/bin/python ]; then $(LAB) down; $(LAB) remove-image; fi
+	@rm -rf .venv build .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
-
-.PHONY: venv
-venv: $(VENV_STAMP) ## the virtual environment, from pinned requirements
-
-$(VENV_STAMP): requirements-dev.txt
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@mkdir -p .ansible/collections/ansible_collections/mobileip
-	@ln -sfn ../../../.. .ansible/collections/ansible_collections/mobileip/vpn
-	@touch $@
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sed 's/:.*## //'

@@ -10,8 +10,13 @@ repository=/usr/share/lab-packages
 
 list() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$here/$1"; }
 
-mirror=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-  awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
+find_mirror() {
+  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+    awk -F'|' '$1 == "Debian" && $2 == "Debian" && !found { print $3; found = 1 }'
+}
+mirror=$(find_mirror)
+# Apt knows an archive's origin only after it has once read its index.
+[ -n "$mirror" ] || { apt-get update && mirror=$(find_mirror); }
 if [ -z "$mirror" ]; then
   echo "build.sh: apt on this machine lists no Debian archive to take $suite from: add one to its sources, then 'apt-get update'" >&2
   exit 1

@@ -27,3 +27,8 @@ def of_host(host: str) -> str:
 def of_peer(host: str, port: str) -> str:
     """The name of a port's other end, in the wires' namespace. An interface's name has at most 15 bytes."""
     return f"{host}.{port}"[:15]
+
+
+def mac_of(host: str, port: str) -> str:
+    """A port's MAC address: locally administered, and the same after a restart, as a real card's is."""
+    return "02:" + hashlib.sha1(f"{host}.{port}".encode()).digest()[:5].hex(":")

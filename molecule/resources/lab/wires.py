@@ -49,7 +49,8 @@ def create_host_namespace(host: Host) -> None:
     inside = ["link set lo up"]
     for port in host.ports:
         peer = names.of_peer(host.name, port.name)
-        wires.append(f"link add name {peer} type veth peer name {port.name} netns {namespace}")
+        mac = names.mac_of(host.name, port.name)
+        wires.append(f"link add name {peer} type veth peer name {port.name} address {mac} netns {namespace}")
         wires.append(f"link set dev {peer} master {port.segment} up")
         inside.append(f"link set dev {port.name} up")
         if port.address:

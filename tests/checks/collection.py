@@ -1,0 +1,86 @@
+"""Builds the collection, installs it as a user would, and runs ansible-test sanity on what was installed.
+
+`python -m tests.checks.collection` does it below build/collection/.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.checks.step import CHECKOUT
+
+WORK = CHECKOUT / "build" / "collection"
+INSTALLED = WORK / "site" / "ansible_collections" / "mobileip" / "vpn"
+# What may never be in a tarball: caches, secrets, and what only the checkout needs.
+FORBIDDEN = {".venv", ".ansible", "build", "molecule", "tests", "secrets.yml", "__pycache__", "Makefile"}
+
+
+def _call(*command: str, directory: Path = WORK, **environment: str) -> None:
+    print(f"$ {' '.join(command)}", flush=True)
+    subprocess.run(command, cwd=directory, env={**os.environ, **environment}, check=True, timeout=900)
+
+
+def build() -> Path:
+    """Returns the tarball, built from the files that git knows or would add."""
+    source = WORK / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        path = CHECKOUT / name
+        if path.is_file():
+            target = source / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    _call("ansible-galaxy", "collection", "build", "--force", "--output-path", str(WORK), str(source))
+    return next(WORK.glob("mobileip-vpn-*.tar.gz"))
+
+
+def install(tarball: Path) -> None:
+    """Installs the tarball where no ansible.cfg of ours is in force, and resolves its playbooks by name."""
+    _call("ansible-galaxy", "collection", "install", str(tarball), "--collections-path", str(WORK / "site"))
+    inside = {part for path in INSTALLED.rglob("*") for part in path.relative_to(INSTALLED).parts}
+    if inside & FORBIDDEN:
+        raise SystemExit(f"the tarball holds {', '.join(sorted(inside & FORBIDDEN))}: add them to galaxy.yml, build_ignore")
+    for playbook in ("site", "verify"):
+        if (INSTALLED / "playbooks" / f"{playbook}.yml").exists():
+            _call(
+                *("ansible-playbook", f"mobileip.vpn.{playbook}", "--syntax-check"),
+                *("--inventory", "mipp,vpngw,outer_fw,inner_fw,"),
+                ANSIBLE_COLLECTIONS_PATH=str(WORK / "site"),
+            )
+
+
+def sanity() -> None:
+    """Runs ansible-test sanity on the installed files. It wants a git repository, and a pip that needs no download."""
+    cache = Path.home() / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for script in (CHECKOUT / "tests" / "checks" / "offline").glob("get_pip_*.py"):
+        shutil.copy2(script, cache / script.name)
+    _call("git", "init", "--quiet", directory=INSTALLED)
+    _call("git", "add", "--all", directory=INSTALLED)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    _call("ansible-test", "sanity", "--venv", "--python", version, "--color", "no", directory=INSTALLED)
+
+
+def main() -> None:
+    """Runs all three; a failure is an exit status."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    install(build())
+    sanity()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"exit status {error.returncode} from: {' '.join(error.cmd)}")

@@ -1,0 +1,80 @@
+"""The steps there are. A part of the product that does not exist yet has no step: nothing is reported that did not run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.checks.step import CHECKOUT, Step, python
+
+DAEMON = "roles/agent/files/mobileip/src"
+PLUGINS = ".ansible/collections/ansible_collections/mobileip/vpn/plugins"
+FUZZ_SECONDS = "60"
+
+
+def _existing(*paths: str) -> list[str]:
+    return [path for path in paths if any((CHECKOUT / path).rglob("*.py"))]
+
+
+def _pytest(name: str, minutes: float, *paths: str, environment: dict[str, str] | None = None) -> list[Step]:
+    found = _existing(*paths)
+    if not found:
+        return []
+    # Ends before the step is killed: then pytest still says what it was doing.
+    return [Step(name, (python("-m", "pytest", "-q", "--durations=5", *found),), minutes, environment=environment or {})]
+
+
+def lint() -> list[Step]:
+    """Style and types of everything."""
+    return [
+        Step("ruff", (["ruff", "check", "."],), 3),
+        Step("mypy", (["mypy", *_existing(DAEMON, "molecule/resources", "tests", PLUGINS)],), 8),
+        Step("yamllint", (["yamllint", "--strict", "."],), 3),
+        Step("ansible-lint", (["ansible-lint", "--offline", "--profile", "production"],), 8),
+    ]
+
+
+def unit() -> list[Step]:
+    """Tests that need neither root nor a network."""
+    return _pytest("unit", 10, "tests/unit")
+
+
+def rest_of_short() -> list[Step]:
+    """What needs root, hosts or minutes, and still belongs to every run."""
+    steps = _pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})
+    steps += _pytest("conformance", 6, "tests/conformance")
+    steps += _pytest("namespaces", 8, "tests/forwarding", "tests/integration", "tests/interop")
+    steps.append(Step("collection", (python("-m", "tests.checks.collection"),), 10))
+    for scenario in ("two_box", "one_box"):
+        if (CHECKOUT / "molecule" / scenario / "molecule.yml").exists() and (CHECKOUT / "playbooks/site.yml").exists():
+            steps.append(_scenario(scenario, 15))
+    return steps
+
+
+def _scenario(name: str, minutes: float) -> Step:
+    record = Path("build/scenario") / name
+    return Step(
+        f"molecule-{name}",
+        (
+            ["rm", "-rf", str(record)],
+            ["mkdir", "-p", str(record)],
+            ["molecule", "test", "--scenario-name", name],
+        ),
+        minutes,
+    )
+
+
+def short() -> list[Step]:
+    """All of `make test`."""
+    return [*lint(), *unit(), *rest_of_short()]
+
+
+def long() -> dict[str, list[Step]]:
+    """The named parts of `make test-long`."""
+    seconds = os.environ.get("FUZZ_SECONDS", "900")
+    parts = {
+        "fuzz": _pytest("long-fuzz", 20, "tests/fuzz", environment={"FUZZ_SECONDS": seconds}),
+    }
+    for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):
+        parts[folder.name] = _pytest(f"long-{folder.name}", 60, f"tests/long/{folder.name}")
+    return {name: steps for name, steps in parts.items() if steps}
