@@ -49,7 +49,7 @@ from mobileip.wire.codes import Code
 from mobileip.wire.encapsulation import keepalive
 from mobileip.wire.extensions import Extension
 from mobileip.wire.messages import Flag, RegistrationReply, RegistrationRequest, parse_request
-from mobileip.wire.typed_extensions import HomeAgentParameter, UdpTunnelReply, UdpTunnelRequest
+from mobileip.wire.typed_extensions import HomeAgentParameter, MessageString, UdpTunnelReply, UdpTunnelRequest
 
 HOME = IPv4Address("192.0.2.69")
 HOME_AGENT = IPv4Address("192.0.2.40")
@@ -97,6 +97,13 @@ def to_proxy(at: float, number: int = 0, care_of: IPv4Address = OPEN) -> Send:
 def to_home_agent(at: float, number: int = 1) -> Send:
     request = RegistrationRequest(D_T, 300, HOME, HOME_AGENT, VISITED, identification(at, number), (PLEA,))
     return Send(append(request.serialize(), HOME_AGENT_SA), Endpoint(VISITED, 434), Endpoint(HOME_AGENT, 434))
+
+
+def at_home_to_proxy(at: float, number: int = 0) -> Send:
+    request = RegistrationRequest(
+        Flag.REVERSE_TUNNEL, 0, HOME, MIPP_PUB, HOME, identification(at, number), (PARAMETER,)
+    )
+    return Send(append(request.serialize(), PROXY_SA), Endpoint(HOME, 434), Endpoint(MIPP_PUB, 434))
 
 
 def farewell(at: float, number: int = 1) -> Send:
@@ -172,9 +179,7 @@ def bound_at_agent(node: MobileNode) -> MobileNode:
 
 
 def at_home(node: MobileNode) -> MobileNode:
-    asked = node.feed(AT_HOME, NOW)
-    asked = node.feed(answer(asked, Code.ASSIGNED_HOME_AGENT), NOW + 0.1)
-    node.feed(answer(asked, lifetime=0, extensions=()), NOW + 0.2)
+    node.feed(answer(node.feed(AT_HOME, NOW), lifetime=0, extensions=()), NOW + 0.2)
     assert node.status().state is State.HOME
     return node
 
@@ -400,20 +405,55 @@ def test_home_agent_of_the_206_reply_is_asked_D_2_6_1_d(node: MobileNode) -> Non
     assert node.status().home_agent == assigned
 
 
-def test_home_link_takes_all_bindings_back_then_announces_itself_RFC_5944_4_6(node: MobileNode) -> None:
+def test_home_link_asks_the_proxy_and_the_home_agent_in_one_breath(node: MobileNode) -> None:
+    assert node.feed(AT_HOME, NOW) == [*BLOCKED, at_home_to_proxy(NOW), farewell(NOW)]
+
+
+ARRIVED_HOME: list[Action] = [
+    AnnounceHome("eth0", HOME),
+    SetPath(NodePath(PathMode.HOME, "eth0", inside=True)),
+    SetLocation(inside=True, at_home=True),
+    ParkSecurityAssociation(),
+    Log(Level.INFO, "at_home", {"home_agent": "192.0.2.40"}),
+]
+
+
+def test_home_agents_word_is_enough_to_be_home_then_announces_itself_RFC_5944_4_6(node: MobileNode) -> None:
     asked = node.feed(AT_HOME, NOW)
-    assert asked == [*BLOCKED, to_proxy(NOW, care_of=HOME)]
-    asked = node.feed(answer(asked, Code.ASSIGNED_HOME_AGENT), NOW + 0.1)
-    assert asked[-1] == farewell(NOW + 0.1)
-    assert node.feed(answer(asked, lifetime=0, extensions=()), NOW + 0.2) == [
-        AnnounceHome("eth0", HOME),
-        SetPath(NodePath(PathMode.HOME, "eth0", inside=True)),
-        SetLocation(inside=True, at_home=True),
-        ParkSecurityAssociation(),
-        Log(Level.INFO, "at_home", {"home_agent": "192.0.2.40"}),
-    ]
+    assert node.feed(answer(asked, lifetime=0, extensions=()), NOW + 0.1) == ARRIVED_HOME
     assert node.next_deadline() is None
-    assert node.status().location is Location.HOME
+    status = node.status()
+    assert (status.location, status.through, status.agent) == (Location.HOME, Through.HOME_LINK, HOME_AGENT)
+    late = answer(asked[:-1], Code.ASSIGNED_HOME_AGENT)
+    assert node.feed(late, NOW + 0.2) == [Count("reply_without_request")]
+
+
+def test_code_206_at_home_still_waits_for_the_home_agent_D_2_6_1_f(node: MobileNode) -> None:
+    asked = node.feed(AT_HOME, NOW)
+    assert node.feed(answer(asked[:-1], Code.ASSIGNED_HOME_AGENT), NOW + 0.1) == [
+        Log(Level.INFO, "inside", {"proxy": "203.0.113.10", "home_agent": "192.0.2.40"})
+    ]
+    assert node.next_deadline() == NOW + 1
+    assert node.feed(answer(asked, lifetime=0, extensions=()), NOW + 0.2) == ARRIVED_HOME
+
+
+def test_unanswered_farewell_is_repeated_after_206(node: MobileNode) -> None:
+    asked = node.feed(AT_HOME, NOW)
+    node.feed(answer(asked[:-1], Code.ASSIGNED_HOME_AGENT), NOW + 0.1)
+    assert node.handle_timer(NOW + 1) == [farewell(NOW + 1, 2)]
+
+
+def test_home_address_on_a_foreign_link_does_not_make_it_home(node: MobileNode) -> None:
+    asked = node.feed(AT_HOME, NOW)
+    (log,) = node.feed(answer(asked[:-1], lifetime=0), NOW + 0.1)  # the proxy sees us outside: no 206
+    assert isinstance(log, Log)
+    assert log.fields["name"] == "accepted_without_lifetime"
+    assert (node.status().state, node.status().location) == (State.REGISTERING, Location.UNKNOWN)
+
+
+def test_repetition_at_home_asks_both_again(node: MobileNode) -> None:
+    node.feed(AT_HOME, NOW)
+    assert node.handle_timer(NOW + 1) == [at_home_to_proxy(NOW + 1, 2), farewell(NOW + 1, 3)]
 
 
 def test_leaving_home_blocks_before_anything_else(node: MobileNode) -> None:
@@ -491,6 +531,24 @@ def test_denial_is_logged_by_name_and_tried_again_slower(node: MobileNode, code:
         actions = node.handle_timer(at)
     assert pauses == [1, 2, 4, 8]
     assert node.status().location is Location.UNKNOWN
+
+
+def test_reason_that_the_agent_gives_is_logged_RFC_4917(node: MobileNode) -> None:
+    asked = node.feed(AT_OPEN, NOW)
+    told = MessageString("too many requests without reply").extension()
+    assert node.feed(answer(asked, Code.INSUFFICIENT_RESOURCES, extensions=(told,)), NOW) == [
+        Log(
+            Level.WARNING,
+            "registration_denied",
+            {
+                "agent": "203.0.113.10",
+                "code": 130,
+                "name": "insufficient_resources",
+                "reason": "too many requests without reply",
+                "retry_seconds": 1.0,
+            },
+        )
+    ]
 
 
 def test_denied_renewal_leaves_the_registration_its_time(node: MobileNode) -> None:

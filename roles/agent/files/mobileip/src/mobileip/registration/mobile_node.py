@@ -12,6 +12,10 @@ How it asks depends on what the link gives it:
                     tunnel, for the case that a NAT is in between
     none            a foreign agent: solicit until one advertises, then the request goes to it, with D clear
 
+Where the link gives it the home address itself, the node asks its home agent in the same breath: as long as that one
+has a binding it tunnels the proxy's answer away, so that 206 could not arrive. Both requests are deregistrations, since
+there is no care-of address at home (RFC 5944 3.6.1.2), and the home agent's word alone is enough to be home.
+
 States, and the moves between them (`_MOVES`):
 
     DETACHED      no link
@@ -83,6 +87,7 @@ from mobileip.wire.messages import (
 from mobileip.wire.typed_extensions import (
     HomeAgentParameter,
     HomeAgentParameterFormat,
+    MessageString,
     UdpTunnelReply,
     UdpTunnelRequest,
     find_home_agent_parameter,
@@ -235,7 +240,8 @@ class MobileNode:
         self._attachment: Attached | None = None
         self._agent: AdvertisementReceived | None = None
         self._target: Target | None = None
-        self._outstanding: _Outstanding | None = None
+        self._companion: Target | None = None  # asked together with the target
+        self._outstanding: dict[int, _Outstanding] = {}  # by the low half of the identification
         self._registration: Registration | None = None
         self._home_agent = settings.home_agent
         self._last_sent: dict[IPv4Address, float] = {}
@@ -343,7 +349,8 @@ class MobileNode:
         for timer in (_Timer.EXPIRY, _Timer.REQUEST, _Timer.SOLICITATION, _Timer.PROBE):
             self._timers.pop(timer, None)
         self._target = None
-        self._outstanding = None
+        self._companion = None
+        self._outstanding.clear()
         self._registration = None
         self._place(Location.UNKNOWN, why, now)
         return [SetPath(NodePath(PathMode.BLOCKED)), UnparkSecurityAssociation()]
@@ -404,10 +411,13 @@ class MobileNode:
 
     def _ask_proxy(self, now: float) -> list[Action]:
         """D-2.6.1-h: after every change of care-of address."""
+        at_home = self._attachment is not None and self._attachment.address == self._settings.home_address
+        self._companion = self._target_at(self._home_agent, inside=True) if at_home else None
         return self._aim(self._target_at(self._settings.mipp_pub, inside=False), now)
 
     def _ask_home_agent(self, now: float) -> list[Action]:
         """D-2.6.1-f: the proxy said that we are inside."""
+        self._companion = None
         return self._aim(self._target_at(self._home_agent, inside=True), now)
 
     def _target_at(self, home_agent: IPv4Address, *, inside: bool) -> Target:
@@ -435,7 +445,7 @@ class MobileNode:
             destination=home_agent,
             home_agent=home_agent,
             care_of_address=attachment.address,
-            lifetime=0 if through is Through.HOME_LINK else settings.lifetime,
+            lifetime=0 if at_home else settings.lifetime,
             inside=inside,
         )
 
@@ -448,22 +458,30 @@ class MobileNode:
         return self._register(now)
 
     def _register(self, now: float) -> list[Action]:
-        """Send a request to the target, or wait until its second is over."""
+        """Send a request to the target, and to its companion, or wait until their second is over."""
         target = self._target
         assert target is not None
-        earliest = self._last_sent.get(target.destination, -math.inf) + LEAST_REQUEST_GAP
+        earliest = self._earliest(target)
         if now < earliest:
             self._timers[_Timer.REQUEST] = earliest
             return []
-        identification = self._next_identification(now)
-        lifetime = min(target.lifetime, self._lifetime_cap)
-        self._outstanding = _Outstanding(target, identification, lifetime, now)
-        self._last_sent[target.destination] = now
         self._attempts += 1
         self._timers[_Timer.REQUEST] = now + self._timeout
         self._timeout = min(2 * self._timeout, LONGEST_TIMEOUT)
+        companion = self._companion
+        if companion is None or now < self._earliest(companion):
+            return [self._request(target, now)]
+        return [self._request(target, now), self._request(companion, now)]
+
+    def _earliest(self, target: Target) -> float:
+        return self._last_sent.get(target.destination, -math.inf) + LEAST_REQUEST_GAP
+
+    def _request(self, target: Target, now: float) -> Send:
+        identification = self._next_identification(now)
+        lifetime = min(target.lifetime, self._lifetime_cap)
         request = RegistrationRequest(
-            flags=_FLAGS[target.through],
+            # T always: the way out is the way in (draft 2.2.4). D only with a care-of address of our own.
+            flags=Flag.REVERSE_TUNNEL | (Flag.DECAPSULATES if _is_co_located(target) else 0),
             lifetime=lifetime,
             home_address=self._settings.home_address,
             home_agent=target.home_agent,
@@ -471,23 +489,25 @@ class MobileNode:
             identification=identification,
             extensions=self._extensions(target),
         )
+        # RFC 5944 3.6.2.1: only the last request to an agent can be answered.
+        self._outstanding = {key: other for key, other in self._outstanding.items() if other.target != target}
+        self._outstanding[timestamps.low(identification)] = _Outstanding(target, identification, lifetime, now)
+        self._last_sent[target.destination] = now
         on_link = target.through is Through.FOREIGN_AGENT
-        return [
-            Send(
-                append(request.serialize(), self._association(target)),
-                source=Endpoint(target.source, REGISTRATION_PORT),
-                destination=Endpoint(target.destination, REGISTRATION_PORT),
-                interface=target.interface if on_link else None,
-                ttl=REQUEST_TTL_ON_LINK if on_link else None,
-            )
-        ]
+        return Send(
+            append(request.serialize(), self._association(target)),
+            source=Endpoint(target.source, REGISTRATION_PORT),
+            destination=Endpoint(target.destination, REGISTRATION_PORT),
+            interface=target.interface if on_link else None,
+            ttl=REQUEST_TTL_ON_LINK if on_link else None,
+        )
 
     def _extensions(self, target: Target) -> tuple[Extension, ...]:
         extensions: list[Extension] = []
         if not target.inside:  # D-2.5.3-a; a home agent that does not know it would drop the request
             parameter = HomeAgentParameter(self._settings.home_agent, self._settings.home_agent_parameter)
             extensions.append(parameter.extension())
-        if target.through in (Through.PROXY, Through.HOME_AGENT):  # RFC 3519 3.1: before the authentication, D set
+        if _is_co_located(target):  # RFC 3519 3.1: before the authentication, with D only
             extensions.append(UdpTunnelRequest().extension())
         return tuple(extensions)
 
@@ -543,12 +563,8 @@ class MobileNode:
             return [Count("malformed_reply")]
         if first_unrecognised(reply.extensions, self._understood) is not None:
             return [Count("unknown_extension")]  # RFC 5944 1.8: silent
-        request = self._outstanding
-        if (
-            request is None
-            or reply.home_address != self._settings.home_address
-            or timestamps.low(reply.identification) != timestamps.low(request.identification)
-        ):
+        request = self._outstanding.get(timestamps.low(reply.identification))
+        if request is None or reply.home_address != self._settings.home_address:
             return [Count("reply_without_request")]
         if self._is_word_of_foreign_agent(reply, event, request.target):
             return self._denied(reply, request, now)
@@ -589,10 +605,10 @@ class MobileNode:
         if reply.accepted:
             return self._accepted(reply, tunnel, request, now)
         if reply.code == Code.IDENTIFICATION_MISMATCH and self._resynchronisations < MOST_RESYNCHRONISATIONS:
-            return self._resynchronise(reply, now)
+            return self._resynchronise(reply, request, now)
         if reply.code == Code.ASSIGNED_HOME_AGENT and not request.target.inside:
             return self._told_inside(parameter, request, now)
-        return self._denied(reply, request, now)
+        return self._denied(reply, request, now, reason=_reason(believed))
 
     def _accepted(
         self, reply: RegistrationReply, tunnel: UdpTunnelReply | None, request: _Outstanding, now: float
@@ -600,8 +616,8 @@ class MobileNode:
         lifetime = min(reply.lifetime, request.lifetime)  # RFC 5944 3.4
         target = request.target
         if lifetime == 0 and target.through is not Through.HOME_LINK:
-            return self._denied(reply, request, now)  # no binding came of it
-        self._outstanding = None
+            return self._denied(reply, request, now, "accepted_without_lifetime")  # no binding came of it
+        self._outstanding.clear()
         self._accepted_identification = request.identification
         self._last_denial = None
         self._resynchronisations = 0
@@ -670,6 +686,8 @@ class MobileNode:
 
     def _arrive_home(self, target: Target, now: float) -> list[Action]:
         self._enter(State.HOME)
+        self._target = target
+        self._companion = None
         self._place(Location.HOME, f"{target.home_agent} took back all bindings", now)
         return [
             AnnounceHome(target.interface, self._settings.home_address),  # RFC 5944 4.6: after the home agent let go
@@ -686,27 +704,34 @@ class MobileNode:
             actions = self._forget_place("the proxy changed its mind", now)
         if parameter is not None and int(parameter.address):
             self._home_agent = parameter.address
+        self._forget(request)
         self._accepted_identification = request.identification  # the proxy has taken note of it
-        self._outstanding = None
         why = f"{request.target.home_agent} answered {Code.ASSIGNED_HOME_AGENT:d} (inside)"
         self._place(Location.INSIDE, why, now)
         log = Log(Level.INFO, "inside", {"proxy": str(request.target.home_agent), "home_agent": str(self._home_agent)})
         return [*actions, log, *self._ask_home_agent(now)]
 
-    def _resynchronise(self, reply: RegistrationReply, now: float) -> list[Action]:
+    def _resynchronise(self, reply: RegistrationReply, request: _Outstanding, now: float) -> list[Action]:
         """Code 133: take the agent's clock from the high half (RFC 5944 5.7.1) and ask again."""
         self._resynchronisations += 1
-        self._outstanding = None
+        self._forget(request)
         middle_of_second = timestamps.high(reply.identification) << 32 | 1 << 31
         self._clock_offset = timestamps.to_unix(middle_of_second, near=now) - now
         self._timeout = FIRST_TIMEOUT
         log = Log(Level.WARNING, "clock_adjusted", {"offset_seconds": round(self._clock_offset, 3)})
         return [log, *self._register(now)]
 
-    def _denied(self, reply: RegistrationReply, request: _Outstanding, now: float) -> list[Action]:
+    def _forget(self, request: _Outstanding) -> None:
+        """It has its reply."""
+        self._outstanding.pop(timestamps.low(request.identification), None)
+
+    def _denied(
+        self, reply: RegistrationReply, request: _Outstanding, now: float, name: str | None = None, reason: str = ""
+    ) -> list[Action]:
         """Say why, wait, and try again; a registration that still lasts goes on lasting."""
-        self._outstanding = None
-        self._last_denial = f"{reply.code} {describe(reply.code)}"
+        self._forget(request)
+        name = name or describe(reply.code)
+        self._last_denial = f"{reply.code} {name}"
         if reply.code == Code.FA_LIFETIME_TOO_LONG and reply.lifetime:
             self._lifetime_cap = min(self._lifetime_cap, reply.lifetime)  # RFC 5944 3.6.2.3
         pause = max(self._timeout / 2, LEAST_REQUEST_GAP)
@@ -714,7 +739,8 @@ class MobileNode:
         fields: dict[str, str | int | float | bool] = {
             "agent": str(request.target.destination),
             "code": reply.code,
-            "name": describe(reply.code),
+            "name": name,
+            "reason": reason,
             "retry_seconds": pause,
         }
         return [Log(Level.WARNING, "registration_denied", fields)]
@@ -755,13 +781,19 @@ class MobileNode:
         return int(self._settings.home_address) & 0xFFFF
 
 
-# D only with an address of our own, T always: the way out is the way in (draft 2.2.4).
-_FLAGS: Mapping[Through, int] = {
-    Through.PROXY: Flag.DECAPSULATES | Flag.REVERSE_TUNNEL,
-    Through.HOME_AGENT: Flag.DECAPSULATES | Flag.REVERSE_TUNNEL,
-    Through.FOREIGN_AGENT: Flag.REVERSE_TUNNEL,
-    Through.HOME_LINK: Flag.REVERSE_TUNNEL,
-}
+def _reason(believed: tuple[Extension, ...]) -> str:
+    """What the agent says for people to read (RFC 4917)."""
+    extension = find(believed, ExtensionType.MESSAGE_STRING)
+    try:
+        return MessageString.of(extension).text if extension is not None else ""
+    except Malformed:
+        return ""
+
+
+def _is_co_located(target: Target) -> bool:
+    """The care-of address is ours, and is one: a deregistration at home names the home address there."""
+    return target.through is not Through.FOREIGN_AGENT and target.lifetime > 0
+
 
 _ON_TIMER: Mapping[_Timer, Callable[[MobileNode, float], list[Action]]] = {
     _Timer.AGENT_GONE: MobileNode._lose_agent,
