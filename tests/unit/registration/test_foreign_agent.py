@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -518,3 +519,23 @@ def test_solicitation_from_elsewhere_is_none_of_ours(agent: ForeignAgent) -> Non
 def test_agent_without_reverse_tunnelling_does_not_advertise_it() -> None:
     agent = ForeignAgent(replace(SETTINGS, reverse_tunnelling=False))
     assert advertised(agent.handle_timer(NOW)).flags == AgentFlags.FOREIGN_AGENT
+
+
+def test_agent_with_udp_tunnelling_advertises_it_RFC_3519() -> None:
+    assert advertised(ForeignAgent(BEHIND_NAT).handle_timer(NOW)).flags & AgentFlags.UDP_TUNNELLING
+
+
+# Hostile input
+
+
+def test_random_datagrams_raise_nothing_and_leave_nothing_pending(agent: ForeignAgent) -> None:
+    source = random.Random(3024)
+    for step in range(3000):
+        payload = bytearray(signed(REQUEST if step % 2 else REPLY) + source.randbytes(source.randrange(8)))
+        for _ in range(source.randrange(1, 5)):
+            payload[source.randrange(len(payload))] = source.randrange(256)
+        event = asked(bytes(payload)) if step % 2 else answered(bytes(payload))
+        agent.feed(event, NOW + step * 0.001)
+    assert len(agent.pending()) <= SETTINGS.most_pending
+    agent.handle_timer(NOW + 20)
+    assert agent.pending() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -611,6 +612,27 @@ def test_cut_reply_never_registers(node: MobileNode) -> None:
     for length in range(len(reply.payload)):
         (count,) = node.feed(replace(reply, payload=reply.payload[:length]), NOW)
         assert isinstance(count, Count)
+
+
+def test_random_bytes_behind_a_right_key_raise_nothing(node: MobileNode) -> None:
+    source = random.Random(3519)
+    for step in range(1500):
+        (*_, sent) = node.feed(replace(AT_OPEN, prefix_length=step % 32), NOW + step)
+        assert isinstance(sent, Send)
+        request = parse_request(sent.payload)
+        code = source.choice([0, 1, 133, 206, source.randrange(256)])
+        reply = RegistrationReply(code, source.randrange(600), HOME, request.home_agent, request.identification)
+        body = reply.serialize() + source.choice([b"", PARAMETER.serialize()]) + source.randbytes(source.randrange(12))
+        node.feed(DatagramReceived(append(body, PROXY_SA), sent.destination, sent.source, "eth0"), NOW + step)
+
+
+def test_home_agent_named_by_an_accepted_reply_is_the_one_asked_inside_D_2_6_1_e(node: MobileNode) -> None:
+    assigned = IPv4Address("192.0.2.41")
+    bound_at_open(node, extensions=(HomeAgentParameter(assigned).extension(),))
+    asked = node.feed(AT_VISITED, NOW + 9)
+    sent = node.feed(answer(asked, Code.ASSIGNED_HOME_AGENT, extensions=()), NOW + 9)[-1]
+    assert isinstance(sent, Send)
+    assert sent.destination == Endpoint(assigned, 434)
 
 
 def test_event_of_another_party_is_refused_aloud(node: MobileNode) -> None:

@@ -184,6 +184,8 @@ class ForeignAgent:
         flags = AgentFlags.FOREIGN_AGENT
         if settings.reverse_tunnelling:
             flags |= AgentFlags.REVERSE_TUNNELLING
+        if settings.udp_tunnelling:
+            flags |= AgentFlags.UDP_TUNNELLING
         if len(self._visitors) >= settings.most_visitors:
             flags |= AgentFlags.BUSY
         advertisement = AgentAdvertisement(

@@ -505,7 +505,7 @@ class MobileNode:
     def _extensions(self, target: Target) -> tuple[Extension, ...]:
         extensions: list[Extension] = []
         if not target.inside:  # D-2.5.3-a; a home agent that does not know it would drop the request
-            parameter = HomeAgentParameter(self._settings.home_agent, self._settings.home_agent_parameter)
+            parameter = HomeAgentParameter(self._home_agent, self._settings.home_agent_parameter)
             extensions.append(parameter.extension())
         if _is_co_located(target):  # RFC 3519 3.1: before the authentication, with D only
             extensions.append(UdpTunnelRequest().extension())
@@ -602,12 +602,14 @@ class MobileNode:
             tunnel = UdpTunnelReply.of(answer) if answer is not None else None
         except Malformed:
             return [Count("malformed_reply")]
+        if (reply.accepted or reply.code == Code.ASSIGNED_HOME_AGENT) and not request.target.inside:
+            self._learn_home_agent(parameter)
         if reply.accepted:
             return self._accepted(reply, tunnel, request, now)
         if reply.code == Code.IDENTIFICATION_MISMATCH and self._resynchronisations < MOST_RESYNCHRONISATIONS:
             return self._resynchronise(reply, request, now)
         if reply.code == Code.ASSIGNED_HOME_AGENT and not request.target.inside:
-            return self._told_inside(parameter, request, now)
+            return self._told_inside(request, now)
         return self._denied(reply, request, now, reason=_reason(believed))
 
     def _accepted(
@@ -697,13 +699,16 @@ class MobileNode:
             Log(Level.INFO, "at_home", {"home_agent": str(target.home_agent)}),
         ]
 
-    def _told_inside(self, parameter: HomeAgentParameter | None, request: _Outstanding, now: float) -> list[Action]:
+    def _learn_home_agent(self, parameter: HomeAgentParameter | None) -> None:
+        """D-2.6.1-c to -e: the reply says who our home agent is, for the next time we ask it ourselves."""
+        if parameter is not None and not parameter.address.is_unspecified:
+            self._home_agent = parameter.address
+
+    def _told_inside(self, request: _Outstanding, now: float) -> list[Action]:
         """Code 206. Known to be inside, but packets wait for the home agent's word."""
         actions: list[Action] = []
         if self._state is not State.REGISTERING:  # a renewal: the proxy learned something; what we had is void
             actions = self._forget_place("the proxy changed its mind", now)
-        if parameter is not None and int(parameter.address):
-            self._home_agent = parameter.address
         self._forget(request)
         self._accepted_identification = request.identification  # the proxy has taken note of it
         why = f"{request.target.home_agent} answered {Code.ASSIGNED_HOME_AGENT:d} (inside)"
