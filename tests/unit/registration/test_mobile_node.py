@@ -31,6 +31,7 @@ from mobileip.registration.events import (
     DatagramReceived,
     Detached,
     Endpoint,
+    Event,
     SolicitationReceived,
     TunnelProbeAnswered,
     TunnelProbeLost,
@@ -811,3 +812,28 @@ def test_ipip_tunnel_has_no_keepalives(node: MobileNode) -> None:
     bound_at_open(node)
     assert node.next_deadline() == NOW + 225
     assert node.feed(TunnelProbeAnswered(1, 1), NOW + 1) == []
+
+
+def test_whatever_happens_packets_travel_only_while_registered_and_something_is_always_due(node: MobileNode) -> None:
+    source = random.Random(265)
+    now, actions = NOW, node.feed(AT_OPEN, NOW)
+    places: list[Event] = [AT_OPEN, AT_HOME, AT_VISITED, AT_AGENT, Detached("eth0"), TunnelProbeLost()]
+    path = PathMode.BLOCKED
+    for _ in range(5000):
+        now += source.choice([0.0, 0.1, 1.0, 5.0, 120.0])
+        sends = [action for action in actions if isinstance(action, Send) and action.payload[0] == 1]
+        choice = source.randrange(10)
+        if choice < 5 and sends:
+            code = source.choice([0, 0, 1, 69, 130, 133, 206, 206])
+            extensions = source.choice([(), (PARAMETER,), (UdpTunnelReply(0, False, 20).extension(),)])
+            actions = node.feed(answer([source.choice(sends)], code, source.choice([0, 60, 300]), extensions), now)
+        elif choice < 8:
+            actions = node.handle_timer(now)
+        else:
+            event = source.choice([*places, *[replace(ADVERTISEMENT, sequence=source.randrange(600))] * 4])
+            actions = node.feed(event, now)
+        for action in actions:
+            path = action.path.mode if isinstance(action, SetPath) else path
+        state = node.status().state
+        assert (path is not PathMode.BLOCKED) == (state in (State.BOUND, State.RENEWING, State.HOME))
+        assert state in (State.DETACHED, State.HOME) or node.next_deadline() is not None
