@@ -320,6 +320,9 @@ class ForeignAgentConfig(_Party):
     link: VisitorLink
     advertisement: Advertisement = Field(default_factory=Advertisement)
     reverse_tunnelling: bool = Field(default=True, description="true or false: offer reverse tunnelling (RFC 3024)")
+    udp_tunnelling: bool = Field(
+        default=True, description="true or false: ask home agents for a UDP tunnel where a NAT is in between (RFC 3519)"
+    )
 
 
 # --- Role: mobile node ------------------------------------------------------------------------------------------------

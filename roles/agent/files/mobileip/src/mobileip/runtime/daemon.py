@@ -194,8 +194,8 @@ class Daemon:
                 self._send(action)
             case PersistIdentification() | PersistBinding() | ForgetBinding():
                 pass  # done for the whole burst, before
-            case Bind(binding):
-                party.bind(binding)
+            case Bind():
+                party.bind(action)
             case Unbind(key):
                 party.unbind(key)
             case ClaimHome():

@@ -14,6 +14,7 @@ from mobileip.registration.actions import (
     Action,
     Advertise,
     AnnounceHome,
+    Bind,
     ClaimHome,
     NodePath,
     Record,
@@ -23,10 +24,11 @@ from mobileip.registration.actions import (
     Solicit,
     UnbindVisitor,
 )
-from mobileip.registration.bindings import Binding, BindingKey, Visitor
-from mobileip.registration.events import Event
+from mobileip.registration.bindings import BindingKey, Visitor
+from mobileip.registration.events import DatagramReceived, Endpoint, Event
 from mobileip.runtime.control import Command
-from mobileip.runtime.sockets import DatagramSocket
+from mobileip.runtime.sockets import Arrival, DatagramSocket
+from mobileip.wire.messages import REGISTRATION_PORT
 
 Inbox = Callable[[Event], None]
 """Where a party puts what happened."""
@@ -82,7 +84,7 @@ class Party:
         """Packets that the data path has dropped, by reason."""
         return {}
 
-    def kernel_counters(self) -> Mapping[str, int]:
+    def kernel_counters(self) -> Mapping[str, object]:
         """Counters of the data path."""
         return {}
 
@@ -92,7 +94,7 @@ class Party:
 
     # Actions; each party overrides those that its machine returns.
 
-    def bind(self, binding: Binding) -> None:
+    def bind(self, action: Bind) -> None:
         self._refuse("Bind")
 
     def unbind(self, key: BindingKey) -> None:
@@ -136,3 +138,16 @@ class Party:
 
     def _refuse(self, action: str) -> NoReturn:
         raise NotImplementedError(f"a {self.role} has no way to perform {action}")
+
+
+def put_datagram(inbox: Inbox, arrival: Arrival) -> None:
+    """A datagram of port 434 as the event that the machines know."""
+    inbox(
+        DatagramReceived(
+            payload=arrival.payload,
+            source=Endpoint(arrival.source, arrival.source_port),
+            destination=Endpoint(arrival.destination, REGISTRATION_PORT),
+            interface=arrival.interface,
+            ttl=arrival.ttl,
+        )
+    )

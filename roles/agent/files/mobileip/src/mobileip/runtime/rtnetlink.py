@@ -37,7 +37,7 @@ _NEW_RULE, _DELETE_RULE, _GET_RULE = 32, 33, 34
 GROUP_LINK, GROUP_NEIGHBOUR, GROUP_ADDRESS, GROUP_ROUTE = 0x1, 0x4, 0x10, 0x40
 
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
-_TABLE_MAIN = 254
+TABLE_MAIN = 254
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _UNICAST = 1
 _NUD_NONE, _NUD_VALID = 0x00, 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08
@@ -72,7 +72,7 @@ class InterfaceAddress:
 
 @dataclass(frozen=True)
 class Route:
-    """A unicast IPv4 route of the main table."""
+    """A unicast IPv4 route."""
 
     destination: IPv4Network
     gateway: IPv4Address | None
@@ -131,14 +131,15 @@ class Rtnetlink:
                 found.append(InterfaceAddress(index, IPv4Address(local), prefix_length, scope))
         return found
 
-    def routes(self) -> list[Route]:
+    def routes(self, table: int = TABLE_MAIN) -> list[Route]:
+        """The unicast routes of one table."""
         found = []
         for body in self._dump(_GET_ROUTE, _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
-            _, length, _, _, table, protocol, scope, kind, _ = _ROUTE.unpack_from(body)
+            _, length, _, _, number, protocol, scope, kind, _ = _ROUTE.unpack_from(body)
             attributes = _attributes(body, _ROUTE.size)
             if 15 in attributes:
-                (table,) = _U32.unpack(attributes[15])
-            if table != _TABLE_MAIN or kind != _UNICAST or 4 not in attributes:
+                (number,) = _U32.unpack(attributes[15])
+            if number != table or kind != _UNICAST or 4 not in attributes:
                 continue
             found.append(
                 Route(
@@ -199,28 +200,28 @@ class Rtnetlink:
         *,
         gateway: IPv4Address | None = None,
         source: IPv4Address | None = None,
-        metric: int = 0,
+        table: int = TABLE_MAIN,
     ) -> None:
-        """Add or replace a route of ours in the main table."""
-        body = _route(destination, interface, _SCOPE_UNIVERSE if gateway else _SCOPE_LINK, gateway, source, metric)
+        """Add or replace a route of ours; without a gateway the destination is on the link."""
+        body = _route(destination, interface, _SCOPE_UNIVERSE if gateway else _SCOPE_LINK, gateway, source, table)
         self._change(_NEW_ROUTE, _CREATE | _REPLACE, body)
 
-    def delete_route(self, destination: IPv4Network, interface: str, *, metric: int = 0) -> None:
+    def delete_route(self, destination: IPv4Network, interface: str, *, table: int = TABLE_MAIN) -> None:
         """Delete a route of ours; one that is not there, or went with its interface, is no error."""
         try:
-            self._change(_DELETE_ROUTE, 0, _route(destination, interface, 255, None, None, metric))
+            self._change(_DELETE_ROUTE, 0, _route(destination, interface, 255, None, None, table))
         except OSError as exc:
             if exc.errno not in (errno.ESRCH, errno.ENODEV, errno.ENXIO):
                 raise
 
-    def put_rule(self, preference: int) -> None:
-        """`ip rule add pref N lookup main`; one that is there already is no error."""
+    def put_rule(self, preference: int, *, table: int = TABLE_MAIN, interface: str | None = None) -> None:
+        """`ip rule add pref N [iif I] lookup T`; one that is there already is no error."""
         with contextlib.suppress(FileExistsError):
-            self._change(_NEW_RULE, _CREATE | _EXCLUSIVE, _rule(preference))
+            self._change(_NEW_RULE, _CREATE | _EXCLUSIVE, _rule(preference, table, interface))
 
-    def delete_rule(self, preference: int) -> None:
+    def delete_rule(self, preference: int, *, table: int = TABLE_MAIN, interface: str | None = None) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._change(_DELETE_RULE, 0, _rule(preference))
+            self._change(_DELETE_RULE, 0, _rule(preference, table, interface))
 
     # The protocol
 
@@ -320,24 +321,26 @@ def _route(
     scope: int,
     gateway: IPv4Address | None,
     source: IPv4Address | None,
-    metric: int,
+    table: int,
 ) -> bytes:
-    body = _ROUTE.pack(
-        socket.AF_INET, destination.prefixlen, 0, 0, _TABLE_MAIN, PROTOCOL, scope, 0 if scope == 255 else _UNICAST, 0
-    )
+    kind = 0 if scope == 255 else _UNICAST
+    small = table if table < 256 else 0
+    body = _ROUTE.pack(socket.AF_INET, destination.prefixlen, 0, 0, small, PROTOCOL, scope, kind, 0)
+    body += _attribute(15, _U32.pack(table))
     if destination.prefixlen:
         body += _attribute(1, destination.network_address.packed)
     body += _attribute(4, _I32.pack(socket.if_nametoindex(interface)))
     if gateway is not None:
         body += _attribute(5, gateway.packed)
-    if metric:
-        body += _attribute(6, _U32.pack(metric))
     if source is not None:
         body += _attribute(7, source.packed)
     return body
 
 
-def _rule(preference: int) -> bytes:
-    # FR_ACT_TO_TBL is 1; FRA_PRIORITY is 6.
-    body = _RULE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, 1, 0)
-    return body + _attribute(6, _U32.pack(preference))
+def _rule(preference: int, table: int, interface: str | None) -> bytes:
+    # FR_ACT_TO_TBL is 1; FRA_PRIORITY is 6, FRA_IIFNAME 3, FRA_TABLE 15.
+    body = _RULE.pack(socket.AF_INET, 0, 0, 0, table if table < 256 else 0, 1, 0)
+    body += _attribute(6, _U32.pack(preference)) + _attribute(15, _U32.pack(table))
+    if interface is not None:
+        body += _attribute(3, interface.encode() + b"\0")
+    return body

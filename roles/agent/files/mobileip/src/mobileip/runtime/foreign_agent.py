@@ -1,0 +1,121 @@
+"""The foreign agent on a host: its sockets on 434 and ICMP, and the tables of `fa_uplink` and `fa_link`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+
+from mobileip.config import ForeignAgentConfig, Loaded
+from mobileip.forwarding import entries
+from mobileip.forwarding.tables import ForeignAgentTables
+from mobileip.registration.actions import Advertise, UnbindVisitor
+from mobileip.registration.bindings import Visitor
+from mobileip.registration.events import SolicitationReceived
+from mobileip.registration.foreign_agent import ForeignAgent
+from mobileip.runtime.control import Command
+from mobileip.runtime.listing import visitor_row
+from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
+from mobileip.runtime.settings import foreign_agent_forwarding, foreign_agent_settings
+from mobileip.runtime.sockets import Arrival, DatagramSocket
+from mobileip.wire.agent_discovery import ALL_ROUTERS, DISCOVERY_TTL, IcmpType, parse_solicitation
+from mobileip.wire.errors import Malformed
+from mobileip.wire.messages import REGISTRATION_PORT
+
+_ANY = IPv4Address("0.0.0.0")
+_ALL_AGENTS = IPv4Address("224.0.0.11")
+"""Where a node may send its request when it does not know the agent's address (RFC 5944 3.3)."""
+
+
+class ForeignAgentParty(Party):
+    """See the module. Nothing is kept over a restart: nodes notice by the advertisements and register again."""
+
+    role = "foreign_agent"
+
+    def __init__(self, loaded: Loaded, config: ForeignAgentConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.machine: ForeignAgent = ForeignAgent(foreign_agent_settings(config))
+        self._tables = ForeignAgentTables(loaded.paths.pin_directory)
+        self._kernel = Rtnetlink()
+        self._icmp: DatagramSocket | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        link = self._config.link.interface
+        self._tables.configure(foreign_agent_forwarding(self._config))
+        self._forget_visitors(link)
+        socket = DatagramSocket.udp(_ANY, REGISTRATION_PORT, partial(put_datagram, inbox))
+        socket.join(_ALL_AGENTS, link)
+        self.sockets[_ANY] = socket
+        self._icmp = DatagramSocket.icmp(frozenset({IcmpType.ROUTER_SOLICITATION}), partial(self._solicited, inbox))
+        self._icmp.join(ALL_ROUTERS, link)
+        socket.watch(loop)
+        self._icmp.watch(loop)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().close(loop)
+        if self._icmp is not None:
+            self._icmp.close(loop)
+        self._kernel.close()
+
+    def bind_visitor(self, visitor: Visitor) -> None:
+        # Its address belongs to another network; on this link it is all the same.
+        self._kernel.put_route(IPv4Network((visitor.home_address, 32)), visitor.interface)
+        self._tables.put(
+            entries.Visitor(
+                home_address=visitor.home_address,
+                home_agent=visitor.home_agent,
+                expires=visitor.expires,
+                encapsulation=entries.Encapsulation(visitor.encapsulation.value),
+                reverse_tunnel=visitor.reverse_tunnel,
+            )
+        )
+
+    def unbind_visitor(self, action: UnbindVisitor) -> None:
+        self._tables.delete(action.home_address)
+        self._kernel.delete_route(IPv4Network((action.home_address, 32)), self._config.link.interface)
+
+    def advertise(self, action: Advertise) -> None:
+        if self._icmp is None:
+            raise RuntimeError("advertisement before the socket is open")
+        self._icmp.send(
+            action.payload,
+            source=action.source,
+            destination=action.destination,
+            interface=action.interface,
+            ttl=DISCOVERY_TTL,
+        )
+
+    def commands(self) -> Mapping[str, Command]:
+        return {
+            "bindings": lambda _: [visitor_row(visitor, time.time()) for visitor in self.machine.visitors()],
+            "pending": lambda _: {"pending": len(self.machine.pending())},
+        }
+
+    def kernel_counters(self) -> Mapping[str, object]:
+        counters = self._tables.counters()
+        return {"packets": counters.packets, "bytes": counters.bytes}
+
+    def kernel_drops(self) -> Mapping[str, int]:
+        return self._tables.counters().drops
+
+    def describe(self) -> Mapping[str, object]:
+        return {"visitors": len(self.machine.visitors()), "pending": len(self.machine.pending())}
+
+    def _solicited(self, inbox: Inbox, arrival: Arrival) -> None:
+        try:
+            parse_solicitation(arrival.payload)
+        except Malformed:
+            return
+        inbox(SolicitationReceived(arrival.source, arrival.interface))
+
+    def _forget_visitors(self, link: str) -> None:
+        """The machine starts without visitors, and so do table and routes."""
+        for visitor in self._tables.visitors():
+            self._tables.delete(visitor.home_address)
+        for route in self._kernel.routes():
+            if route.protocol == PROTOCOL and route.destination.prefixlen == 32:
+                self._kernel.delete_route(route.destination, link)

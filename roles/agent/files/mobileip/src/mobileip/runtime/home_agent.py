@@ -1,0 +1,148 @@
+"""The home agent on a host: its socket, the tables of `ha_core` and `ha_home`, and ARP on the home links.
+
+The kernel answers ARP for an address that is not on the link asked (a proxy neighbour entry) only if its route leads
+elsewhere. Home addresses are on the home link by the route table, so packets from a home link, and those alone, are
+looked up in a table of ours first, where each claimed address points away. All other lookups still see it at home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+
+from mobileip.config import HomeAgentConfig, Loaded
+from mobileip.forwarding.entries import HomeBinding
+from mobileip.forwarding.tables import HomeAgentTables
+from mobileip.registration.actions import Action, Bind, ClaimHome, Record, ReleaseHome, Unbind
+from mobileip.registration.bindings import Binding, BindingKey
+from mobileip.registration.home_agent import HomeAgent
+from mobileip.runtime.arp import announce
+from mobileip.runtime.control import Command
+from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.journal import log
+from mobileip.runtime.listing import binding_row
+from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
+from mobileip.runtime.settings import home_agent_forwarding, home_agent_settings
+from mobileip.runtime.sockets import DatagramSocket
+from mobileip.runtime.tunnels import Bound, tunnel
+from mobileip.wire.messages import REGISTRATION_PORT
+
+CLAIMED_TABLE = 434
+"""Routing table and rule preference of claimed home addresses."""
+_ANNOUNCEMENTS = (0.5, 2.0)
+"""Seconds after the first when the announcement is repeated: it may get lost (RFC 5944 4.6)."""
+
+
+class HomeAgentParty(Party):
+    """See the module."""
+
+    role = "home_agent"
+    durable = True
+
+    def __init__(self, loaded: Loaded, config: HomeAgentConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config))
+        self._tables = HomeAgentTables(loaded.paths.pin_directory)
+        self._bound = Bound()
+        self._claimed: dict[IPv4Address, str] = {}
+        self._kernel = Rtnetlink()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        config = self._config
+        self._loop = loop
+        index_of(config.interface, "interface")
+        for number, link in enumerate(config.home_links):
+            index_of(link.interface, f"home_links[{number}].interface")
+            self._kernel.put_rule(CLAIMED_TABLE, table=CLAIMED_TABLE, interface=link.interface)
+        self._tables.configure(home_agent_forwarding(config))
+        socket = DatagramSocket.udp(config.address, REGISTRATION_PORT, partial(put_datagram, inbox))
+        self.sockets[config.address] = socket
+        socket.watch(loop)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().close(loop)
+        self._kernel.close()
+
+    def restore(self, records: Iterable[Record], now: float) -> list[Action]:
+        """Make table and claims equal to what is bound; what another run claimed and nobody holds is released."""
+        actions = self.machine.restore(records, now)
+        self._bound = Bound(self.machine.bindings)
+        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        held = {binding.home_address for binding in self.machine.bindings}
+        for address, interface in self._claimed_before():
+            if address not in held:
+                self._release(address, interface)
+        return [action for action in actions if not isinstance(action, Bind | Unbind)]
+
+    def bind(self, action: Bind) -> None:
+        self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+
+    def unbind(self, key: BindingKey) -> None:
+        left = self._bound.remove(key)
+        if left:
+            self._tables.put(_entry(left))
+        else:
+            self._tables.delete(key.home_address)
+
+    def claim_home(self, action: ClaimHome) -> None:
+        self._claimed[action.home_address] = action.interface
+        away = IPv4Network((action.home_address, 32))
+        self._kernel.put_route(away, self._config.interface, table=CLAIMED_TABLE)
+        self._kernel.put_proxy(action.interface, action.home_address)
+        self._announce(action.home_address, action.interface)
+        assert self._loop is not None
+        for delay in _ANNOUNCEMENTS:
+            self._loop.call_later(delay, self._announce, action.home_address, action.interface)
+
+    def release_home(self, action: ReleaseHome) -> None:
+        self._release(action.home_address, action.interface)
+
+    def commands(self) -> Mapping[str, Command]:
+        return {"bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings]}
+
+    def kernel_counters(self) -> Mapping[str, object]:
+        counters = self._tables.counters()
+        return {"packets": counters.packets, "bytes": counters.bytes}
+
+    def kernel_drops(self) -> Mapping[str, int]:
+        return self._tables.counters().drops
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "bindings": len(self.machine.bindings),
+            "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
+        }
+
+    def _announce(self, address: IPv4Address, interface: str) -> None:
+        if self._claimed.get(address) != interface:
+            return  # given back meanwhile
+        try:
+            announce(interface, address)
+        except OSError as exc:
+            log("warning", "announcement_failed", address=address, interface=interface, error=exc)
+
+    def _release(self, address: IPv4Address, interface: str) -> None:
+        self._claimed.pop(address, None)
+        self._kernel.delete_proxy(interface, address)
+        self._kernel.delete_route(IPv4Network((address, 32)), self._config.interface, table=CLAIMED_TABLE)
+
+    def _claimed_before(self) -> list[tuple[IPv4Address, str]]:
+        """Addresses whose routes bear our mark: claims of an earlier run."""
+        links = self._config.home_links
+        return [
+            (route.destination.network_address, link.interface)
+            for route in self._kernel.routes(CLAIMED_TABLE)
+            if route.protocol == PROTOCOL and route.destination.prefixlen == 32
+            for link in links
+            if route.destination.network_address in link.network
+        ]
+
+
+def _entry(bindings: tuple[Binding, ...]) -> HomeBinding:
+    return HomeBinding(bindings[0].home_address, tuple(tunnel(binding) for binding in bindings))

@@ -1,0 +1,113 @@
+"""From a configuration file to a running daemon, and to loaded programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from pathlib import Path
+
+from mobileip.config import (
+    Config,
+    ConfigError,
+    ForeignAgentConfig,
+    HomeAgentConfig,
+    Loaded,
+    MobileNodeConfig,
+    ProxyConfig,
+    associations,
+    load_config,
+)
+from mobileip.forwarding import loader
+from mobileip.runtime.daemon import Daemon
+from mobileip.runtime.foreign_agent import ForeignAgentParty
+from mobileip.runtime.home_agent import HomeAgentParty
+from mobileip.runtime.interfaces import StartError, index_of
+from mobileip.runtime.journal import log
+from mobileip.runtime.mobile_node import MobileNodeParty
+from mobileip.runtime.party import Party
+from mobileip.runtime.proxy import ProxyParty
+from mobileip.store.sqlite import SqliteStore
+
+SERVICE_USER = "mobileip"
+"""Who gets the pinned tables, where there is such a user: the daemon runs as this one."""
+
+
+def party_of(loaded: Loaded) -> Party:
+    """The party that a configuration describes. Opens the pinned tables; raises OSError if they are not loaded."""
+    if loaded.keys is None and any(True for _ in associations(loaded.config)):
+        raise StartError("no keys file: name it with --keys, or start the daemon with the systemd credential `keys`")
+    match loaded.config:
+        case ProxyConfig() as proxy:
+            return ProxyParty(loaded, proxy)
+        case HomeAgentConfig() as home_agent:
+            return HomeAgentParty(loaded, home_agent)
+        case ForeignAgentConfig() as foreign_agent:
+            return ForeignAgentParty(loaded, foreign_agent)
+        case MobileNodeConfig() as mobile_node:
+            return MobileNodeParty(loaded, mobile_node)
+
+
+def run(file: Path, keys_file: Path | None) -> bool:
+    """Run until told to stop; True: start again with the configuration as it is now. Raises what starting raises."""
+    loaded = load_config(file, keys_file)
+    party = party_of(loaded)
+    store = SqliteStore(loaded.paths.state) if party.durable else None
+
+    def reload() -> bool:
+        try:
+            load_config(file, keys_file)
+        except ConfigError as exc:
+            for problem in exc.problems:
+                log("error", "reload_refused", problem=problem)
+            return False
+        return True
+
+    daemon = Daemon(loaded.instance, party, store)
+    try:
+        return asyncio.run(daemon.run(loaded.paths.control_socket, reload))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def attachments(config: Config) -> list[loader.Attachment]:
+    """Which programs this party attaches where. Raises `StartError` for an interface that is not there."""
+    match config:
+        case ProxyConfig():
+            index_of(config.mipp_pub.interface, "mipp_pub.interface")
+            index_of(config.mipp_priv.interface, "mipp_priv.interface")
+            return loader.proxy_attachments(config.mipp_pub.interface, config.mipp_priv.interface)
+        case HomeAgentConfig():
+            index_of(config.interface, "interface")
+            for number, link in enumerate(config.home_links):
+                index_of(link.interface, f"home_links[{number}].interface")
+            return loader.home_agent_attachments(config.interface, [link.interface for link in config.home_links])
+        case ForeignAgentConfig():
+            index_of(config.uplink.interface, "uplink.interface")
+            index_of(config.link.interface, "link.interface")
+            return loader.foreign_agent_attachments(config.uplink.interface, config.link.interface)
+        case MobileNodeConfig():
+            index_of(config.interface, "interface")
+            return loader.mobile_node_attachments(config.interface)
+
+
+def load(loaded: Loaded) -> bool:
+    """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`."""
+    paths = loaded.paths
+    return loader.load(paths.bpf_object, paths.pin_directory, attachments(loaded.config), owner=_owner())
+
+
+def unload(loaded: Loaded) -> None:
+    """Detach and unpin: from here on no packet is forwarded by us, and the kernel's bindings are gone."""
+    loader.unload(loaded.paths.pin_directory, attachments(loaded.config))
+
+
+def _owner() -> tuple[int, int] | None:
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid

@@ -1,0 +1,64 @@
+"""State as JSON data, for the control socket. No key is in any of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from mobileip.registration.bindings import Binding, Visitor
+from mobileip.registration.events import Endpoint
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, addresses and enums as JSON data; a time without end as None."""
+    if isinstance(value, Endpoint | IPv4Address | IPv4Network | Path):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def binding_row(binding: Binding, now: float) -> dict[str, Any]:
+    """One line of `show bindings`. `remaining` in seconds, None for ever."""
+    return {
+        "home_address": str(binding.home_address),
+        "care_of_address": str(binding.care_of_address),
+        "home_agent": str(binding.home_agent),
+        "gateway": plain(binding.gateway) if binding.gateway else None,
+        "source": str(binding.source),
+        "interface": binding.interface,
+        "encapsulation": binding.encapsulation.value,
+        "via_foreign_agent": binding.via_foreign_agent,
+        "half_bound": binding.half_bound,
+        "granted": binding.granted,
+        "expires": plain(binding.expires),
+        "remaining": plain(round(binding.expires - now, 1)) if math.isfinite(binding.expires) else None,
+    }
+
+
+def visitor_row(visitor: Visitor, now: float) -> dict[str, Any]:
+    """One line of `show bindings` at a foreign agent."""
+    return {
+        "home_address": str(visitor.home_address),
+        "care_of_address": str(visitor.care_of_address),
+        "home_agent": str(visitor.home_agent),
+        "node": str(visitor.node),
+        "interface": visitor.interface,
+        "encapsulation": visitor.encapsulation.value,
+        "reverse_tunnel": visitor.reverse_tunnel,
+        "granted": visitor.granted,
+        "expires": plain(visitor.expires),
+        "remaining": plain(round(visitor.expires - now, 1)) if math.isfinite(visitor.expires) else None,
+    }

@@ -1,0 +1,255 @@
+"""The mobile node on a host: the moving interface, agent discovery, the tables of `mn_ingress` and `mn_egress`, the SA.
+
+The home address is on the loopback interface for good, so sockets bound to it survive every move. Requests leave from
+the care-of address through the moving interface, whatever the routes of an IPsec tunnel say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+
+from mobileip.config import Loaded, MobileNodeConfig
+from mobileip.forwarding import entries
+from mobileip.forwarding.tables import MobileNodeTables
+from mobileip.registration.actions import AnnounceHome, NodePath, PathMode, Send, SetLocation, Solicit
+from mobileip.registration.events import AdvertisementReceived, TunnelProbeAnswered
+from mobileip.registration.mobile_node import MobileNode
+from mobileip.runtime.arp import announce
+from mobileip.runtime.attachment import AttachmentWatcher
+from mobileip.runtime.control import Command
+from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.journal import log
+from mobileip.runtime.listing import plain
+from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
+from mobileip.runtime.settings import mobile_node_settings
+from mobileip.runtime.sockets import Arrival, DatagramSocket
+from mobileip.runtime.swan import SaKeeper, SaSettings
+from mobileip.wire.agent_discovery import (
+    ALL_ROUTERS,
+    DISCOVERY_TTL,
+    AgentFlags,
+    IcmpType,
+    parse_advertisement,
+)
+from mobileip.wire.encapsulation import Echo
+from mobileip.wire.errors import Malformed
+from mobileip.wire.messages import REGISTRATION_PORT
+
+_ANY = IPv4Address("0.0.0.0")
+_DEFAULT = IPv4Network("0.0.0.0/0")
+_ECHO_REPLY = 0
+_MODES = {
+    PathMode.BLOCKED: entries.NodeMode.BLOCKED,
+    PathMode.HOME: entries.NodeMode.HOME,
+    PathMode.TUNNEL: entries.NodeMode.TUNNEL,
+    PathMode.FOREIGN_AGENT: entries.NodeMode.FOREIGN_AGENT,
+}
+_ANNOUNCEMENTS = (0.2, 1.0)
+"""Seconds after the first when the return home is announced again."""
+
+
+class MobileNodeParty(Party):
+    """See the module."""
+
+    role = "mobile_node"
+
+    def __init__(self, loaded: Loaded, config: MobileNodeConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.machine: MobileNode = MobileNode(mobile_node_settings(loaded, config))
+        self._tables = MobileNodeTables(loaded.paths.pin_directory)
+        self._kernel = Rtnetlink()
+        self._watcher: AttachmentWatcher | None = None
+        self._icmp: DatagramSocket | None = None
+        self._path = NodePath(PathMode.BLOCKED)
+        self._location: SetLocation | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        sa = config.sa
+        self._sa: SaKeeper | None = None
+        if sa is not None:
+            self._sa = SaKeeper(SaSettings(sa.connection, sa.child, sa.at_home, sa.backend), self._kernel)
+
+    def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        config = self._config
+        self._loop = loop
+        index_of(config.interface, "interface")
+        self.set_path(NodePath(PathMode.BLOCKED))  # whatever an earlier run knew, we do not know it yet
+        self.unpark_sa()
+        socket = DatagramSocket.udp(_ANY, REGISTRATION_PORT, partial(put_datagram, inbox))
+        self.sockets[_ANY] = socket
+        self._icmp = DatagramSocket.icmp(
+            frozenset({IcmpType.ROUTER_ADVERTISEMENT, _ECHO_REPLY}), partial(self._control_message, inbox)
+        )
+        socket.watch(loop)
+        self._icmp.watch(loop)
+        self._watcher = AttachmentWatcher(config.interface, config.home_address, inbox)
+        self._watcher.start(loop)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().close(loop)
+        if self._icmp is not None:
+            self._icmp.close(loop)
+        if self._watcher is not None:
+            self._watcher.close(loop)
+        self._kernel.close()
+
+    async def finish(self) -> None:
+        if self._sa is not None:
+            await self._sa.close()
+
+    def interface_for(self, action: Send) -> str | None:
+        """Always the interface that moves: routes of an IPsec tunnel must not catch a registration."""
+        return self._config.interface
+
+    def set_path(self, path: NodePath) -> None:
+        config = self._config
+        if path.mode is PathMode.FOREIGN_AGENT and path.gateway is not None:
+            self._route_through(path.gateway)
+        else:
+            self._drop_routes()
+        self._tables.set_path(
+            entries.NodePath(
+                home_address=config.home_address,
+                mode=_MODES[path.mode],
+                care_of=path.local or entries.ANY,
+                peer=path.peer or entries.ANY,
+                encapsulation=entries.Encapsulation(path.encapsulation.value if path.encapsulation else "ipip"),
+                peer_port=path.port,
+                local_port=REGISTRATION_PORT,
+                gateways=tuple(config.vpn_gateways),
+                encapsulate_all=path.inside or config.encapsulate == "all",
+            )
+        )
+        self._path = path
+
+    def set_location(self, action: SetLocation) -> None:
+        self._location = action
+
+    def establish_sa(self) -> None:
+        if self._sa is not None:
+            self._sa.establish()
+
+    def park_sa(self) -> None:
+        if self._sa is not None:
+            self._sa.park()
+
+    def unpark_sa(self) -> None:
+        if self._sa is not None:
+            self._sa.unpark()
+
+    def solicit(self, action: Solicit) -> None:
+        if self._icmp is None:
+            raise RuntimeError("solicitation before the socket is open")
+        self._icmp.send(
+            action.payload,
+            source=self._config.home_address,
+            destination=ALL_ROUTERS,
+            interface=action.interface,
+            ttl=DISCOVERY_TTL,
+        )
+
+    def announce_home(self, action: AnnounceHome) -> None:
+        self._announce(action)
+        assert self._loop is not None
+        for delay in _ANNOUNCEMENTS:
+            self._loop.call_later(delay, self._announce_if_home, action)
+
+    def commands(self) -> Mapping[str, Command]:
+        return {"location": lambda _: self._status()}
+
+    def kernel_counters(self) -> Mapping[str, object]:
+        counters = self._tables.counters()
+        return {"packets": counters.packets, "bytes": counters.bytes}
+
+    def kernel_drops(self) -> Mapping[str, int]:
+        return self._tables.counters().drops
+
+    def describe(self) -> Mapping[str, object]:
+        return self._status()
+
+    def _status(self) -> dict[str, object]:
+        status: dict[str, object] = plain(self.machine.status())
+        status["path"] = plain(self._path)
+        status["sa"] = self._sa.status if self._sa is not None else "none configured"
+        return status
+
+    # Routes to and through a foreign agent (RFC 5944 3.6.2.1: it is the node's default router)
+
+    def _route_to(self, agent: IPv4Address) -> None:
+        self._kernel.put_route(IPv4Network((agent, 32)), self._config.interface)
+
+    def _route_through(self, agent: IPv4Address) -> None:
+        self._route_to(agent)
+        self._kernel.put_route(_DEFAULT, self._config.interface, gateway=agent, source=self._config.home_address)
+
+    def _drop_routes(self) -> None:
+        link = self._kernel.link(self._config.interface)
+        routes = [route for route in self._kernel.routes() if route.protocol == PROTOCOL]
+        # The default route first: it needs the other one.
+        for route in sorted(routes, key=lambda route: route.destination.prefixlen):
+            if link is not None and route.index == link.index:
+                self._kernel.delete_route(route.destination, self._config.interface)
+
+    # What arrives
+
+    def _control_message(self, inbox: Inbox, arrival: Arrival) -> None:
+        if arrival.interface != self._config.interface:
+            return
+        if arrival.payload[:1] == bytes([_ECHO_REPLY]):
+            self._echoed(inbox, arrival)
+        else:
+            self._advertised(inbox, arrival)
+
+    def _echoed(self, inbox: Inbox, arrival: Arrival) -> None:
+        """The answer to a keepalive (RFC 3519 4.9), which the kernel's program has taken out of the tunnel."""
+        if arrival.source != self._path.peer or arrival.destination != self._config.home_address:
+            return
+        try:
+            echo = Echo.parse(arrival.payload)
+        except Malformed:
+            return
+        inbox(TunnelProbeAnswered(echo.identifier, echo.sequence))
+
+    def _advertised(self, inbox: Inbox, arrival: Arrival) -> None:
+        try:
+            advertisement = parse_advertisement(arrival.payload)
+        except Malformed:
+            return
+        if advertisement is None:
+            return  # a plain router
+        flags = advertisement.flags
+        if self._path.mode is PathMode.BLOCKED:
+            # Replies of the agent must get past the reverse path filter, on a link where we have no address.
+            self._route_to(arrival.source)
+        inbox(
+            AdvertisementReceived(
+                agent=arrival.source,
+                interface=arrival.interface,
+                care_of_addresses=advertisement.care_of_addresses,
+                lifetime=advertisement.lifetime,
+                registration_lifetime=advertisement.registration_lifetime,
+                sequence=advertisement.sequence,
+                registration_required=bool(flags & AgentFlags.REGISTRATION_REQUIRED),
+                busy=bool(flags & AgentFlags.BUSY),
+                home_agent=bool(flags & AgentFlags.HOME_AGENT),
+                foreign_agent=bool(flags & AgentFlags.FOREIGN_AGENT),
+                reverse_tunnelling=bool(flags & AgentFlags.REVERSE_TUNNELLING),
+                udp_tunnelling=bool(flags & AgentFlags.UDP_TUNNELLING),
+            )
+        )
+
+    # The return home
+
+    def _announce_if_home(self, action: AnnounceHome) -> None:
+        if self._path.mode is PathMode.HOME:
+            self._announce(action)
+
+    def _announce(self, action: AnnounceHome) -> None:
+        try:
+            announce(action.interface, action.home_address)
+        except OSError as exc:
+            log("warning", "announcement_failed", interface=action.interface, error=exc)

@@ -1,0 +1,161 @@
+"""The MIP Proxy on a host: two sockets, the tables of `proxy_pub` and `proxy_priv`, the gateways' MAC addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from ipaddress import IPv4Address
+
+from mobileip.config import Loaded, ProxyConfig
+from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding
+from mobileip.forwarding.tables import ProxyTables
+from mobileip.registration.actions import Action, Bind, Record, Unbind
+from mobileip.registration.bindings import Binding, BindingKey
+from mobileip.registration.proxy import Proxy
+from mobileip.runtime.control import Command
+from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.journal import log
+from mobileip.runtime.listing import binding_row
+from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
+from mobileip.runtime.settings import proxy_settings
+from mobileip.runtime.sockets import DatagramSocket
+from mobileip.runtime.tunnels import Bound, tunnel
+from mobileip.wire.messages import REGISTRATION_PORT
+
+_PROBE_INTERVAL = 10.0
+"""Seconds between two looks at the gateways, and between probes where the kernel keeps no neighbour by itself."""
+
+
+class ProxyParty(Party):
+    """See the module."""
+
+    role = "proxy"
+    durable = True
+
+    def __init__(self, loaded: Loaded, config: ProxyConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.machine: Proxy = Proxy(proxy_settings(loaded, config))
+        self._tables = ProxyTables(loaded.paths.pin_directory)
+        self._bound = Bound()
+        self._kernel = Rtnetlink()
+        self._watcher = RtnetlinkWatcher(GROUP_NEIGHBOUR, self._learn_macs)
+        self._macs: dict[IPv4Address, set[str]] = {}
+        self._probe: asyncio.TimerHandle | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        config = self._config
+        self._configure_tables()
+        for side in (config.mipp_pub, config.mipp_priv):
+            socket = DatagramSocket.udp(side.address, REGISTRATION_PORT, partial(put_datagram, inbox))
+            self.sockets[side.address] = socket
+            socket.watch(loop)
+        self._watcher.watch(loop)
+        self._probe_gateways(loop)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().close(loop)
+        if self._probe is not None:
+            self._probe.cancel()
+        self._watcher.close(loop)
+        self._kernel.close()
+
+    def restore(self, records: Iterable[Record], now: float) -> list[Action]:
+        """Make the kernel's table equal to what is bound: packets of bindings that stay are never without one."""
+        actions = self.machine.restore(records, now)
+        self._bound = Bound(self.machine.bindings)
+        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        return [action for action in actions if not isinstance(action, Bind | Unbind)]
+
+    def bind(self, action: Bind) -> None:
+        self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+
+    def unbind(self, key: BindingKey) -> None:
+        left = self._bound.remove(key)
+        if left:
+            self._tables.put(_entry(left))
+        elif key.gateway is not None:
+            self._tables.delete(key.gateway, key.home_address)
+
+    def commands(self) -> Mapping[str, Command]:
+        return {
+            "bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings],
+            "pending": lambda _: {"pending": self.machine.pending},
+        }
+
+    def kernel_counters(self) -> Mapping[str, object]:
+        counters = self._tables.counters()
+        return {"packets": counters.packets, "bytes": counters.bytes}
+
+    def kernel_drops(self) -> Mapping[str, int]:
+        return self._tables.counters().drops
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "bindings": len(self.machine.bindings),
+            "pending": self.machine.pending,
+            "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
+        }
+
+    def _configure_tables(self) -> None:
+        config = self._config
+        # What was known before a restart stays known until ARP says otherwise: not one packet is refused for it.
+        self._macs = {
+            gateway.vpngw_pub: {*gateway.macs, *self._tables.gateway_macs(gateway.vpngw_pub)}
+            for gateway in config.vpn_gateways
+        }
+        self._tables.configure(
+            ProxyForwarding(
+                public_address=config.mipp_pub.address,
+                private_address=config.mipp_priv.address,
+                public_ifindex=index_of(config.mipp_pub.interface, "mipp_pub.interface"),
+                private_ifindex=index_of(config.mipp_priv.interface, "mipp_priv.interface"),
+                gateways=tuple(
+                    Gateway(gateway.vpngw_pub, gateway.vpngw_priv, frozenset(self._macs[gateway.vpngw_pub]))
+                    for gateway in config.vpn_gateways
+                ),
+                home_networks=config.home_networks,
+                mobility_subnets=config.effective_mobility_subnets,
+                direct_delivery=config.mobility_delivery == "direct",
+            )
+        )
+
+    def _probe_gateways(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the kernel keep the gateways resolved; an entry that somebody flushed is made anew."""
+        self._probe = loop.call_later(_PROBE_INTERVAL, self._probe_gateways, loop)
+        public, private = self._config.mipp_pub.interface, self._config.mipp_priv.interface
+        for gateway in self._config.vpn_gateways:
+            for interface, address in ((public, gateway.vpngw_pub), (private, gateway.vpngw_priv)):
+                try:
+                    self._kernel.keep_neighbour(interface, address)
+                except OSError as exc:
+                    log("warning", "neighbour_failed", interface=interface, address=address, error=exc)
+        self._learn_macs()
+
+    def _learn_macs(self) -> None:
+        """A gateway may send from what ARP shows now and from what is configured; what is stale goes."""
+        try:
+            public = index_of(self._config.mipp_pub.interface, "mipp_pub.interface")
+            shown = {entry.address: entry.mac for entry in self._kernel.neighbours() if entry.index == public}
+        except Exception as exc:  # an interface that is gone: what was learned stays
+            log("warning", "neighbours_unreadable", error=exc)
+            return
+        for gateway in self._config.vpn_gateways:
+            mac = shown.get(gateway.vpngw_pub)
+            if not mac:
+                continue
+            macs = {*gateway.macs, mac.hex(":")}
+            if macs != self._macs.get(gateway.vpngw_pub):
+                self._macs[gateway.vpngw_pub] = macs
+                self._tables.set_gateway_macs(gateway.vpngw_pub, macs)
+                log("info", "gateway_macs", gateway=gateway.name, macs=",".join(sorted(macs)))
+
+
+def _entry(bindings: tuple[Binding, ...]) -> ProxyBinding:
+    first = bindings[0]
+    if first.gateway is None:
+        raise ValueError(f"binding of {first.home_address} names no VPN gateway")
+    return ProxyBinding(first.gateway, first.home_address, first.home_agent, tuple(tunnel(each) for each in bindings))

@@ -1,0 +1,125 @@
+"""Configuration to settings: what a person wrote, as the state machines and the forwarding tables want it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from mobileip import config as written
+from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
+from mobileip.registration.foreign_agent import ForeignAgentSettings
+from mobileip.registration.home_agent import HomeAgentSettings, HomeLink, HomeNode
+from mobileip.registration.location import LocationMode
+from mobileip.registration.mobile_node import MobileNodeSettings
+from mobileip.registration.nat import NatPolicy
+from mobileip.registration.proxy import ProxyNode, ProxySettings
+from mobileip.runtime.interfaces import index_of
+from mobileip.wire.authentication import Algorithm, SecurityAssociation
+from mobileip.wire.typed_extensions import HomeAgentParameterFormat
+
+
+def _association(loaded: written.Loaded, association: written.SecurityAssociation) -> SecurityAssociation:
+    return SecurityAssociation(association.spi, loaded.key(association), Algorithm(association.algorithm))
+
+
+def _nat(nat: written.Nat) -> NatPolicy:
+    return NatPolicy(keepalive=nat.keepalive, max_lifetime=nat.max_lifetime)
+
+
+def _gateway_of(config: written.ProxyConfig, home_address: IPv4Address) -> IPv4Address:
+    for gateway in config.vpn_gateways:
+        if any(home_address in network for network in gateway.home_networks):
+            return gateway.vpngw_pub
+    raise ValueError(f"{home_address} is in no home network")  # the configuration's checks exclude it
+
+
+def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> ProxySettings:
+    """Settings of the proxy's machine."""
+    return ProxySettings(
+        public_address=config.mipp_pub.address,
+        private_address=config.mipp_priv.address,
+        public_interface=config.mipp_pub.interface,
+        private_interface=config.mipp_priv.interface,
+        nodes=tuple(
+            ProxyNode(
+                home_address=node.home_address,
+                gateway=_gateway_of(config, node.home_address),
+                node_associations=(_association(loaded, node.node_sa),),
+                home_agent_association=_association(loaded, node.home_agent_sa),
+                home_agent=node.home_agent,
+            )
+            for node in config.mobile_nodes
+        ),
+        home_agents={agent.address: tuple(agent.home_networks) for agent in config.home_agents},
+        internal_prefixes=tuple(config.internal_prefixes),
+        location_mode=LocationMode(config.location_mode),
+        window=config.replay.window,
+        pending_timeout=config.pending.timeout,
+        pending_per_node=config.pending.max_per_node,
+        max_lifetime=config.max_lifetime,
+        nat=_nat(config.nat),
+        reverse_tunnel=config.mobility_delivery == "reverse_tunnel",
+        home_agent_parameter=(HomeAgentParameterFormat(config.ha_parameter.type, config.ha_parameter.subtype),),
+    )
+
+
+def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig) -> HomeAgentSettings:
+    """Settings of the home agent's machine."""
+    return HomeAgentSettings(
+        address=config.address,
+        home_links=tuple(HomeLink(link.interface, link.network) for link in config.home_links),
+        nodes=tuple(
+            HomeNode(
+                home_address=node.home_address,
+                associations=tuple(_association(loaded, association) for association in node.security_associations),
+            )
+            for node in config.mobile_nodes
+        ),
+        window=config.replay.window,
+        max_lifetime=config.max_lifetime,
+        nat=_nat(config.nat),
+    )
+
+
+def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwarding:
+    """Settings of the home agent's programs."""
+    return HomeAgentForwarding(address=config.address)
+
+
+def foreign_agent_settings(config: written.ForeignAgentConfig) -> ForeignAgentSettings:
+    """Settings of the foreign agent's machine."""
+    advertisement = config.advertisement
+    lifetime = advertisement.lifetime or max(1, round(3 * advertisement.interval))  # RFC 5944 2.3: three intervals
+    return ForeignAgentSettings(
+        uplink_interface=config.uplink.interface,
+        care_of_address=config.uplink.care_of_address,
+        link_interface=config.link.interface,
+        link_address=config.link.address,
+        advertisement_interval=advertisement.interval,
+        advertisement_lifetime=lifetime,
+        registration_lifetime=advertisement.registration_lifetime,
+        reverse_tunnelling=config.reverse_tunnelling,
+        udp_tunnelling=config.udp_tunnelling,
+    )
+
+
+def foreign_agent_forwarding(config: written.ForeignAgentConfig) -> ForeignAgentForwarding:
+    """Settings of the foreign agent's programs."""
+    return ForeignAgentForwarding(
+        care_of=config.uplink.care_of_address,
+        link_address=config.link.address,
+        uplink_ifindex=index_of(config.uplink.interface, "uplink.interface"),
+        link_ifindex=index_of(config.link.interface, "link.interface"),
+    )
+
+
+def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfig) -> MobileNodeSettings:
+    """Settings of the mobile node's machine."""
+    return MobileNodeSettings(
+        home_address=config.home_address,
+        home_agent=config.home_agent,
+        mipp_pub=config.mipp_pub,
+        proxy_association=_association(loaded, config.proxy_sa),
+        home_agent_association=_association(loaded, config.home_agent_sa),
+        lifetime=config.lifetime,
+        keepalive=config.nat.keepalive,
+    )

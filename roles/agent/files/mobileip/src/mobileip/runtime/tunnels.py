@@ -1,0 +1,56 @@
+"""Bindings of the registration as entries of the forwarding tables: one entry a node, one tunnel a care-of address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from mobileip.forwarding import entries
+from mobileip.registration.bindings import Binding, BindingKey
+
+NodeKey = tuple[IPv4Address | None, IPv4Address]
+"""Gateway and home address."""
+
+
+def tunnel(binding: Binding) -> entries.Tunnel:
+    """The tunnel that a binding stands for."""
+    peer = binding.tunnel_peer
+    source = binding.tunnel_source
+    return entries.Tunnel(
+        care_of=peer.address,
+        expires=binding.expires,
+        encapsulation=entries.Encapsulation(binding.encapsulation.value),
+        port=peer.port,
+        source=None if source == peer.address else source,
+        half_bound=binding.half_bound,
+    )
+
+
+class Bound:
+    """The bindings that are in the kernel, by node: a table's entry holds all of a node's care-of addresses."""
+
+    def __init__(self, bindings: Iterable[Binding] = ()) -> None:
+        self._by_node: dict[NodeKey, dict[BindingKey, Binding]] = {}
+        for binding in bindings:
+            self.add(binding)
+
+    def add(self, binding: Binding, replaces: Iterable[BindingKey] = ()) -> tuple[Binding, ...]:
+        """Put a binding in, in place of others; returns what its node has now."""
+        of_node = self._by_node.setdefault((binding.gateway, binding.home_address), {})
+        for key in replaces:
+            of_node.pop(key, None)
+        of_node[binding.key] = binding
+        return tuple(of_node.values())
+
+    def remove(self, key: BindingKey) -> tuple[Binding, ...]:
+        """Take a binding out; returns what its node still has."""
+        node = (key.gateway, key.home_address)
+        of_node = self._by_node.get(node, {})
+        of_node.pop(key, None)
+        if not of_node:
+            self._by_node.pop(node, None)
+        return tuple(of_node.values())
+
+    def nodes(self) -> dict[NodeKey, tuple[Binding, ...]]:
+        """All bindings by node."""
+        return {node: tuple(bindings.values()) for node, bindings in self._by_node.items()}
