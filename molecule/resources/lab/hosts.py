@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from lab.errors import LabError
 from lab.machine import podman
 from lab.topology import Frr, Host
 
-# A privileged container as podman makes it has these limits; where the caller lacks CAP_SYS_RESOURCE it may not raise any.
+# Limits that a caller without CAP_SYS_RESOURCE may set, too: podman would raise them for a privileged container.
 _LIMITS = ["--pids-limit=-1", "--ulimit=nofile=20000:20000", "--ulimit=nproc=1000:1000"]
 
 
@@ -32,7 +31,7 @@ def pid(host: Host) -> int:
     """The process id of the host's init. Raises LabError where the host is not up."""
     try:
         number = int(_pid_file(host).read_text(encoding="ascii"))
-        same = os.path.samefile(f"/proc/{number}/ns/net", f"/run/netns/{names.of_host(host.name)}")
+        same = Path(f"/proc/{number}/ns/net").samefile(f"/run/netns/{names.of_host(host.name)}")
     except (OSError, ValueError):
         same, number = False, 0
     if not same:
@@ -70,7 +69,7 @@ def start(host: Host) -> None:
 
 
 def wait_until_booted(host: Host, timeout: float = 60.0) -> list[str]:
-    """Returns when systemd has started everything, with the units that failed. Raises LabError if it has not by then."""
+    """Waits for systemd to start everything; returns the units that failed. Raises LabError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     state = ""
     while time.monotonic() < deadline:

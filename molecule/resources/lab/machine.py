@@ -38,8 +38,8 @@ def prepare() -> None:
     """Makes what all podman calls share. Call it when the first named network namespace exists.
 
     Where control groups are mounted in hybrid mode (v1 and v2), podman refuses to boot systemd. All its calls then run
-    in one lasting mount namespace with a pure v2 view. It is a slave of the machine's: network namespaces that are named
-    later show up in it, because the first `ip netns add` made /run/netns a shared mount; nothing of it shows outside.
+    in one lasting mount namespace with a pure v2 view. It is a slave of the machine's: network namespaces that are
+    named later show up in it, because the first `ip netns add` made /run/netns a shared mount; none of it leaks out.
     """
     names.RUN_DIRECTORY.mkdir(parents=True, exist_ok=True)
     if has_unified_control_groups() or _is_mount(_MOUNT_NAMESPACE):

@@ -84,7 +84,7 @@ table ip lab_nat {{
 
 
 def delete_host_namespace(host: Host) -> None:
-    """Unplugs all ports and removes the namespace. The peers go first, by name: a namespace's own end is reaped later."""
+    """Unplugs all ports and removes the namespace. Peers go first, by name: the kernel reaps their ends later."""
     if names.WIRES in namespaces():
         present = ports_by_segment()
         peers = [names.of_peer(host.name, port.name) for port in host.ports]
