@@ -7,12 +7,11 @@ from mobileip.wire.codes import Code, describe, is_accepted, is_foreign_agent_ve
 
 def test_numbers_of_the_draft_D_2_4_1() -> None:
     assert [code.value for code in Code if code >= 200] == [200, 201, 202, 203, 204, 205, 206]
-    assert Code.MISSING_HOME_AGENT_PARAMETER == 200
-    assert Code.ASSIGNED_HOME_AGENT == 206
+    assert [Code.MISSING_HOME_AGENT_PARAMETER.value, Code.ASSIGNED_HOME_AGENT.value] == [200, 206]
 
 
 def test_insufficient_resources_is_130_and_133_a_mismatch_AMB_1() -> None:
-    assert (Code.INSUFFICIENT_RESOURCES, Code.IDENTIFICATION_MISMATCH) == (130, 133)
+    assert (Code.INSUFFICIENT_RESOURCES.value, Code.IDENTIFICATION_MISMATCH.value) == (130, 133)
 
 
 def test_only_0_and_1_are_accepted() -> None:

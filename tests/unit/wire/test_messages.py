@@ -71,7 +71,7 @@ def test_reply_is_read_as_the_vector_says() -> None:
 
 
 def test_received_bytes_are_kept_for_the_authenticator() -> None:
-    assert parse_request(bytearray(REQUEST)).raw == REQUEST
+    assert parse_request(REQUEST).raw == REQUEST
     assert parse_reply(REPLY).raw == REPLY
 
 

@@ -1,0 +1,321 @@
+"""The home agent's rules, one a test (RFC 5944 3.8, RFC 3519)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobileip.registration.actions import (
+    Bind,
+    ClaimHome,
+    Count,
+    ForgetBinding,
+    Level,
+    Log,
+    PersistBinding,
+    PersistIdentification,
+    ReleaseHome,
+    Send,
+    Unbind,
+)
+from mobileip.registration.bindings import Binding, Encapsulation
+from mobileip.registration.events import DatagramReceived, Endpoint, TunnelPortLearned
+from mobileip.registration.home_agent import HomeAgent, HomeLink
+from mobileip.wire.authentication import SecurityAssociation, append
+from mobileip.wire.extensions import Extension, ExtensionType
+from mobileip.wire.identification import high
+from mobileip.wire.messages import Flag, RegistrationReply, types_of
+from mobileip.wire.typed_extensions import UdpTunnelReply, UdpTunnelRequest
+from tests.unit.registration.parties import (
+    CO_LOCATED,
+    DIRECT_REQUEST,
+    DIRECT_SA,
+    HOME,
+    HOME_AGENT,
+    HOME_AGENT_SETTINGS,
+    MIPP_PRIV,
+    NOW,
+    PARAMETER,
+    PROXY_SA,
+    STRANGER_SA,
+    VISITED,
+    Disk,
+    at,
+    codes,
+    only_reply,
+    sends,
+    signed,
+    to_home_agent,
+)
+
+BINDING = Binding(
+    home_address=HOME,
+    home_agent=HOME_AGENT,
+    care_of_address=VISITED,
+    source=Endpoint(VISITED, 434),
+    interface="core",
+    encapsulation=Encapsulation.IPIP,
+    flags=CO_LOCATED,
+    identification=at(NOW),
+    granted=600,
+    expires=NOW + 600,
+    spi=4001,
+)
+BY_PROXY = replace(DIRECT_REQUEST, flags=Flag.REVERSE_TUNNEL, care_of_address=MIPP_PRIV)
+AT_HOME = replace(DIRECT_REQUEST, lifetime=0, care_of_address=HOME, identification=at(NOW + 5))
+
+
+@pytest.fixture
+def agent() -> HomeAgent:
+    return HomeAgent(HOME_AGENT_SETTINGS)
+
+
+def by_proxy(**changes: object) -> DatagramReceived:
+    """A request as the proxy relays it."""
+    message = replace(BY_PROXY, **changes)  # type: ignore[arg-type]
+    return to_home_agent(signed(message, PROXY_SA), MIPP_PRIV)
+
+
+def test_binding_is_durable_and_the_address_claimed_before_the_reply_R5944_3_8_2_2(agent: HomeAgent) -> None:
+    reply = RegistrationReply(1, 600, HOME, HOME_AGENT, at(NOW))
+    assert agent.feed(to_home_agent(DIRECT_REQUEST), NOW) == [
+        PersistIdentification(HOME, 4001, at(NOW)),
+        PersistBinding(BINDING),
+        Bind(BINDING),
+        ClaimHome(HOME, "home"),
+        Send(signed(reply, DIRECT_SA), Endpoint(HOME_AGENT, 434), Endpoint(VISITED, 434)),
+        Count("registered"),
+    ]
+    assert agent.bindings == (BINDING,)
+    assert agent.next_deadline() == NOW + 600
+
+
+def test_proxy_is_a_foreign_agent_to_us_D_2_7_1_a(agent: HomeAgent) -> None:
+    agent.feed(by_proxy(), NOW)
+    (binding,) = agent.bindings
+    assert (binding.care_of_address, binding.via_foreign_agent, binding.spi) == (MIPP_PRIV, True, 3001)
+    assert (binding.tunnel_peer, binding.tunnel_source) == (Endpoint(MIPP_PRIV, 0), MIPP_PRIV)
+
+
+def test_each_reply_is_signed_with_the_association_of_its_request(agent: HomeAgent) -> None:
+    (reply,) = sends(agent.feed(by_proxy(), NOW))
+    assert reply.payload == signed(RegistrationReply(1, 600, HOME, HOME_AGENT, at(NOW)), PROXY_SA)
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(1, 1), (1800, 1800), (1801, 1800), (0xFFFF, 1800)])
+def test_lifetime_is_never_raised_and_too_long_is_no_error_R5944_3_8_3_2(
+    agent: HomeAgent, asked: int, granted: int
+) -> None:
+    reply = only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, lifetime=asked)), NOW))
+    assert (reply.code, reply.lifetime) == (1, granted)
+
+
+@pytest.mark.parametrize("flags", [CO_LOCATED, Flag.DECAPSULATES, CO_LOCATED | Flag.BROADCAST | 0x04 | 0x01])
+def test_t_is_granted_and_b_r_x_are_no_reason_to_refuse_R5944_3_8_2(agent: HomeAgent, flags: int) -> None:
+    assert codes(agent.feed(to_home_agent(replace(DIRECT_REQUEST, flags=flags)), NOW)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("received", "reason"),
+    [
+        (to_home_agent(signed(DIRECT_REQUEST, STRANGER_SA)), "unknown_spi"),
+        (to_home_agent(signed(DIRECT_REQUEST, SecurityAssociation(4001, b"x" * 16))), "authentication_failed"),
+        (to_home_agent(DIRECT_REQUEST.serialize()), "authentication_missing"),
+        (to_home_agent(replace(DIRECT_REQUEST, home_address=IPv4Address("192.0.2.90"))), "unknown_node"),
+        (to_home_agent(replace(DIRECT_REQUEST, extensions=(Extension(99),))), "unknown_extension"),
+        (to_home_agent(b""), "empty"),
+        (to_home_agent(b"\x01\x02"), "malformed"),
+        (to_home_agent(b"\x03" + bytes(30)), "unknown_message"),
+        (to_home_agent(b"\x04\x04\0\0"), "tunnel_data_not_forwarded"),
+        (to_home_agent(signed(DIRECT_REQUEST, DIRECT_SA) + bytes(5000)), "oversized"),
+        (
+            to_home_agent(append(signed(DIRECT_REQUEST, DIRECT_SA), DIRECT_SA, ExtensionType.FA_HA_AUTHENTICATION)),
+            "unexpected_fa_ha_authentication",
+        ),
+    ],
+)
+def test_silent_drops_are_counted_by_reason_R5944_3_8_2_1(
+    agent: HomeAgent, received: DatagramReceived, reason: str
+) -> None:
+    actions = agent.feed(received, NOW)
+    assert [action for action in actions if isinstance(action, Count)] == [Count(reason)]
+    assert sends(actions) == []
+
+
+def test_stale_and_repeated_timestamps_are_133_R5944_5_7_1(agent: HomeAgent) -> None:
+    stale = only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, identification=at(NOW - 8))), NOW))
+    assert (stale.code, high(stale.identification)) == (133, high(at(NOW)))
+    assert codes(agent.feed(to_home_agent(DIRECT_REQUEST), NOW)) == [1]
+    assert codes(agent.feed(to_home_agent(DIRECT_REQUEST), NOW + 1)) == [133]
+
+
+def test_timestamp_is_newer_than_all_of_the_node_whichever_way_it_came_R5944_5_7_1(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(replace(DIRECT_REQUEST, identification=at(NOW + 2))), NOW + 2)
+    assert codes(agent.feed(by_proxy(identification=at(NOW + 1)), NOW + 2)) == [133]
+    assert codes(agent.feed(by_proxy(identification=at(NOW + 3)), NOW + 3)) == [1]
+
+
+def test_repeated_request_does_not_extend_the_lifetime_R5944_3_8_2_2(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW + 5)
+    assert agent.next_deadline() == NOW + 600
+
+
+@pytest.mark.parametrize("destination", ["192.0.2.63", "255.255.255.255"])
+def test_broadcast_request_is_136_from_our_address_R5944_3_8_3_2(agent: HomeAgent, destination: str) -> None:
+    received = to_home_agent(DIRECT_REQUEST)
+    received = replace(received, destination=Endpoint(IPv4Address(destination), 434))
+    (send,) = sends(agent.feed(received, NOW))
+    assert (send.source, codes([send])) == (Endpoint(HOME_AGENT, 434), [136])
+
+
+def test_request_for_another_home_agent_is_136_with_our_address_R5944_3_8_3_2(agent: HomeAgent) -> None:
+    reply = only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, home_agent=MIPP_PRIV)), NOW))
+    assert (reply.code, reply.home_agent) == (136, HOME_AGENT)
+    assert agent.bindings == ()
+
+
+def test_home_address_on_no_link_of_ours_is_129_R5944_3_8_3_2() -> None:
+    links = (HomeLink("home", IPv4Network("192.0.2.96/27")),)
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, home_links=links))
+    assert codes(agent.feed(to_home_agent(DIRECT_REQUEST), NOW)) == [129]
+
+
+def test_node_behind_an_inside_nat_is_tunnelled_by_udp_D_2_6_1_g(agent: HomeAgent) -> None:
+    nat = Endpoint(IPv4Address("192.0.2.150"), 40000)
+    request = replace(
+        DIRECT_REQUEST,
+        care_of_address=IPv4Address("198.51.100.75"),
+        extensions=(UdpTunnelRequest().extension(),),
+    )
+    actions = agent.feed(to_home_agent(request, nat), NOW)
+    reply = only_reply(actions)
+    assert (reply.lifetime, reply.extensions[0]) == (60, UdpTunnelReply(0, False, 110).extension())
+    assert [send.destination for send in sends(actions)] == [nat]
+    (binding,) = agent.bindings
+    assert (binding.encapsulation, binding.tunnel_peer) == (Encapsulation.UDP, nat)
+    assert (binding.keepalive, binding.expires) == (110, NOW + 60)
+    refused = replace(request, extensions=(), identification=at(NOW + 1))
+    assert codes(agent.feed(to_home_agent(refused, nat), NOW + 1)) == [129]
+    assert agent.bindings == (binding,)
+
+
+def test_home_agent_parameter_comes_back_with_our_address_D_2_6_1_j(agent: HomeAgent) -> None:
+    actions = agent.feed(to_home_agent(replace(DIRECT_REQUEST, extensions=(PARAMETER,))), NOW)
+    assert only_reply(actions).extensions[0] == PARAMETER
+    later = replace(DIRECT_REQUEST, identification=at(NOW + 1))
+    assert types_of(only_reply(agent.feed(to_home_agent(later), NOW + 1)).extensions) == (32,)
+
+
+def test_move_replaces_the_binding_and_keeps_the_claim_R5944_3_8_2_2(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    actions = agent.feed(by_proxy(identification=at(NOW + 10)), NOW + 10)
+    (binding,) = agent.bindings
+    assert binding.care_of_address == MIPP_PRIV
+    assert actions[:4] == [
+        PersistIdentification(HOME, 3001, at(NOW + 10)),
+        ForgetBinding(BINDING.key),
+        PersistBinding(binding),
+        Bind(binding, (BINDING.key,)),
+    ]
+    assert isinstance(actions[4], Send)
+
+
+def test_return_home_gives_the_address_back_before_the_reply_R5944_3_8_3_1(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    reply = RegistrationReply(0, 0, HOME, HOME_AGENT, at(NOW + 5))
+    assert agent.feed(to_home_agent(AT_HOME, HOME, "home"), NOW + 5) == [
+        PersistIdentification(HOME, 4001, at(NOW + 5)),
+        ForgetBinding(BINDING.key),
+        Unbind(BINDING.key),
+        ReleaseHome(HOME, "home"),
+        Send(signed(reply, DIRECT_SA), Endpoint(HOME_AGENT, 434), Endpoint(HOME, 434)),
+        Count("deregistered"),
+    ]
+    assert (agent.bindings, agent.next_deadline()) == ((), None)
+
+
+def test_deregistration_of_another_care_of_address_leaves_the_binding_R5944_3_8_2_2(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    one = replace(AT_HOME, care_of_address=MIPP_PRIV)
+    assert codes(agent.feed(to_home_agent(one), NOW + 5)) == [0]
+    assert agent.bindings == (BINDING,)
+
+
+def test_deregistration_without_binding_is_accepted(agent: HomeAgent) -> None:
+    assert codes(agent.feed(to_home_agent(AT_HOME, HOME, "home"), NOW + 5)) == [0]
+
+
+def test_binding_expires_in_silence_R5944_3_8(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    assert agent.handle_timer(NOW + 599) == []
+    assert agent.handle_timer(NOW + 600) == [
+        ForgetBinding(BINDING.key),
+        Unbind(BINDING.key),
+        ReleaseHome(HOME, "home"),
+        Log(Level.INFO, "binding_expired", {"home_address": str(HOME), "care_of_address": str(VISITED)}),
+    ]
+    assert agent.bindings == ()
+
+
+def test_half_bound_node_is_whole_with_its_first_keepalive_R3519_4_4(agent: HomeAgent) -> None:
+    nat = Endpoint(IPv4Address("192.0.2.150"), 40000)
+    request = replace(DIRECT_REQUEST, extensions=(UdpTunnelRequest(through_foreign_agent=True).extension(),))
+    agent.feed(to_home_agent(request, nat), NOW)
+    (half,) = agent.bindings
+    whole = replace(half, source=nat._replace(port=7), half_bound=False)
+    assert agent.feed(TunnelPortLearned(HOME, nat._replace(port=7)), NOW) == [PersistBinding(whole), Bind(whole)]
+    assert agent.feed(TunnelPortLearned(HOME, nat), NOW) == [Count("port_of_no_half_bound_node")]
+
+
+def test_fa_ha_authentication_where_it_was_agreed_on_R5944_3_5_4() -> None:
+    foreign = SecurityAssociation(5001, b"f" * 16)
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, foreign_agents={MIPP_PRIV: {5001: foreign}}))
+    missing = agent.feed(by_proxy(), NOW)
+    payload = append(signed(replace(BY_PROXY, identification=at(NOW + 1)), PROXY_SA), foreign, ExtensionType(34))
+    given = agent.feed(to_home_agent(payload, MIPP_PRIV), NOW + 1)
+    deregistered = agent.feed(by_proxy(lifetime=0, identification=at(NOW + 2)), NOW + 2)
+    assert [codes(actions) for actions in (missing, given, deregistered)] == [[132], [1], [0]]
+    assert types_of(only_reply(given).extensions) == (32, 34)
+
+
+def test_131_behind_a_valid_fa_ha_authenticator_R5944_3_8_2_1() -> None:
+    foreign = SecurityAssociation(5001, b"f" * 16)
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, foreign_agents={MIPP_PRIV: {5001: foreign}}))
+    wrong = signed(BY_PROXY, SecurityAssociation(3001, b"x" * 16))
+    vouched = append(wrong, foreign, ExtensionType.FA_HA_AUTHENTICATION)
+    assert codes(agent.feed(to_home_agent(wrong, MIPP_PRIV), NOW)) == []
+    assert codes(agent.feed(to_home_agent(vouched, MIPP_PRIV), NOW)) == [131]
+
+
+def test_kill_and_restart_loses_no_binding_and_accepts_no_replay(agent: HomeAgent) -> None:
+    disk = Disk()
+    disk.commit(agent.feed(to_home_agent(DIRECT_REQUEST), NOW))
+    restarted = HomeAgent(HOME_AGENT_SETTINGS)
+    assert restarted.restore(disk.records(), NOW + 1) == [Bind(BINDING), ClaimHome(HOME, "home")]
+    assert restarted.snapshot() == disk.records() == agent.snapshot()
+    assert codes(restarted.feed(to_home_agent(DIRECT_REQUEST), NOW + 1)) == [133]
+    assert restarted.next_deadline() == NOW + 600
+
+
+def test_restart_releases_what_is_over(agent: HomeAgent) -> None:
+    over = [ForgetBinding(BINDING.key), Unbind(BINDING.key), ReleaseHome(HOME, "home")]
+    assert agent.restore([PersistBinding(BINDING)], NOW + 600) == over
+    assert agent.bindings == ()
+
+
+def test_one_home_address_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"192\.0\.2\.69: two nodes"):
+        HomeAgent(replace(HOME_AGENT_SETTINGS, nodes=HOME_AGENT_SETTINGS.nodes * 2))
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"", signed(DIRECT_REQUEST, DIRECT_SA), b"\1", b"\3"]))
+def test_any_bytes_are_survived(tail: bytes, head: bytes) -> None:
+    agent = HomeAgent(HOME_AGENT_SETTINGS)
+    actions = agent.feed(to_home_agent(head + tail), NOW)
+    assert len(actions) > 0
+    assert all(code in (1, 134, 140) for code in codes(actions))
