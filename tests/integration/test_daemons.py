@@ -1,0 +1,226 @@
+"""The daemons as processes: they register, carry packets, survive kill -9, refuse replays, outlive bad datagrams."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.site import HOME, MIPP_PUB, Site, running, until
+
+pytestmark = [
+    pytest.mark.namespaces,
+    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("clang") is None, reason="needs root and clang"),
+]
+
+OPEN, FOREIGN_AGENT = "198.51.100.10", "198.51.100.100"
+
+_SEND = """
+import socket, sys
+channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+channel.bind(("", int(sys.argv[3])))
+for line in sys.stdin:
+    channel.sendto(bytes.fromhex(line.strip()), (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+def registered(site: Site, care_of: str) -> None:
+    until(
+        lambda: site.bindings("mipp") == [(HOME, care_of)] and site.bindings("ha") == [(HOME, "192.0.2.10")],
+        what=f"binding of {care_of}; proxy {site.log('mipp')[-2000:]} node {site.log('mn')[-2000:]}",
+    )
+
+
+def at(site: Site, network: str, care_of: str) -> None:
+    if site.where != network:
+        site.move(network)
+    registered(site, care_of)
+
+
+def send(site: Site, host: str, payloads: list[bytes], to: str, source_port: int = 0) -> None:
+    subprocess.run(
+        ["nsenter", f"--net=/run/netns/{site.prefix}-{host}", sys.executable, "-c", _SEND, to, "434", str(source_port)],
+        input="".join(payload.hex() + "\n" for payload in payloads), text=True, check=True, timeout=30,
+    )  # fmt: skip
+
+
+def dropped(site: Site, reason: str, host: str = "mipp") -> int:
+    return int(site.show(host, "drops")["daemon"].get(reason, 0))
+
+
+def test_node_outside_registers_and_its_packets_take_the_whole_way(site: Site) -> None:
+    at(site, "open", OPEN)
+    location = site.show("mn", "location")
+    assert (location["location"], location["through"], location["agent"]) == ("outside", "proxy", MIPP_PUB)
+    assert until(lambda: site.ping() == 3, what=f"ping; drops {site.show('mipp', 'drops')}")
+    packets = site.show("mipp", "counters")["kernel"]["packets"]
+    assert all(packets[row] >= 3 for row in ("node_to_gateway", "gateway_to_node", "home_agent_to_gateway"))
+
+
+def test_home_agent_answers_arp_for_the_absent_node(site: Site) -> None:
+    at(site, "open", OPEN)
+    ping = site.run("cnhome", "ping", "-q", "-c", "3", "-i", "0.05", "-W", "1", HOME, check=False)
+    shown = site.run("cnhome", "ip", "neigh", "show", HOME).stdout
+    assert _mac(site, "ha", "home") in shown, ping.stdout
+
+
+def _mac(site: Site, host: str, interface: str) -> str:
+    return site.run(host, "ip", "-br", "link", "show", "dev", interface).stdout.split()[2]
+
+
+def test_killed_proxy_moves_no_packet_and_has_its_bindings_again(site: Site) -> None:
+    at(site, "open", OPEN)
+    site.kill("mipp")
+    assert site.ping(10) == 10
+    site.start("mipp")
+    assert site.bindings("mipp") == [(HOME, OPEN)]
+    assert site.ping(5) == 5
+
+
+def test_restart_interrupts_no_running_ping(site: Site) -> None:
+    at(site, "open", OPEN)
+    with site.spawn("ping", "mn", ["ping", "-q", "-i", "0.02", "-c", "100", "-W", "1", "-I", HOME, "192.0.2.50"]) as ping:
+        for host in ("mipp", "ha"):
+            time.sleep(0.3)
+            site.kill(host)
+            site.start(host)
+        assert ping.stdout is not None
+        answer = ping.stdout.read().decode()
+    site.processes.pop("ping")
+    assert " 0% packet loss" in answer, answer
+
+
+def test_captured_request_is_refused_also_after_kill_and_restart(site: Site) -> None:
+    captured = capture_request(site)
+    before = site.show("mipp", "bindings")
+    site.kill("mipp")
+    site.start("mipp")
+    send(site, "inet", [captured], MIPP_PUB)
+    until(lambda: dropped(site, "identification_mismatch") or dropped(site, "denied_identification_mismatch"),
+          what=f"a refusal; drops {site.show('mipp', 'drops')}")  # fmt: skip
+    after = site.show("mipp", "bindings")
+    assert [row["expires"] for row in after] == [row["expires"] for row in before]
+    assert [row["source"] for row in after] == [row["source"] for row in before]
+
+
+def capture_request(site: Site) -> bytes:
+    """The request that the node sends when it comes back to the open network, as the wire has it."""
+    reader = (
+        "import socket\n"
+        "channel = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))\n"
+        "channel.bind(('dmz', 0x0800)); channel.settimeout(10); print('ready', flush=True)\n"
+        "while True:\n"
+        "    packet = channel.recv(2048)\n"
+        "    if packet[9] == 17 and packet[20:24] == bytes.fromhex('01b201b2') and packet[28] == 1:\n"
+        "        print(packet[28:].hex(), flush=True); break\n"
+    )
+    site.move("fa")
+    registered(site, FOREIGN_AGENT)
+    with site.spawn("capture", "inet", [sys.executable, "-c", reader]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        at(site, "open", OPEN)
+        captured = bytes.fromhex(process.stdout.readline().decode())
+    site.processes.pop("capture")
+    return captured
+
+
+def test_truncated_oversized_and_random_datagrams_are_dropped_and_counted(site: Site) -> None:
+    at(site, "open", OPEN)
+    request = bytes.fromhex("0122012cc0000245cb00710ac633640aee00000000000000")
+    dice = random.Random(434)
+    payloads = [b"", *(request[:length] for length in range(1, 24)), b"\x01" + bytes(9000)]
+    payloads += [bytes([dice.choice((1, 3, 4, 9))]) + dice.randbytes(dice.randrange(400)) for _ in range(500)]
+    before = sum(site.show("mipp", "drops")["daemon"].values())
+    send(site, "inet", payloads, MIPP_PUB)
+    send(site, "inner", payloads, "192.0.2.40")
+    until(lambda: dropped(site, "oversized") and dropped(site, "malformed", "ha"),
+          what=f"drops; {site.show('mipp', 'drops')} {site.show('ha', 'drops')}")  # fmt: skip
+    kernel = sum(site.show("mipp", "drops")["kernel"].values())
+    assert sum(site.show("mipp", "drops")["daemon"].values()) - before + kernel >= len(payloads) - 5
+    for host in ("mipp", "ha"):
+        assert dropped(site, "internal_error", host) == 0, site.log(host)
+        assert site.processes[host].poll() is None
+    assert site.bindings("mipp") == [(HOME, OPEN)]
+
+
+def test_node_roams_through_the_foreign_agent_home_and_back(site: Site) -> None:
+    at(site, "fa", FOREIGN_AGENT)
+    assert until(lambda: site.ping() == 3, what=f"ping; fa {site.show('fa', 'drops')}, {site.show('mipp', 'drops')}")
+    assert [row["home_address"] for row in site.show("fa", "bindings")] == [HOME]
+    site.move("home")
+    site.park(True)
+    try:
+        until(lambda: not site.bindings("ha") and not site.bindings("mipp"), what=f"deregistration; {site.log('mn')}")
+        assert site.show("mn", "location")["location"] == "home"
+        assert until(lambda: site.ping() == 3, what="ping from home")
+        assert site.ping(to="192.0.2.80") == 3
+    finally:
+        site.park(False)
+    site.move("open")
+    registered(site, OPEN)
+    assert until(lambda: site.ping() == 3, what="ping from outside again")
+
+
+def test_show_and_decode_speak_to_people(site: Site) -> None:
+    at(site, "open", OPEN)
+    control = str(site.directory / "mipp.sock")
+    table = site.mobileip("mipp", "show", "bindings", "--socket", control).stdout
+    assert HOME in table
+    assert OPEN in table
+    assert "pure Python" in site.mobileip("mipp", "show", "status", "--socket", control).stdout
+    assert not any(secret in table for secret in ("00112233", "0f1e2d3c"))
+
+
+def test_control_socket_is_for_owner_and_group_only(site: Site) -> None:
+    assert (site.directory / "mipp.sock").stat().st_mode & 0o777 == 0o660
+
+
+def test_hangup_reads_the_configuration_again_and_refuses_a_bad_one(site: Site) -> None:
+    file = site.directory / "mipp.yml"
+    good = file.read_text()
+    pid = site.processes["mipp"].pid
+    started = site.show("mipp", "status")["started"]
+    file.write_text(good.replace('"role"', '"rule"'))
+    os.kill(pid, signal.SIGHUP)
+    until(lambda: "reload_refused" in site.log("mipp"), what="a refusal in the log")
+    assert site.show("mipp", "status")["started"] == started
+    file.write_text(good)
+    os.kill(pid, signal.SIGHUP)
+    until(lambda: _started(site) not in (None, started), what=f"a new start; {site.log('mipp')[-1500:]}")
+    assert site.processes["mipp"].pid == pid
+    assert len(site.bindings("mipp")) == 1
+
+
+def _started(site: Site) -> float | None:
+    from mobileip.runtime.control import ControlError
+
+    try:
+        return float(site.show("mipp", "status")["started"])
+    except (ControlError, ConnectionError, socket.error):
+        return None
+
+
+def test_term_stops_the_daemon_and_no_packet(site: Site) -> None:
+    at(site, "open", OPEN)
+    process = site.processes.pop("mipp")
+    process.terminate()
+    assert process.wait(5) == 0
+    assert site.ping(5) == 5
+    assert not Path(site.directory / "mipp.sock").exists()
+    site.start("mipp")
