@@ -103,7 +103,7 @@ def status(lab: Topology) -> None:
 
 
 def restart(host: Host, *, hard: bool) -> None:
-    """Reboots a host into fresh wires, plugged in where they were. What was not made lasting is gone, as on any host."""
+    """Reboots a host into fresh wires, plugged in where they were. What was not made lasting is gone, as anywhere."""
     network = wires.network_of(host) if host.attachments else None
     behind = wires.is_behind_nat(host)
     with _step(f"stopping {host.name}"):
