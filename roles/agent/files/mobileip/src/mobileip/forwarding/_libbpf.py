@@ -16,6 +16,7 @@ from typing import Any
 
 LIBRARY = "libbpf.so.1"
 BATCH = 4096
+_PER_CPU_ARRAY = 6
 
 
 class LibraryMissingError(RuntimeError):
@@ -191,6 +192,10 @@ class Map(Pinned):
         self.type, self.id = int(info.type), int(info.id)
         self.key_size, self.value_size = int(info.key_size), int(info.value_size)
         self.max_entries = int(info.max_entries)
+        # The kernel rounds each CPU's value up to 8 bytes.
+        self.stride = (
+            (self.value_size + 7) // 8 * 8 * possible_cpus() if self.type == _PER_CPU_ARRAY else self.value_size
+        )
 
     def get(self, key: bytes) -> bytes | None:
         """The entry, or None."""
@@ -200,13 +205,6 @@ class Map(Pinned):
             return None
         check(result, f"read {self.path.name}")
         return value.raw
-
-    def get_per_cpu(self, key: bytes) -> list[bytes]:
-        """One value a possible CPU; the kernel rounds each up to 8 bytes."""
-        step = (self.value_size + 7) // 8 * 8
-        value = ctypes.create_string_buffer(step * possible_cpus())
-        check(library().bpf_map_lookup_elem(self.fd, self._sized(key), value), f"read {self.path.name}")
-        return [value.raw[at : at + self.value_size] for at in range(0, len(value), step)]
 
     def put(self, key: bytes, value: bytes) -> None:
         """Add or replace an entry. Raises OSError, with E2BIG when the table is full."""
@@ -249,14 +247,14 @@ class Map(Pinned):
             found[key] = None
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All entries of a hash table, by batches, each one once. Safe while others write: what comes or goes
-        meanwhile may or may not be seen."""
-        size = BATCH
+        """All entries of a hash table or array, by batches, each one once. Safe while others write: what comes or
+        goes meanwhile may or may not be seen. A per-CPU array gives the values of all CPUs, one behind the other."""
+        size = min(BATCH, self.max_entries)
         token = ctypes.create_string_buffer(max(8, self.key_size))
         started = False
         while True:
             keys = ctypes.create_string_buffer(self.key_size * size)
-            values = ctypes.create_string_buffer(self.value_size * size)
+            values = ctypes.create_string_buffer(self.stride * size)
             count = c_uint32(size)
             options = _BatchOptions(size=ctypes.sizeof(_BatchOptions))
             position: Any = byref(token) if started else None
@@ -272,7 +270,7 @@ class Map(Pinned):
             for index in range(count.value):
                 yield (
                     raw_keys[index * self.key_size : (index + 1) * self.key_size],
-                    raw_values[index * self.value_size : (index + 1) * self.value_size],
+                    raw_values[index * self.stride : (index + 1) * self.stride],
                 )
             if result == -errno.ENOENT:
                 return

@@ -6,7 +6,6 @@ import argparse
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "bpf" / "tc.bpf.c"
@@ -17,30 +16,20 @@ class BuildError(RuntimeError):
     """The compiler is missing or refused."""
 
 
-def command(output: Path, defines: Sequence[str] = (), clang: str = "clang") -> list[str]:
+def command(output: Path, source: Path = SOURCE, clang: str = "clang") -> list[str]:
     """The compiler's command line. The kernel's headers need the machine's own include directory beside them."""
     machine = Path("/usr/include") / f"{platform.machine()}-linux-gnu"
     include = [f"-I{machine}"] if machine.is_dir() else []
-    macros = [f"-D{define}" for define in defines]
     # Debug information without the builder's paths: the same source gives the same object everywhere.
-    return [
-        clang,
-        *FLAGS,
-        *macros,
-        *include,
-        f"-ffile-prefix-map={SOURCE.parent}=.",
-        "-c",
-        str(SOURCE),
-        "-o",
-        str(output),
-    ]
+    prefix = f"-ffile-prefix-map={source.parent}=."
+    return [clang, *FLAGS, *include, prefix, "-c", str(source), "-o", str(output)]
 
 
-def build(output: Path, defines: Sequence[str] = ()) -> Path:
+def build(output: Path, source: Path = SOURCE) -> Path:
     """Compile into `output`. Raises BuildError with what the compiler said."""
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        subprocess.run(command(output, defines), check=True, capture_output=True, text=True, timeout=120)
+        subprocess.run(command(output, source), check=True, capture_output=True, text=True, timeout=120)
     except FileNotFoundError as error:
         raise BuildError("clang is not installed; install clang and libbpf-dev") from error
     except subprocess.CalledProcessError as error:

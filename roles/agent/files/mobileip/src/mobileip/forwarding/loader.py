@@ -96,11 +96,13 @@ def load(
     *,
     owner: tuple[int, int] | None = None,
     max_bindings: int | None = None,
+    programs: Sequence[str] = (),
 ) -> bool:
     """Load, pin and attach. Needs CAP_BPF and CAP_NET_ADMIN, and write access to the pin directory.
 
     `owner` (user and group number) gets the pinned tables, so that a daemon with another user may write them.
     `max_bindings` bounds the table of bindings (default 1,048,576); it counts at the first load only.
+    `programs` are pinned as well, attached or not.
     Returns whether anything changed. Raises LoadError with what to do; a program that is already attached stays then.
     """
     path, directory = Path(object_path), Path(pin_dir)
@@ -110,7 +112,7 @@ def load(
         raise LoadError(f"{path}: {error.strerror}; expected the compiled object mobileip.bpf.o") from error
     digest = hashlib.sha256(code).digest()
     _prepare(directory)
-    names = sorted({attachment.program for attachment in attachments})
+    names = sorted({attachment.program for attachment in attachments} | set(programs))
     changed = False
     identity = _identity(directory)
     if identity is not None and identity["layout"] != layouts.fingerprint():
@@ -123,10 +125,10 @@ def load(
         changed = True
     if owner is not None:
         _hand_over(directory, owner)
-    programs = {name: Program(_program_path(directory, name)) for name in names}
+    pinned = {name: Program(_program_path(directory, name)) for name in names}
     with IPRoute() as netlink:
         for attachment in attachments:
-            changed |= _attach(netlink, attachment, programs[attachment.program])
+            changed |= _attach(netlink, attachment, pinned[attachment.program])
     if identity is None or identity["object"] != digest:
         # Last, so that a load that was cut short is done again.
         value = layouts.OBJECT_IDENTITY.pack(object=digest, layout=layouts.fingerprint())

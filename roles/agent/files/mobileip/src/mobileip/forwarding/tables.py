@@ -33,6 +33,8 @@ _REVERSE_TUNNEL = 1
 _ENCAPSULATE_ALL = 1
 _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
+_COUNT = struct.Struct("=Q")
+_TRAFFIC = struct.Struct("=QQ")
 _NS = 1_000_000_000
 
 
@@ -133,14 +135,15 @@ class _Tables:
 
     def counters(self) -> Counters:
         """Drops by reason and traffic by outcome, summed over the CPUs. Nothing is stopped for it."""
+        drops, outcomes = dict(self._drops.items()), dict(self._outcomes.items())
         counters = Counters()
         for number, name in REASON_NAMES.items():
-            values = self._drops.get_per_cpu(struct.pack("=I", number))
-            counters.drops[name] = sum(int.from_bytes(value, "little") for value in values)
+            slots = drops[struct.pack("=I", number)]
+            counters.drops[name] = sum(value for (value,) in _COUNT.iter_unpack(slots))
         for number, name in OUTCOME_NAMES.items():
-            raw = [layouts.TRAFFIC.unpack(value) for value in self._outcomes.get_per_cpu(struct.pack("=I", number))]
-            counters.packets[name] = sum(row["packets"] for row in raw)
-            counters.bytes[name] = sum(row["bytes"] for row in raw)
+            rows = list(_TRAFFIC.iter_unpack(outcomes[struct.pack("=I", number)]))
+            counters.packets[name] = sum(packets for packets, _ in rows)
+            counters.bytes[name] = sum(octets for _, octets in rows)
         return counters
 
 
@@ -297,6 +300,11 @@ class HomeAgentTables(_Tables):
     def delete(self, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
         return self._bindings.delete(_key(self._address, home_address))
+
+    def get(self, home_address: IPv4Address) -> HomeBinding | None:
+        """One binding, with the port that a half-bound tunnel has learnt."""
+        value = self._bindings.get(_key(self._address, home_address))
+        return None if value is None else HomeBinding(home_address, _unpack_tunnels(value, _boot_offset())[1])
 
     def bindings(self) -> list[HomeBinding]:
         """All bindings, expired ones included, in no order."""

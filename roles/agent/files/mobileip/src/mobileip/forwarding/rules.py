@@ -1,0 +1,761 @@
+"""What becomes of a packet: the model that the programs in `bpf/` are held to, byte by byte.
+
+`decide` takes an Ethernet frame as an interface saw it and the contents of the tables, and says what happens. It is
+written from the rules, one function a row of the table, not from the C: a property test feeds both the same frames.
+
+How it reads: a rule that fails raises `_Drop` with the name of its reason (bpf/reasons.h); `_Stack` leaves the frame
+to the host's own stack. Whatever comes to an end is a `Verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+
+from mobileip.forwarding.entries import (
+    MIP_PORT,
+    Encapsulation,
+    ForeignAgentForwarding,
+    HomeAgentForwarding,
+    NodeMode,
+    NodePath,
+    ProxyForwarding,
+    Tunnel,
+    Visitor,
+)
+
+ETHERNET = 14
+IP_HEADER = 20
+UDP_HEADER = 8
+MIP_HEADER = 4
+OVERHEAD = {Encapsulation.IPIP: IP_HEADER, Encapsulation.UDP: IP_HEADER + UDP_HEADER + MIP_HEADER}
+TUNNEL_TTL = 64
+COPY_MARK = 0x4D495000
+
+_ICMP, _IPIP, _UDP, _GRE, _ESP, _MINIMAL = 1, 4, 17, 47, 50, 55
+_IKE_PORTS = (500, 4500)
+_TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
+_DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
+# The closest miss is reported where several bindings or care-of addresses were tried: later in this row is closer.
+_MISSES = (
+    "no_binding",
+    "binding_expired",
+    "care_of_mismatch",
+    "encapsulation_mismatch",
+    "port_mismatch",
+    "half_bound",
+    "home_agent_mismatch",
+)
+
+
+class Action(Enum):
+    """What the program returns; the value is tc's number."""
+
+    STACK = 0xFFFFFFFF
+    """Not ours, unchanged (TC_ACT_UNSPEC)."""
+    CHANGED = 0
+    """Decapsulated, to the host's own stack (TC_ACT_OK)."""
+    DROP = 2
+    REDIRECT = 7
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to one frame."""
+
+    action: Action
+    reason: str | None = None
+    """Of a drop."""
+    outcome: str | None = None
+    frame: bytes = b""
+    """Afterwards; MAC addresses are those it came with, the kernel's neighbour table fills in others."""
+    ifindex: int = 0
+    next_hop: IPv4Address | None = None
+    """Neighbour on `ifindex`; None: by the kernel's route to the destination."""
+    copies: tuple[int, ...] = ()
+    """Tunnels of the binding that get a copy, by index; each is decided anew with its mark."""
+    learnt: tuple[tuple[IPv4Address, IPv4Address], int, Tunnel] | None = None
+    """Binding and index of a half-bound tunnel that this keepalive completed, and the tunnel now."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface of the host."""
+
+    mac: bytes
+    mtu: int = 1500
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A binding as both proxy and home agent keep it."""
+
+    home_agent: IPv4Address
+    tunnels: tuple[Tunnel, ...]
+
+    def is_live(self, now: float) -> bool:
+        """Whether any care-of address is within its lifetime."""
+        return any(tunnel.expires > now for tunnel in self.tunnels)
+
+
+Key = tuple[IPv4Address, IPv4Address]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Contents of the tables, and what the kernel knows that a rule depends on."""
+
+    links: Mapping[int, Link]
+    route: Callable[[IPv4Address], int | None] = lambda _destination: None
+    """Interface towards an address, None without a route."""
+    proxy: ProxyForwarding | None = None
+    home_agent: HomeAgentForwarding | None = None
+    foreign_agent: ForeignAgentForwarding | None = None
+    mobile_node: NodePath | None = None
+    bindings: Mapping[Key, Bound] = field(default_factory=dict)
+    """By (gateway, home address) on a proxy, by (own address, home address) on a home agent."""
+    visitors: Mapping[IPv4Address, Visitor] = field(default_factory=dict)
+
+
+class _Stack(Exception):  # noqa: N818 (not an error)
+    """Not ours."""
+
+
+class _Drop(Exception):  # noqa: N818
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class _Header:
+    """An IPv4 header, from bytes of at least 20."""
+
+    raw: bytes
+
+    def _word(self, at: int) -> int:
+        return int.from_bytes(self.raw[at : at + 2])
+
+    version = property(lambda self: self.raw[0] >> 4)
+    length = property(lambda self: (self.raw[0] & 15) * 4)
+    tos = property(lambda self: self.raw[1])
+    total = property(lambda self: self._word(2))
+    identification = property(lambda self: self._word(4))
+    dont_fragment = property(lambda self: bool(self._word(6) & _DF))
+    is_fragment = property(lambda self: bool(self._word(6) & (_MF | _OFFSET)))
+    offset = property(lambda self: self._word(6) & _OFFSET)
+    ttl = property(lambda self: self.raw[8])
+    protocol = property(lambda self: self.raw[9])
+
+    @property
+    def source(self) -> IPv4Address:
+        return IPv4Address(self.raw[12:16])
+
+    @property
+    def destination(self) -> IPv4Address:
+        return IPv4Address(self.raw[16:20])
+
+    def is_sound(self, room: int) -> bool:
+        return bool(self.version == 4 and self.length >= IP_HEADER and self.length <= self.total <= room)
+
+
+@dataclass
+class _Packet:
+    """A frame on its way: what it was, what it is to be, and where it goes."""
+
+    frame: bytes
+    program: str
+    tables: Snapshot
+    now: float
+    ifindex: int
+    mark: int
+    outer: _Header
+    inner: _Header | None = None
+    tunnel: Encapsulation | None = None
+    port: int = 0
+    """UDP source port of the tunnel."""
+    head: bytes = b""
+    """First four bytes behind the innermost header, where there are any to rely on."""
+    outcome: str = ""
+    redirect: bool = False
+    out: int = 0
+    next_hop: IPv4Address | None = None
+    copies: tuple[int, ...] = ()
+    learnt: tuple[Key, int, Tunnel] | None = None
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071, of an even number of bytes."""
+    total = sum(int.from_bytes(data[at : at + 2]) for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+def decide(program: str, frame: bytes, tables: Snapshot, now: float, *, ifindex: int, mark: int = 0) -> Verdict:
+    """What becomes of `frame`, seen by `program` on the interface `ifindex` at Unix time `now`."""
+    rules = {
+        "proxy_pub": _proxy_public,
+        "proxy_priv": _proxy_private,
+        "ha_core": _home_agent,
+        "ha_home": _home_agent,
+        "fa_uplink": _foreign_agent_uplink,
+        "fa_link": _foreign_agent_link,
+        "mn_ingress": _node_ingress,
+        "mn_egress": _node_egress,
+    }
+    is_copy = mark & 0xFFFFFF00 == COPY_MARK
+    try:
+        packet = _receive(program, frame, tables, now, ifindex, mark)
+        rules[program](packet)
+    except _Stack:
+        if is_copy:
+            return Verdict(Action.DROP, "helper_failed")
+        return Verdict(Action.STACK, frame=frame)
+    except _Drop as drop:
+        return Verdict(Action.DROP, drop.reason)
+    action = Action.REDIRECT if packet.redirect else Action.CHANGED
+    return Verdict(
+        action,
+        outcome=packet.outcome,
+        frame=packet.frame,
+        ifindex=packet.out,
+        next_hop=packet.next_hop,
+        copies=packet.copies,
+        learnt=packet.learnt,
+    )
+
+
+# Reading
+
+
+def _receive(program: str, frame: bytes, tables: Snapshot, now: float, ifindex: int, mark: int) -> _Packet:
+    if len(frame) < ETHERNET + IP_HEADER or frame[12:14] != b"\x08\x00":
+        raise _Stack
+    outer = _Header(frame[ETHERNET : ETHERNET + IP_HEADER])
+    if not outer.is_sound(len(frame) - ETHERNET):
+        raise _Stack
+    if program != "mn_egress" and frame[:6] != tables.links[ifindex].mac:
+        raise _Stack
+    packet = _Packet(frame, program, tables, now, ifindex, mark, outer)
+    packet.head = _head(frame, ETHERNET, outer)
+    return packet
+
+
+def _head(frame: bytes, at: int, header: _Header) -> bytes:
+    if header.length != IP_HEADER or header.offset or header.total < IP_HEADER + 8:
+        return b""
+    return frame[at + IP_HEADER : at + IP_HEADER + 4]
+
+
+def _is_tunnel(packet: _Packet) -> bool:
+    outer = packet.outer
+    if outer.protocol != _UDP:
+        return outer.protocol in (_IPIP, _GRE, _MINIMAL)
+    if outer.offset or outer.total < outer.length + UDP_HEADER + 1:
+        return False
+    at = ETHERNET + outer.length
+    return int.from_bytes(packet.frame[at + 2 : at + 4]) == MIP_PORT and packet.frame[at + 8] == _TUNNEL_DATA
+
+
+def _is_registration(packet: _Packet) -> bool:
+    if packet.outer.protocol != _UDP or not packet.head or packet.outer.total < IP_HEADER + UDP_HEADER + 1:
+        return False
+    ports = int.from_bytes(packet.head[:2]), int.from_bytes(packet.head[2:])
+    return MIP_PORT in ports and packet.frame[ETHERNET + IP_HEADER + UDP_HEADER] in (_REQUEST, _REPLY)
+
+
+def _enter_tunnel_packet(packet: _Packet) -> _Header:
+    """Check the outer headers of what is addressed to us, and read the inner one."""
+    outer, at = packet.outer, ETHERNET + IP_HEADER
+    if outer.length != IP_HEADER:
+        raise _Drop("outer_options")
+    if outer.is_fragment:
+        raise _Drop("outer_fragment")
+    if checksum(outer.raw):
+        raise _Drop("outer_checksum")
+    room = outer.total - IP_HEADER
+    if outer.protocol == _UDP:
+        length = int.from_bytes(packet.frame[at + 4 : at + 6])
+        if not UDP_HEADER + MIP_HEADER <= length <= room:
+            raise _Drop("truncated")
+        if packet.frame[at + 9] != _IPIP:
+            raise _Drop("unsupported_encapsulation")
+        packet.tunnel, packet.port = Encapsulation.UDP, int.from_bytes(packet.frame[at : at + 2])
+        room, at = length - UDP_HEADER - MIP_HEADER, at + UDP_HEADER + MIP_HEADER
+    elif outer.protocol == _IPIP:
+        packet.tunnel = Encapsulation.IPIP
+    else:
+        raise _Drop("unsupported_encapsulation")
+    if room < IP_HEADER:
+        raise _Drop("truncated")
+    inner = _Header(packet.frame[at : at + IP_HEADER])
+    if not inner.is_sound(room):
+        raise _Drop("inner_malformed")
+    if inner.ttl == 0:
+        raise _Drop("ttl_expired")
+    packet.inner, packet.head = inner, _head(packet.frame, at, inner)
+    return inner
+
+
+# Rules that several parties share
+
+
+def _check_tunnel(packet: _Packet, tunnel: Tunnel, *, learns: bool) -> str | None:
+    """Why this tunnel is not the one that the packet came through; None if it is (RFC 3024 4.3.2, RFC 3519 4.3)."""
+    source = tunnel.source or tunnel.care_of
+    if tunnel.expires <= packet.now:
+        return "binding_expired"
+    if packet.outer.source not in (tunnel.care_of, source):
+        return "care_of_mismatch"
+    if packet.tunnel != tunnel.encapsulation:
+        return "encapsulation_mismatch"
+    if tunnel.encapsulation is Encapsulation.IPIP:
+        return None
+    if tunnel.half_bound:
+        return None if learns and packet.outer.source == source else "half_bound"
+    return None if packet.port == tunnel.port else "port_mismatch"
+
+
+def _closest(misses: list[str]) -> _Drop:
+    return _Drop(max(misses, key=_MISSES.index, default="no_binding"))
+
+
+def _match(packet: _Packet, keys: list[Key], *, learns: bool) -> tuple[Key, int, Tunnel]:
+    """The tunnel that the packet came through, among these bindings."""
+    misses: list[str] = []
+    for key in keys:
+        bound = packet.tables.bindings.get(key)
+        for index, tunnel in enumerate(bound.tunnels if bound else ()):
+            miss = _check_tunnel(packet, tunnel, learns=learns)
+            if miss is None:
+                return key, index, tunnel
+            misses.append(miss)
+    raise _closest(misses)
+
+
+def _answer_keepalive(packet: _Packet, found: tuple[Key, int, Tunnel]) -> None:
+    """RFC 3519 4.9; the first one tells the port of a half-bound tunnel."""
+    key, index, tunnel = found
+    inner = packet.inner
+    assert inner is not None
+    if inner.length != IP_HEADER:
+        raise _Drop("inner_options")
+    if inner.protocol != _ICMP or inner.is_fragment or packet.head[:2] != b"\x08\x00":
+        raise _Drop("inner_protocol")
+    if checksum(inner.raw):
+        raise _Drop("inner_malformed")
+    if tunnel.half_bound:
+        source = tunnel.source or tunnel.care_of
+        packet.learnt = key, index, replace(tunnel, care_of=source, port=packet.port, half_bound=False, source=None)
+    end = ETHERNET + packet.outer.total
+    frame = packet.frame[:end]
+    at = ETHERNET + IP_HEADER
+    udp = frame[at + 2 : at + 4] + frame[at : at + 2] + frame[at + 4 : at + 6] + b"\0\0" + frame[at + 8 : at + 12]
+    at += UDP_HEADER + MIP_HEADER + IP_HEADER
+    icmp = b"\0" + frame[at + 1 : at + 2] + _adjusted(frame[at + 2 : at + 4], frame[at : at + 2], b"\0\0")
+    packet.frame = frame[:ETHERNET] + _turned(packet.outer) + udp + _turned(inner) + icmp + frame[at + 4 :]
+    packet.outcome = "keepalive_answered"
+
+
+def _turned(header: _Header) -> bytes:
+    raw = header.raw
+    return _with_checksum(raw[:8] + bytes([TUNNEL_TTL]) + raw[9:10] + b"\0\0" + raw[16:20] + raw[12:16])
+
+
+def _with_checksum(raw: bytes) -> bytes:
+    return raw[:10] + checksum(raw).to_bytes(2) + raw[12:]
+
+
+def _adjusted(old_checksum: bytes, old: bytes, new: bytes) -> bytes:
+    """RFC 1624: a wrong checksum stays wrong for the receiver to find."""
+    total = sum(
+        (int.from_bytes(old_checksum) ^ 0xFFFF, int.from_bytes(old) ^ 0xFFFF, int.from_bytes(new)),
+    )
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total ^ 0xFFFF).to_bytes(2)
+
+
+def _replace_word(packet: _Packet, at: int, new: bytes) -> None:
+    """Two bytes of the header behind Ethernet, checksum included."""
+    start = ETHERNET + at
+    old, sum_at = packet.frame[start : start + 2], ETHERNET + 10
+    amended = bytearray(packet.frame)
+    amended[start : start + 2] = new
+    if old != new:
+        amended[sum_at : sum_at + 2] = _adjusted(packet.frame[sum_at : sum_at + 2], old, new)
+    packet.frame = bytes(amended)
+
+
+def _merged_ecn(outer: int, inner: int) -> int:
+    """RFC 6040 figure 4: rows inner, columns outer."""
+    table: dict[int, dict[int, int | None]] = {
+        0b00: {0b00: 0b00, 0b01: 0b00, 0b10: 0b00, 0b11: None},
+        0b10: {0b00: 0b10, 0b01: 0b01, 0b10: 0b10, 0b11: 0b11},
+        0b01: {0b00: 0b01, 0b01: 0b01, 0b10: 0b01, 0b11: 0b11},
+        0b11: {0b00: 0b11, 0b01: 0b11, 0b10: 0b11, 0b11: 0b11},
+    }
+    merged = table[inner & 3][outer & 3]
+    if merged is None:
+        raise _Drop("ecn")
+    return inner & 0xFC | merged
+
+
+def _decapsulate(packet: _Packet) -> None:
+    """Outer headers and padding off; ECN merged."""
+    inner, tunnel = packet.inner, packet.tunnel
+    assert inner is not None
+    assert tunnel is not None
+    tos = _merged_ecn(packet.outer.tos, inner.tos)
+    start = ETHERNET + OVERHEAD[tunnel]
+    packet.frame = packet.frame[:ETHERNET] + packet.frame[start : start + inner.total]
+    _replace_word(packet, 0, bytes([packet.frame[ETHERNET], tos]))
+
+
+def _check_ttl(header: _Header) -> None:
+    if header.ttl <= 1:
+        raise _Drop("ttl_expired")
+
+
+def _decrement_ttl(packet: _Packet) -> None:
+    at = ETHERNET + 8
+    _replace_word(packet, 8, bytes([packet.frame[at] - 1, packet.frame[at + 1]]))
+
+
+def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int = MIP_PORT) -> None:
+    """RFC 2003 3.1, RFC 3519 3.3. `packet.out` is set: what does not fit there does not leave."""
+    inner = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
+    total = inner.total + OVERHEAD[tunnel.encapsulation]
+    link = packet.tables.links.get(packet.out)
+    if total > 0xFFFF:
+        raise _Drop("too_big")
+    if link is None:
+        raise _Drop("helper_failed")
+    if total > link.mtu:
+        raise _Drop("too_big")
+    outer = bytes([0x45, inner.tos]) + total.to_bytes(2)
+    outer += (inner.identification + inner.offset & 0xFFFF).to_bytes(2) + (_DF if inner.dont_fragment else 0).to_bytes(
+        2
+    )
+    outer += bytes([TUNNEL_TTL, tunnel.encapsulation.protocol, 0, 0]) + local.packed + tunnel.care_of.packed
+    header = _with_checksum(outer)
+    if tunnel.encapsulation is Encapsulation.UDP:
+        header += local_port.to_bytes(2) + tunnel.port.to_bytes(2) + (total - IP_HEADER).to_bytes(2) + b"\0\0"
+        header += bytes([_TUNNEL_DATA, _IPIP, 0, 0])
+    packet.frame = packet.frame[:ETHERNET] + header + packet.frame[ETHERNET : ETHERNET + inner.total]
+
+
+def _leave(packet: _Packet, outcome: str, ifindex: int, next_hop: IPv4Address | None = None) -> None:
+    packet.redirect, packet.outcome, packet.out, packet.next_hop = True, outcome, ifindex, next_hop
+
+
+def _tunnel_to_node(packet: _Packet, bound: Bound) -> Tunnel:
+    """The first live tunnel, or the one that a copy is for; the other live ones get copies (RFC 5944 3.8)."""
+    only = packet.mark & 0xFF if packet.mark & 0xFFFFFF00 == COPY_MARK else None
+    live = [
+        (index, tunnel)
+        for index, tunnel in enumerate(bound.tunnels)
+        if tunnel.expires > packet.now and only in (None, index)
+    ]
+    ready = [(index, tunnel) for index, tunnel in live if not tunnel.half_bound]
+    if not ready:
+        raise _Drop("half_bound" if live else "binding_expired")
+    packet.copies = tuple(index for index, _ in ready[1:])
+    return ready[0][1]
+
+
+def _is_ipsec(packet: _Packet, header: _Header, port: int) -> bool:
+    """ESP or IKE, or a later fragment of what may be either; `port` selects source (0) or destination (1)."""
+    if header.protocol == _ESP:
+        return True
+    if header.protocol != _UDP:
+        return False
+    if header.offset:
+        return True
+    return bool(packet.head) and int.from_bytes(packet.head[2 * port : 2 * port + 2]) in _IKE_PORTS
+
+
+# The proxy
+
+
+def _proxy(packet: _Packet) -> ProxyForwarding:
+    if packet.tables.proxy is None:
+        raise _Drop("not_configured") if _is_tunnel(packet) else _Stack
+    return packet.tables.proxy
+
+
+def _proxy_public(packet: _Packet) -> None:
+    proxy = _proxy(packet)
+    if packet.outer.destination == proxy.public_address:
+        if not _is_tunnel(packet):
+            raise _Stack
+        _proxy_from_node(packet, proxy, _enter_tunnel_packet(packet))
+    elif packet.outer.destination == proxy.private_address:
+        raise _Drop("wrong_interface") if _is_tunnel(packet) else _Stack
+    elif any(gateway.public_address == packet.outer.source for gateway in proxy.gateways):
+        _proxy_from_gateway(packet, proxy)
+    else:
+        _proxy_clear(packet, proxy)
+
+
+def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) -> None:
+    """Rows 1 and 2."""
+    known = [gateway.public_address for gateway in proxy.gateways]
+    if packet.tunnel is Encapsulation.UDP and inner.destination == proxy.public_address:
+        _answer_keepalive(packet, _match(packet, [(gateway, inner.source) for gateway in known], learns=True))
+        _leave(packet, "keepalive_answered", proxy.public_ifindex)
+        return
+    if inner.destination not in known:
+        raise _Drop("unknown_gateway")
+    _match(packet, [(inner.destination, inner.source)], learns=False)
+    if inner.length != IP_HEADER:
+        raise _Drop("inner_options")
+    if not _is_ipsec(packet, inner, port=1):
+        raise _Drop("inner_protocol")
+    _check_ttl(inner)
+    _decapsulate(packet)
+    _decrement_ttl(packet)
+    _leave(packet, "node_to_gateway", proxy.public_ifindex, inner.destination)
+
+
+def _covers(networks: tuple[IPv4Network, ...], address: IPv4Address) -> bool:
+    return any(address in network for network in networks)
+
+
+def _is_from(packet: _Packet, proxy: ProxyForwarding, gateway: IPv4Address) -> bool:
+    sender = packet.frame[6:12].hex(":")
+    return any(sender in each.macs for each in proxy.gateways if each.public_address == gateway)
+
+
+def _proxy_from_gateway(packet: _Packet, proxy: ProxyForwarding) -> None:
+    """Row 4."""
+    outer = packet.outer
+    bound = packet.tables.bindings.get((outer.source, outer.destination))
+    if bound is None:
+        if _covers(proxy.home_networks + proxy.mobility_subnets, outer.destination):
+            raise _Drop("no_binding")
+        raise _Stack
+    if not _is_from(packet, proxy, outer.source):
+        raise _Drop("gateway_mac")
+    if outer.length != IP_HEADER:
+        raise _Drop("outer_options")
+    if not _is_ipsec(packet, outer, port=0):
+        raise _Drop("inner_protocol")
+    tunnel = _tunnel_to_node(packet, bound)
+    _check_ttl(outer)
+    _decrement_ttl(packet)
+    _leave(packet, "gateway_to_node", proxy.public_ifindex)
+    _encapsulate(packet, proxy.public_address, tunnel)
+
+
+def _proxy_clear(packet: _Packet, proxy: ProxyForwarding) -> None:
+    """Rows 5 and 6, and what else names a home address."""
+    outer = packet.outer
+
+    def behind(home_address: IPv4Address) -> list[IPv4Address]:
+        """Gateways behind which this address has a live binding."""
+        return [
+            gateway.public_address
+            for gateway in proxy.gateways
+            if (bound := packet.tables.bindings.get((gateway.public_address, home_address)))
+            and bound.is_live(packet.now)
+        ]
+
+    destination_gateways, source_gateways = behind(outer.destination), behind(outer.source)
+    if destination_gateways:
+        sent_by_one = any(_is_from(packet, proxy, gateway) for gateway in destination_gateways)
+        raise _Drop("no_sa_at_gateway" if sent_by_one else "gateway_mac")
+    senders = [gateway for gateway in source_gateways if _is_from(packet, proxy, gateway)]
+    if senders:
+        _proxy_to_subnet(packet, proxy, packet.tables.bindings[senders[0], outer.source].home_agent)
+    elif source_gateways:
+        raise _Drop("gateway_mac")
+    elif _covers(proxy.home_networks + proxy.mobility_subnets, outer.destination):
+        raise _Drop("no_binding")
+    else:
+        raise _Stack
+
+
+def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, home_agent: IPv4Address) -> None:
+    """Row 5."""
+    if not _covers(proxy.mobility_subnets, packet.outer.destination):
+        raise _Drop("not_mobility_subnet")
+    _check_ttl(packet.outer)
+    _decrement_ttl(packet)
+    if proxy.direct_delivery:
+        _leave(packet, "gateway_to_subnet", proxy.private_ifindex)
+        return
+    _leave(packet, "gateway_to_home_agent", proxy.private_ifindex)
+    _encapsulate(packet, proxy.private_address, Tunnel(home_agent, packet.now))
+
+
+def _proxy_private(packet: _Packet) -> None:
+    """Row 3."""
+    proxy = _proxy(packet)
+    if packet.outer.destination == proxy.public_address:
+        raise _Drop("wrong_interface") if _is_tunnel(packet) else _Stack
+    if packet.outer.destination != proxy.private_address or not _is_tunnel(packet):
+        raise _Stack
+    inner = _enter_tunnel_packet(packet)
+    if packet.tunnel is not Encapsulation.IPIP:
+        raise _Drop("unsupported_encapsulation")
+    misses: list[str] = []
+    for gateway in proxy.gateways:
+        bound = packet.tables.bindings.get((gateway.public_address, inner.destination))
+        if bound is None:
+            continue
+        if not bound.is_live(packet.now):
+            misses.append("binding_expired")
+        elif bound.home_agent != packet.outer.source:
+            misses.append("home_agent_mismatch")
+        else:
+            _check_ttl(inner)
+            _decapsulate(packet)
+            _decrement_ttl(packet)
+            _leave(packet, "home_agent_to_gateway", proxy.private_ifindex, gateway.private_address)
+            return
+    raise _closest(misses)
+
+
+# The home agent
+
+
+def _home_agent(packet: _Packet) -> None:
+    if packet.tables.home_agent is None:
+        raise _Drop("not_configured") if _is_tunnel(packet) else _Stack
+    local = packet.tables.home_agent.address
+    if packet.outer.destination == local:
+        if not _is_tunnel(packet):
+            raise _Stack
+        _home_agent_from_node(packet, local, _enter_tunnel_packet(packet))
+        return
+    bound = packet.tables.bindings.get((local, packet.outer.destination))
+    if bound is None or not bound.is_live(packet.now):
+        raise _Stack
+    _home_agent_to_node(packet, local, bound, packet.outer, "home_agent_to_node")
+
+
+def _home_agent_from_node(packet: _Packet, local: IPv4Address, inner: _Header) -> None:
+    is_keepalive = packet.tunnel is Encapsulation.UDP and inner.destination == local
+    found = _match(packet, [(local, inner.source)], learns=is_keepalive)
+    if is_keepalive:
+        _answer_keepalive(packet, found)
+        _leave(packet, "keepalive_answered", packet.ifindex)
+        return
+    _decapsulate(packet)
+    packet.outcome = "node_to_home_agent"
+    bound = packet.tables.bindings.get((local, inner.destination))
+    if bound is not None and bound.is_live(packet.now):
+        _home_agent_to_node(packet, local, bound, inner, "node_to_node")
+
+
+def _home_agent_to_node(packet: _Packet, local: IPv4Address, bound: Bound, header: _Header, outcome: str) -> None:
+    tunnel = _tunnel_to_node(packet, bound)
+    _check_ttl(header)
+    if header.source in (local, tunnel.care_of):
+        raise _Drop("tunnel_loop")
+    _decrement_ttl(packet)
+    ifindex = packet.tables.route(tunnel.care_of)
+    if ifindex is None:
+        raise _Drop("no_route")
+    _leave(packet, outcome, ifindex)
+    _encapsulate(packet, local, tunnel)
+
+
+# The foreign agent
+
+
+def _foreign_agent_uplink(packet: _Packet) -> None:
+    agent = packet.tables.foreign_agent
+    if agent is None:
+        raise _Drop("not_configured") if _is_tunnel(packet) else _Stack
+    if packet.outer.destination != agent.care_of or not _is_tunnel(packet):
+        raise _Stack
+    inner = _enter_tunnel_packet(packet)
+    visitor = packet.tables.visitors.get(inner.destination)
+    if visitor is None:
+        raise _Drop("no_binding")
+    end = Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port)
+    miss = _check_tunnel(packet, end, learns=False)
+    if miss is not None:
+        raise _Drop(miss)
+    _check_ttl(inner)
+    _decapsulate(packet)
+    _decrement_ttl(packet)
+    _leave(packet, "foreign_agent_to_visitor", agent.link_ifindex, inner.destination)
+
+
+def _foreign_agent_link(packet: _Packet) -> None:
+    agent, outer = packet.tables.foreign_agent, packet.outer
+    visitor = packet.tables.visitors.get(outer.source)
+    if agent is None or visitor is None or outer.destination == agent.link_address or _is_registration(packet):
+        raise _Stack
+    if visitor.expires <= packet.now:
+        raise _Drop("binding_expired")
+    if not visitor.reverse_tunnel:
+        raise _Stack
+    if outer.destination == agent.care_of:
+        raise _Drop("tunnel_loop")
+    _check_ttl(outer)
+    _decrement_ttl(packet)
+    _leave(packet, "visitor_to_home_agent", agent.uplink_ifindex)
+    end = Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port)
+    _encapsulate(packet, agent.care_of, end)
+
+
+# The mobile node
+
+
+def _node_allows(path: NodePath, address: IPv4Address) -> bool:
+    return path.encapsulate_all or address in path.gateways
+
+
+def _node_egress(packet: _Packet) -> None:
+    path, outer = packet.tables.mobile_node, packet.outer
+    if path is None or outer.source != path.home_address or path.mode is NodeMode.HOME or _is_registration(packet):
+        raise _Stack
+    allowed = _node_allows(path, outer.destination)
+    is_keepalive = (
+        path.encapsulation is Encapsulation.UDP
+        and outer.destination == path.peer
+        and outer.protocol == _ICMP
+        and not outer.is_fragment
+        and packet.head[:2] == b"\x08\x00"
+    )
+    if path.mode is NodeMode.FOREIGN_AGENT and allowed:
+        raise _Stack
+    if path.mode is not NodeMode.TUNNEL or not (allowed or is_keepalive):
+        raise _Drop("clear_outside")
+    _leave(packet, "stack_to_tunnel", packet.ifindex)
+    end = Tunnel(path.peer, packet.now, path.encapsulation, path.peer_port)
+    _encapsulate(packet, path.care_of, end, path.local_port)
+
+
+def _node_ingress(packet: _Packet) -> None:
+    path, outer = packet.tables.mobile_node, packet.outer
+    if path is None or path.mode in (NodeMode.HOME, NodeMode.FOREIGN_AGENT):
+        raise _Stack
+    if path.mode is NodeMode.TUNNEL and outer.destination == path.care_of and _is_tunnel(packet):
+        _node_from_tunnel(packet, path, _enter_tunnel_packet(packet))
+    elif outer.destination == path.home_address and not _is_registration(packet):
+        raise _Drop("clear_outside")
+    else:
+        raise _Stack
+
+
+def _node_from_tunnel(packet: _Packet, path: NodePath, inner: _Header) -> None:
+    if packet.outer.source != path.peer:
+        raise _Drop("care_of_mismatch")
+    if packet.tunnel != path.encapsulation:
+        raise _Drop("encapsulation_mismatch")
+    if packet.tunnel is Encapsulation.UDP and packet.port != path.peer_port:
+        raise _Drop("port_mismatch")
+    if inner.destination != path.home_address:
+        raise _Drop("inner_destination")
+    if inner.source != path.peer and not _node_allows(path, inner.source):
+        raise _Drop("unknown_gateway")
+    _decapsulate(packet)
+    packet.outcome = "tunnel_to_stack"

@@ -1,0 +1,335 @@
+"""Frames for the property test: mostly sound ones that match a table entry, spoilt in one or another way."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+from mobileip.forwarding import rules
+from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel
+
+ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL = 50, 17, 6, 1, 4, 47, 55
+STRANGERS = ("198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90")
+_T = TypeVar("_T")
+STRANGE_MAC = bytes.fromhex("02eeeeeeeeee")
+# How often one field of a frame is not what the tables say. Some twelve fields: about half of all frames are right.
+SPOILT = 0.05
+
+
+@dataclass(frozen=True)
+class Case:
+    """One frame for one program."""
+
+    program: str
+    frame: bytes
+    mark: int = 0
+
+
+def ip(
+    source: IPv4Address,
+    destination: IPv4Address,
+    protocol: int,
+    payload: bytes,
+    *,
+    ttl: int = 64,
+    tos: int = 0,
+    identification: int = 0,
+    fragment: int = 0,
+    options: bytes = b"",
+) -> bytes:
+    """An IPv4 packet with the right lengths and checksum. `fragment`: flags and offset as in the header."""
+    length = 20 + len(options)
+    words = struct.pack(
+        "!BBHHHBBH", 0x40 | length // 4, tos, length + len(payload), identification, fragment, ttl, protocol, 0
+    )
+    header = words + source.packed + destination.packed + options
+    return header[:10] + rules.checksum(header).to_bytes(2) + header[12:] + payload
+
+
+def udp(source_port: int, destination_port: int, payload: bytes, checksum: int = 0) -> bytes:
+    """A UDP datagram; a tunnel's checksum is not looked at (a veth leaves it unfinished)."""
+    return struct.pack("!HHHH", source_port, destination_port, 8 + len(payload), checksum) + payload
+
+
+def echo(kind: int = 8, payload: bytes = b"keepalive") -> bytes:
+    """An ICMP echo message."""
+    body = struct.pack("!BBHI", kind, 0, 0, 0x12340001) + payload
+    return body[:2] + rules.checksum(body + b"\0" * (len(body) % 2)).to_bytes(2) + body[4:]
+
+
+def ethernet(destination: bytes, source: bytes, packet: bytes, kind: int = 0x0800) -> bytes:
+    """A frame, without padding."""
+    return destination + source + kind.to_bytes(2) + packet
+
+
+def tunnelled(
+    encapsulation: Encapsulation,
+    source: IPv4Address,
+    destination: IPv4Address,
+    port: int,
+    inner: bytes,
+    checksum: int,
+    **outer: Any,
+) -> bytes:
+    """An inner packet in a tunnel, as its other end would send it."""
+    if encapsulation is Encapsulation.IPIP:
+        return ip(source, destination, IPIP, inner, **outer)
+    return ip(source, destination, UDP, udp(port, 434, b"\x04\x04\0\0" + inner, checksum), **outer)
+
+
+class Generator:
+    """Cases for one contents of the tables; the same seed gives the same ones."""
+
+    def __init__(self, seed: int, tables: rules.Snapshot, programs: dict[str, int]) -> None:
+        self._random = random.Random(seed)
+        self._tables = tables
+        self._links = {program: tables.links[index] for program, index in programs.items()}
+        self._makers = {
+            "proxy_pub": (
+                self._from_node,
+                self._from_node,
+                self._keepalive,
+                self._from_gateway,
+                self._clear,
+                self._other,
+            ),
+            "proxy_priv": (self._from_home_agent, self._from_home_agent, self._from_home_agent, self._other),
+            "ha_core": (self._to_home_agent, self._to_home_agent, self._intercepted, self._intercepted, self._other),
+            "ha_home": (self._intercepted, self._intercepted, self._to_home_agent, self._other),
+            "fa_uplink": (self._to_visitor, self._to_visitor, self._to_visitor, self._other),
+            "fa_link": (self._from_visitor, self._from_visitor, self._from_visitor, self._other),
+            "mn_ingress": (self._to_node, self._to_node, self._to_node, self._other),
+            "mn_egress": (self._node_sends, self._node_sends, self._node_sends, self._other),
+        }
+
+    def cases(self, count: int) -> Iterator[Case]:
+        """`count` cases, each program in turn."""
+        programs = list(self._links)
+        for number in range(count):
+            program = programs[number % len(programs)]
+            source_mac, packet = self._random.choice(self._makers[program])(program)
+            kind = self._maybe(0x0800, [0x88CC, 0x8100, 0x0806], 0.01)
+            mac = self._maybe(self._links[program].mac, [STRANGE_MAC, b"\xff" * 6], 0.02)
+            mark = self._maybe(0, [rules.COPY_MARK, rules.COPY_MARK | 1, rules.COPY_MARK | 2, 7], 0.06)
+            yield Case(program, self._spoil(ethernet(mac, source_mac, packet, kind)), mark)
+
+    # Choosing
+
+    def _maybe(self, right: _T, wrong: list[_T], chance: float = SPOILT) -> _T:
+        return self._random.choice(wrong) if self._random.random() < chance else right
+
+    def _address(self, right: IPv4Address) -> IPv4Address:
+        return self._maybe(right, [IPv4Address(address) for address in STRANGERS] + self._homes())
+
+    def _homes(self) -> list[IPv4Address]:
+        return [home for _, home in self._tables.bindings]
+
+    def _binding(self, *, home_agent: bool) -> tuple[IPv4Address, IPv4Address, rules.Bound]:
+        agent = self._tables.home_agent
+        keys = [key for key in self._tables.bindings if (agent is not None and key[0] == agent.address) == home_agent]
+        gateway, home = self._random.choice(keys)
+        return gateway, home, self._tables.bindings[gateway, home]
+
+    def _mac_of(self, gateways: tuple[Gateway, ...], gateway: IPv4Address) -> bytes:
+        macs = [mac for each in gateways if each.public_address == gateway for mac in sorted(each.macs)]
+        others = [mac for each in gateways for mac in sorted(each.macs)]
+        right = bytes.fromhex(self._random.choice(macs).replace(":", "")) if macs else STRANGE_MAC
+        return self._maybe(right, [STRANGE_MAC] + [bytes.fromhex(mac.replace(":", "")) for mac in others])
+
+    def _header(self, *, outer: bool = False) -> dict[str, Any]:
+        """Fields of a header that are free: mostly unremarkable."""
+        fields: dict[str, Any] = {
+            "ttl": self._maybe(64, [0, 1, 2, 255], 0.12),
+            "tos": self._random.choice([0, 0, 1, 2, 3, 0xB8, 0xFF]),
+            "identification": self._random.getrandbits(16),
+            "fragment": self._random.choice([0, 0x4000]),
+        }
+        if outer:
+            fields["fragment"] = self._maybe(fields["fragment"], [0x2000, 0x00B9, 0x8000, 0x2001], 0.04)
+        options = self._maybe(b"", [b"\x01\x01\x01\x00", b"\x94\x04\x00\x00" * 3], 0.03)
+        return {**fields, "options": options}
+
+    def _payload(self) -> bytes:
+        length = self._maybe(
+            self._random.randint(8, 80), [0, 1, 3, 7, 1300, 1371, 1380, 1391, 1440, 1452, 1460, 1472, 1480], 0.2
+        )
+        return self._random.randbytes(length)
+
+    def _ipsec(self, source: IPv4Address, destination: IPv4Address) -> bytes:
+        """ESP or IKE, or something that is neither."""
+        header = self._header()
+        kind = self._maybe("esp", ["ike", "nat", "later", "first", "tcp", "icmp", "udp", "short"], 0.5)
+        payload = self._payload()
+        if kind in ("later", "first"):
+            header["fragment"] = 0x2000 if kind == "first" else self._random.choice([0x00B9, 0x20B9])
+        protocol = {"tcp": TCP, "icmp": ICMP, "esp": ESP}.get(kind, UDP)
+        if kind in ("ike", "nat", "first"):
+            ports = [500, 4500] if kind == "nat" else [500, 500]
+            payload = udp(self._maybe(ports[0], [4500, 1024]), self._maybe(ports[1], [500, 1701]), payload)
+        elif kind == "udp":
+            payload = udp(4500, self._random.choice([53, 4500]), payload)
+        elif kind == "short":
+            payload = payload[:6]
+        return ip(source, destination, protocol, payload, **header)
+
+    def _tunnel_packet(self, tunnel: Tunnel, destination: IPv4Address, inner: bytes) -> bytes:
+        source = self._random.choice([tunnel.care_of, tunnel.source or tunnel.care_of])
+        encapsulation = self._maybe(tunnel.encapsulation, [Encapsulation.IPIP, Encapsulation.UDP])
+        port = self._maybe(tunnel.port, [434, 40000, 40001])
+        return tunnelled(
+            encapsulation,
+            self._address(source),
+            self._address(destination),
+            port,
+            inner,
+            self._random.choice([0, 0xBEEF]),
+            **self._header(outer=True),
+        )
+
+    # One maker a kind of packet: the sender's MAC address and the IP packet
+
+    def _proxy(self) -> ProxyForwarding:
+        assert self._tables.proxy is not None
+        return self._tables.proxy
+
+    def _from_node(self, _program: str) -> tuple[bytes, bytes]:
+        gateway, home, bound = self._binding(home_agent=False)
+        inner = self._ipsec(self._address(home), self._address(gateway))
+        return STRANGE_MAC, self._tunnel_packet(self._random.choice(bound.tunnels), self._proxy().public_address, inner)
+
+    def _keepalive(self, _program: str) -> tuple[bytes, bytes]:
+        _, home, bound = self._binding(home_agent=False)
+        tunnels = [tunnel for tunnel in bound.tunnels if tunnel.encapsulation is Encapsulation.UDP] or list(
+            bound.tunnels
+        )
+        here = self._proxy().public_address
+        return STRANGE_MAC, self._tunnel_packet(self._random.choice(tunnels), here, self._echo(home, here))
+
+    def _echo(self, home: IPv4Address, to: IPv4Address) -> bytes:
+        message = echo(self._maybe(8, [0, 13]), self._payload())
+        header = self._header()
+        header["fragment"] = self._maybe(header["fragment"], [0x2000, 1])
+        return ip(self._address(home), to, self._maybe(ICMP, [UDP, ESP]), message, **header)
+
+    def _from_gateway(self, _program: str) -> tuple[bytes, bytes]:
+        gateway, home, _ = self._binding(home_agent=False)
+        mac = self._mac_of(self._proxy().gateways, gateway)
+        return mac, self._ipsec(self._address(gateway), self._address(home))
+
+    def _clear(self, _program: str) -> tuple[bytes, bytes]:
+        gateway, home, _ = self._binding(home_agent=False)
+        mac = self._mac_of(self._proxy().gateways, gateway)
+        destination = IPv4Address(self._random.choice(["192.0.2.80", "192.0.2.100", "192.0.2.50", str(home)]))
+        source = self._maybe(home, [IPv4Address("192.0.2.50"), IPv4Address("192.0.2.91")], 0.2)
+        return mac, ip(source, destination, TCP, self._payload(), **self._header())
+
+    def _from_home_agent(self, _program: str) -> tuple[bytes, bytes]:
+        _, home, bound = self._binding(home_agent=False)
+        inner = ip(IPv4Address("192.0.2.50"), self._address(home), TCP, self._payload(), **self._header())
+        end = Tunnel(bound.home_agent, 0)
+        return STRANGE_MAC, self._tunnel_packet(end, self._proxy().private_address, inner)
+
+    def _to_home_agent(self, _program: str) -> tuple[bytes, bytes]:
+        here, home, bound = self._binding(home_agent=True)
+        destination = IPv4Address(
+            self._random.choice(["192.0.2.80", "192.0.2.50", str(self._random.choice(self._homes()))])
+        )
+        inner = ip(self._address(home), destination, TCP, self._payload(), **self._header())
+        if self._random.random() < 0.3:
+            inner = self._echo(home, here)
+        return STRANGE_MAC, self._tunnel_packet(self._random.choice(bound.tunnels), here, inner)
+
+    def _intercepted(self, _program: str) -> tuple[bytes, bytes]:
+        here, home, bound = self._binding(home_agent=True)
+        source = self._maybe(IPv4Address("192.0.2.50"), [here, *(tunnel.care_of for tunnel in bound.tunnels)], 0.1)
+        return STRANGE_MAC, ip(source, self._address(home), TCP, self._payload(), **self._header(outer=True))
+
+    def _to_visitor(self, _program: str) -> tuple[bytes, bytes]:
+        assert self._tables.foreign_agent is not None
+        visitor = self._random.choice(list(self._tables.visitors.values()))
+        inner = self._ipsec(IPv4Address("203.0.113.20"), self._address(visitor.home_address))
+        end = Tunnel(visitor.home_agent, 0, visitor.encapsulation, visitor.port)
+        return STRANGE_MAC, self._tunnel_packet(end, self._tables.foreign_agent.care_of, inner)
+
+    def _from_visitor(self, _program: str) -> tuple[bytes, bytes]:
+        assert self._tables.foreign_agent is not None
+        visitor = self._random.choice(list(self._tables.visitors.values()))
+        to = self._maybe(
+            IPv4Address("203.0.113.20"),
+            [self._tables.foreign_agent.link_address, self._tables.foreign_agent.care_of],
+            0.1,
+        )
+        if self._random.random() < 0.1:
+            return STRANGE_MAC, ip(visitor.home_address, to, UDP, udp(434, 434, self._registration()))
+        return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), to)
+
+    def _to_node(self, _program: str) -> tuple[bytes, bytes]:
+        path = self._tables.mobile_node
+        assert path is not None
+        end = Tunnel(path.peer, 0, path.encapsulation, path.peer_port)
+        gateway = path.gateways[0] if path.gateways else path.peer
+        source = self._address(self._maybe(gateway, [path.peer], 0.2))
+        inner = self._ipsec(source, self._address(path.home_address))
+        if self._random.random() < 0.2:
+            return STRANGE_MAC, self._maybe(
+                inner, [ip(path.peer, path.home_address, UDP, udp(434, 434, self._registration()))], 0.5
+            )
+        return STRANGE_MAC, self._tunnel_packet(end, path.care_of, inner)
+
+    def _node_sends(self, _program: str) -> tuple[bytes, bytes]:
+        path = self._tables.mobile_node
+        assert path is not None
+        gateway = path.gateways[0] if path.gateways else IPv4Address("192.0.2.50")
+        kind = self._random.random()
+        if kind < 0.1:
+            return STRANGE_MAC, ip(path.home_address, gateway, UDP, udp(434, 434, self._registration()))
+        if kind < 0.3:
+            return STRANGE_MAC, self._echo(path.home_address, path.peer)
+        return STRANGE_MAC, self._ipsec(self._address(path.home_address), self._address(gateway))
+
+    def _registration(self) -> bytes:
+        return self._random.choice([b"\x01", b"\x03", b"\x04", b"\x12"]) + self._random.randbytes(
+            self._random.randint(0, 60)
+        )
+
+    def _other(self, program: str) -> tuple[bytes, bytes]:
+        """Registrations, other protocols and unsupported encapsulations to addresses of ours."""
+        tables = self._tables
+        ours = [IPv4Address("203.0.113.10"), IPv4Address("192.0.2.10"), IPv4Address("192.0.2.40")]
+        if tables.foreign_agent is not None and program.startswith("fa"):
+            ours = [tables.foreign_agent.care_of]
+        if tables.mobile_node is not None and program.startswith("mn"):
+            ours = [tables.mobile_node.care_of, tables.mobile_node.home_address]
+        payload = self._random.choice([udp(434, 434, self._registration()), self._payload(), udp(434, 434, b"")])
+        protocol = self._random.choice([UDP, UDP, TCP, ICMP, GRE, MINIMAL, ESP, IPIP])
+        source = self._address(IPv4Address("198.51.100.10"))
+        return STRANGE_MAC, ip(source, self._random.choice(ours), protocol, payload, **self._header(outer=True))
+
+    # Spoiling
+
+    def _spoil(self, frame: bytes) -> bytes:
+        """One frame in seven: cut, padded, or with bytes changed; its outer checksum is made right again or not."""
+        if self._random.random() > 0.15:
+            return self._maybe(frame, [frame + b"\0" * 20], 0.1)
+        kind = self._random.choice(["cut", "pad", "byte", "byte", "length"])
+        if kind == "cut":
+            # Recent kernels refuse to run a program on an IPv4 frame shorter than its first header.
+            frame = frame[: self._random.randint(34, len(frame))]
+        elif kind == "pad":
+            frame += self._random.randbytes(self._random.randint(1, 40))
+        elif kind == "byte":
+            changed = bytearray(frame)
+            for _ in range(self._random.randint(1, 3)):
+                changed[self._random.randrange(14, min(len(frame), 90))] = self._random.getrandbits(8)
+            frame = bytes(changed)
+        else:  # one of the places where a length stands
+            at = self._random.choice([16, 38, 36, 48])
+            frame = frame[:at] + self._random.randint(0, 120).to_bytes(2) + frame[at + 2 :]
+        if len(frame) >= 34 and self._random.random() < 0.7:
+            header = frame[14:24] + b"\0\0" + frame[26:34]
+            frame = frame[:24] + rules.checksum(header).to_bytes(2) + frame[26:]
+        return frame

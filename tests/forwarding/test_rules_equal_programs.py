@@ -1,0 +1,177 @@
+"""The model and the programs decide alike: the same frames through both, verdict, reason and bytes compared.
+
+FORWARDING_FRAMES says how many (default 4200), FORWARDING_SEED which.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mobileip.forwarding import rules
+from mobileip.forwarding._libbpf import Program
+from mobileip.forwarding.build import SOURCE, build
+from mobileip.forwarding.entries import Counters
+from mobileip.forwarding.loader import load, unload
+from mobileip.forwarding.reasons import OUTCOMES, REASONS
+from mobileip.forwarding.tables import HomeAgentTables, ProxyTables
+from tests.forwarding import worlds
+from tests.forwarding.conftest import Namespace
+from tests.forwarding.frames import Case, Generator
+
+pytestmark = pytest.mark.namespaces
+FRAMES = int(os.environ.get("FORWARDING_FRAMES", "4200"))
+SEED = int(os.environ.get("FORWARDING_SEED", "434"))
+# `struct __sk_buff` as BPF_PROG_TEST_RUN takes it: mark at 8, ifindex at 40.
+CONTEXT = struct.Struct("=8xI28xI148x")
+
+
+class Differs(AssertionError):  # noqa: N818
+    """Model and program do not agree."""
+
+
+@dataclass
+class Bench:
+    """The loaded programs and one world."""
+
+    pin_dir: Path
+    world: worlds.World
+    ifindex: dict[str, int]
+    now: float
+
+    def __post_init__(self) -> None:
+        self.world.write(self.pin_dir, self.now)
+        self._programs = {name: Program(self.pin_dir / "programs" / name) for name in self.ifindex}
+        self._proxy = ProxyTables(self.pin_dir)
+        self._agent = HomeAgentTables(self.pin_dir)
+
+    def compare(self, case: Case) -> rules.Verdict:
+        """Run one frame through both. Raises Differs with all there is to see."""
+        ifindex = self.ifindex[case.program]
+        want = rules.decide(case.program, case.frame, self.world.tables, self.now, ifindex=ifindex, mark=case.mark)
+        before = self._proxy.counters()
+        code, frame = self._programs[case.program].test_run(case.frame, CONTEXT.pack(case.mark, ifindex))
+        counted = _difference(before, self._proxy.counters())
+        expected = {name: 1 for name in (want.reason, want.outcome) if name is not None}
+        problems = []
+        if code != want.action.value:
+            problems.append(f"action: model {want.action.name}, program {code}")
+        if counted != expected:
+            problems.append(f"counted: model {expected}, program {counted}")
+        if want.action is not rules.Action.DROP and frame != want.frame:
+            problems.append(f"frame: model   {want.frame.hex()}\n       program {frame.hex()}")
+        problems += self._compare_learnt(want)
+        if problems:
+            raise Differs("\n".join([f"{case.program} mark {case.mark:#x} {case.frame.hex()}", *problems]))
+        return want
+
+    def _compare_learnt(self, want: rules.Verdict) -> list[str]:
+        """Half-bound tunnels: what the keepalive completed, and that nothing else completes one."""
+        problems = []
+        for key, bound in self.world.tables.bindings.items():
+            if not any(tunnel.half_bound for tunnel in bound.tunnels):
+                continue
+            expected = list(bound.tunnels)
+            if want.learnt is not None and want.learnt[0] == key:
+                expected[want.learnt[1]] = want.learnt[2]
+            found = self._tunnels(key)
+            if found != expected:
+                problems.append(f"binding {key}: model {expected}, program {found}")
+            if found != list(bound.tunnels):
+                self.world.restore(self.pin_dir, key, bound)
+        return problems
+
+    def _tunnels(self, key: rules.Key) -> list[rules.Tunnel]:
+        agent = self.world.tables.home_agent
+        is_agent = agent is not None and key[0] == agent.address
+        entry = self._agent.get(key[1]) if is_agent else self._proxy.get(*key)
+        assert entry is not None
+        found = entry.tunnels
+        expiry = [tunnel.expires for tunnel in self.world.tables.bindings[key].tunnels]
+        return [replace(tunnel, expires=expires) for tunnel, expires in zip(found, expiry, strict=True)]
+
+
+def _difference(before: Counters, after: Counters) -> dict[str, int]:
+    found = {}
+    for old, new in ((before.drops, after.drops), (before.packets, after.packets)):
+        found.update({name: new[name] - old[name] for name in new if new[name] != old[name]})
+    return found
+
+
+def _compare_all(object_path: Path, pin_dir: Path, public: int, private: int, count: int) -> Counter[str]:
+    """Load the object, compare `count` frames over all worlds; how often each reason and outcome was seen."""
+    now = time.time()
+    load(object_path, pin_dir, [], programs=list(worlds.PROGRAMS), max_bindings=1024)
+    seen: Counter[str] = Counter()
+    interfaces = {"pub": public, "priv": private}
+    ifindex = {program: interfaces[name] for program, name in worlds.PROGRAMS.items()}
+    try:
+        every = list(worlds.worlds(now, public, private))
+        for number, world in enumerate(every):
+            bench = Bench(pin_dir, world, ifindex, now)
+            generator = Generator(SEED + number, every[1].tables if number == 0 else world.tables, ifindex)
+            for case in generator.cases(max(1, count // len(every))):
+                verdict = bench.compare(case)
+                seen[verdict.reason or verdict.outcome or "stack"] += 1
+    finally:
+        unload(pin_dir, [])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def interfaces(needs_root: None) -> Iterator[tuple[Namespace, int, int]]:
+    made = Namespace()
+    made.shell(worlds.INTERFACES)
+    public, private = (int(made.shell(f"ip -o link show {name}").split(":")[0]) for name in ("pub", "priv"))
+    yield made, public, private
+    made.close()
+
+
+def test_model_and_programs_agree_on_generated_frames(
+    interfaces: tuple[Namespace, int, int], bpf_object: Path, pin_dir: Path
+) -> None:
+    namespace, public, private = interfaces
+    seen = namespace.run(_compare_all, bpf_object, pin_dir, public, private, FRAMES)
+    print(f"{sum(seen.values())} frames: {dict(seen.most_common())}")
+    assert sum(seen.values()) >= min(FRAMES, 3000) - 100
+    missing = {entry.name for entry in REASONS + OUTCOMES} - set(seen)
+    assert not missing, "the generator reaches every reason and outcome"
+
+
+# (file, what stands there, what a careless hand might write): each is one check gone or one byte wrong.
+PLANTED = [
+    ("binding.h", "p->outer.saddr != t->care_of &&", "p->outer.saddr == 0 &&"),
+    ("binding.h", "if (t->expires_ns <= now)\n\t\treturn DROP(binding_expired);", ""),
+    ("binding.h", "return p->source_port == t->port ?", "return 1 ?"),
+    ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
+    ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
+    ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),
+    ("proxy.h", "if (!is_ipsec(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
+    ("plan.h", "return original ? (inner | 3) : DROP(ecn);", "return inner | 3;"),
+    ("rewrite.h", "ip->ttl--;", "ip->ttl = TUNNEL_TTL;"),
+    ("rewrite.h", ".frag_off = inner->frag_off & bpf_htons(IP_DF),", ".frag_off = 0,"),
+    ("rewrite.h", "outer->udp.check = 0;", ""),
+    ("parse.h", "if (sum_header(&p->outer) != 0xffff)\n\t\treturn DROP(outer_checksum);", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "right", "wrong"), PLANTED, ids=range(len(PLANTED)))
+def test_a_planted_bug_is_caught(
+    interfaces: tuple[Namespace, int, int], pin_dir: Path, tmp_path: Path, name: str, right: str, wrong: str
+) -> None:
+    copy = shutil.copytree(SOURCE.parent, tmp_path / "bpf")
+    text = (copy / name).read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    (copy / name).write_text(text.replace(right, wrong), encoding="utf-8")
+    spoilt = build(tmp_path / "spoilt.bpf.o", copy / SOURCE.name)
+    namespace, public, private = interfaces
+    with pytest.raises(Differs):
+        namespace.run(_compare_all, spoilt, pin_dir, public, private, FRAMES)

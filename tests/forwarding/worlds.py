@@ -1,0 +1,180 @@
+"""Contents of the tables for the property test, each with every kind of binding, in a namespace with two interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from mobileip.forwarding import rules
+from mobileip.forwarding.entries import (
+    Encapsulation,
+    ForeignAgentForwarding,
+    Gateway,
+    HomeAgentForwarding,
+    HomeBinding,
+    NodeMode,
+    NodePath,
+    ProxyBinding,
+    ProxyForwarding,
+    Tunnel,
+    Visitor,
+)
+from mobileip.forwarding.tables import ForeignAgentTables, HomeAgentTables, MobileNodeTables, ProxyTables
+
+PUBLIC_MAC, PRIVATE_MAC = bytes.fromhex("020000000010"), bytes.fromhex("020000000011")
+PUBLIC_MTU, PRIVATE_MTU = 1500, 1400
+INTERFACES = """
+ip link add pub address 02:00:00:00:00:10 mtu 1500 type veth peer name pub_peer
+ip link add priv address 02:00:00:00:00:11 mtu 1400 type veth peer name priv_peer
+ip link set pub up
+ip link set priv up
+ip link set pub_peer up
+ip link set priv_peer up
+sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1
+ip address add 203.0.113.10/26 dev pub
+ip address add 192.0.2.10/27 dev priv
+ip route add 198.51.100.0/24 via 203.0.113.1
+"""
+# Which interface a program is tried on.
+PROGRAMS = {
+    "proxy_pub": "pub",
+    "proxy_priv": "priv",
+    "ha_core": "priv",
+    "ha_home": "pub",
+    "fa_uplink": "pub",
+    "fa_link": "priv",
+    "mn_ingress": "pub",
+    "mn_egress": "pub",
+}
+
+
+def address(text: str) -> IPv4Address:
+    return IPv4Address(text)
+
+
+GATEWAY, OTHER_GATEWAY = address("203.0.113.20"), address("203.0.113.21")
+HOME_AGENT, OTHER_HOME_AGENT = address("192.0.2.40"), address("192.0.2.41")
+CARE_OF, OTHER_CARE_OF = address("198.51.100.10"), address("198.51.100.11")
+NAT, FOREIGN_AGENT, ROUTED = address("198.51.100.40"), address("198.51.100.100"), address("198.51.100.140")
+
+
+def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
+    """Tunnels of each kind of binding, by the home address that has them."""
+    later, past = now + 3000, now - 1
+    plain = Tunnel(CARE_OF, later)
+    behind_nat = Tunnel(NAT, later, Encapsulation.UDP, 40000)
+    half = Tunnel(ROUTED, later, Encapsulation.UDP, 434, source=NAT, half_bound=True)
+    return {
+        "192.0.2.69": (plain,),
+        "192.0.2.70": (behind_nat,),
+        "192.0.2.71": (half,),
+        "192.0.2.72": (replace(plain, expires=past),),
+        "192.0.2.73": (replace(plain, care_of=FOREIGN_AGENT, source=ROUTED),),
+        "192.0.2.74": (replace(plain, expires=past), replace(plain, care_of=OTHER_CARE_OF), behind_nat, half),
+        "192.0.2.75": (behind_nat, plain, replace(plain, care_of=OTHER_CARE_OF)),
+    }
+
+
+@dataclass(frozen=True)
+class World:
+    """Tables as the model sees them; `write` puts the same into the kernel."""
+
+    tables: rules.Snapshot
+
+    def write(self, pin_dir: Path, now: float) -> None:
+        """Make the pinned tables hold this."""
+        tables = self.tables
+        proxy, agent = ProxyTables(pin_dir), HomeAgentTables(pin_dir)
+        if tables.proxy is not None:
+            proxy.configure(tables.proxy)
+        if tables.home_agent is not None:
+            agent.configure(tables.home_agent)
+        for key, bound in tables.bindings.items():
+            self.restore(pin_dir, key, bound)
+        if tables.foreign_agent is not None:
+            foreign = ForeignAgentTables(pin_dir)
+            foreign.configure(tables.foreign_agent)
+            for visitor in tables.visitors.values():
+                foreign.put(visitor)
+        if tables.mobile_node is not None:
+            MobileNodeTables(pin_dir).set_path(tables.mobile_node)
+
+    def restore(self, pin_dir: Path, key: rules.Key, bound: rules.Bound) -> None:
+        """Write one binding anew."""
+        if self.tables.home_agent is not None and key[0] == self.tables.home_agent.address:
+            HomeAgentTables(pin_dir).put(HomeBinding(key[1], bound.tunnels))
+        else:
+            ProxyTables(pin_dir).put(ProxyBinding(key[0], key[1], bound.home_agent, bound.tunnels))
+
+
+def worlds(now: float, public: int, private: int) -> Iterator[World]:
+    """One after the other; bindings and visitors are the same, settings differ."""
+    links = {public: rules.Link(PUBLIC_MAC, PUBLIC_MTU), private: rules.Link(PRIVATE_MAC, PRIVATE_MTU)}
+
+    def route(destination: IPv4Address) -> int | None:
+        if destination in IPv4Network("198.51.100.0/24") or destination in IPv4Network("203.0.113.0/26"):
+            return public
+        return private if destination in IPv4Network("192.0.2.0/27") else None
+
+    yield World(rules.Snapshot(links, route, bindings=_bindings(now), visitors=_visitors(now), mobile_node=_paths()[0]))
+    proxy = ProxyForwarding(
+        public_address=address("203.0.113.10"),
+        private_address=address("192.0.2.10"),
+        public_ifindex=public,
+        private_ifindex=private,
+        gateways=(
+            Gateway(GATEWAY, address("192.0.2.20"), frozenset({"02:00:00:00:00:20", "02:00:00:00:00:2a"})),
+            Gateway(OTHER_GATEWAY, address("192.0.2.21"), frozenset({"02:00:00:00:00:21"})),
+        ),
+        home_networks=(IPv4Network("192.0.2.64/27"),),
+        mobility_subnets=(IPv4Network("192.0.2.64/28"), IPv4Network("192.0.2.80/28"), IPv4Network("192.0.2.96/27")),
+    )
+    everything = rules.Snapshot(
+        links,
+        route,
+        proxy=proxy,
+        home_agent=HomeAgentForwarding(HOME_AGENT),
+        foreign_agent=ForeignAgentForwarding(FOREIGN_AGENT, address("198.51.100.129"), public, private),
+        bindings=_bindings(now),
+        visitors=_visitors(now),
+    )
+    settings = (proxy, replace(proxy, direct_delivery=True, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
+    for number, path in enumerate(_paths()):
+        yield World(replace(everything, proxy=settings[number % 2], mobile_node=path))
+
+
+def _bindings(now: float) -> dict[rules.Key, rules.Bound]:
+    found = {(GATEWAY, address(home)): rules.Bound(HOME_AGENT, each) for home, each in tunnels(now).items()}
+    # The same home address behind the other gateway is another node.
+    found[OTHER_GATEWAY, address("192.0.2.69")] = rules.Bound(OTHER_HOME_AGENT, (Tunnel(OTHER_CARE_OF, now + 3000),))
+    found[OTHER_GATEWAY, address("192.0.2.76")] = rules.Bound(OTHER_HOME_AGENT, tunnels(now)["192.0.2.70"])
+    for home, each in tunnels(now).items():
+        found[HOME_AGENT, address(home)] = rules.Bound(HOME_AGENT, each)
+    proxied = (Tunnel(address("192.0.2.11"), now + 3000),)
+    found[HOME_AGENT, address("192.0.2.77")] = rules.Bound(HOME_AGENT, proxied)
+    unreachable = (Tunnel(address("233.252.0.1"), now + 3000),)
+    found[HOME_AGENT, address("192.0.2.78")] = rules.Bound(HOME_AGENT, unreachable)
+    return found
+
+
+def _visitors(now: float) -> dict[IPv4Address, Visitor]:
+    proxy = address("203.0.113.10")
+    plain = Visitor(address("192.0.2.69"), proxy, now + 3000)
+    visitors = [
+        plain,
+        replace(plain, home_address=address("192.0.2.70"), encapsulation=Encapsulation.UDP),
+        replace(plain, home_address=address("192.0.2.72"), expires=now - 1),
+        replace(plain, home_address=address("192.0.2.73"), reverse_tunnel=False),
+    ]
+    return {visitor.home_address: visitor for visitor in visitors}
+
+
+def _paths() -> list[NodePath]:
+    home, proxy = address("192.0.2.69"), address("203.0.113.10")
+    tunnel = NodePath(home, NodeMode.TUNNEL, CARE_OF, proxy, gateways=(GATEWAY, OTHER_GATEWAY))
+    udp = replace(tunnel, encapsulation=Encapsulation.UDP, local_port=434)
+    direct = replace(tunnel, peer=HOME_AGENT, gateways=(), encapsulate_all=True)
+    modes = [replace(tunnel, mode=mode) for mode in (NodeMode.BLOCKED, NodeMode.HOME, NodeMode.FOREIGN_AGENT)]
+    return [tunnel, udp, direct, *modes]
