@@ -308,6 +308,16 @@ def test_restart_releases_what_is_over(agent: HomeAgent) -> None:
     assert agent.bindings == ()
 
 
+def test_restart_with_an_old_binding_keeps_the_claim_of_the_live_one(agent: HomeAgent) -> None:
+    old = replace(BINDING, care_of_address=MIPP_PRIV, expires=NOW)
+    assert agent.restore([PersistBinding(BINDING), PersistBinding(old)], NOW + 1) == [
+        ForgetBinding(old.key),
+        Unbind(old.key),
+        Bind(BINDING),
+        ClaimHome(HOME, "home"),
+    ]
+
+
 def test_one_home_address_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"192\.0\.2\.69: two nodes"):
         HomeAgent(replace(HOME_AGENT_SETTINGS, nodes=HOME_AGENT_SETTINGS.nodes * 2))

@@ -612,7 +612,7 @@ def test_deregistration_of_all_waits_for_the_home_agent_D_2_3_1_d_AMB_11(proxy: 
         Send(signed(reply), Endpoint(MIPP_PUB, 434), Endpoint(CARE_OF, 434)),
         Count("reply_relayed"),
     ]
-    assert proxy.bindings == ()
+    assert not proxy.bindings
     assert proxy.next_deadline() is None
 
 
