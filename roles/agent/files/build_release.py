@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Build on the controller what the role installs: wheels for one target Python and architecture, and the BPF object.
+
+The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirements.txt` that locks each of them by its
+hash, `mobileip.bpf.o`. The same sources give the same bytes. Products stay in a cache below a hash of their sources, so
+that a second call only reads them; callers at the same time wait for each other.
+
+Prints JSON: `{"release": PATH, "built": bool}`. Needs pip, clang and libbpf's headers, and a package index for the
+libraries (pip's own configuration says which).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DISTRIBUTION = HERE / "mobileip"
+LOCK = HERE / "requirements.txt"
+# glibc of the oldest target (Debian 12: 2.36) is newer than all of these.
+PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_28")
+OLDEST_PYTHON = (3, 11)
+EPOCH = "1577836800"
+"""A fixed time stamp (2020-01-01) for all files in wheel and tar: the product depends on the sources only."""
+
+
+class BuildFailed(Exception):
+    """A step failed; the text says which, what it said, and what to do."""
+
+
+def sources() -> list[Path]:
+    """The distribution's files in a stable order, without what tools leave behind."""
+    found = (path for path in DISTRIBUTION.rglob("*") if path.is_file())
+    return sorted(p for p in found if "__pycache__" not in p.parts and not re.search(r"\.(pyc|o)$|\.egg-info/", str(p)))
+
+
+def fingerprint(python: str, machine: str) -> str:
+    """A hash of everything that the product depends on."""
+    digest = hashlib.sha256(f"{python} {machine}\n".encode())
+    for path in [*sources(), LOCK, Path(__file__).resolve()]:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(HERE)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def run(what: str, command: list[str], **environment: str) -> None:
+    """Run one step. Raises `BuildFailed` with the end of what it said."""
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
+        )
+    except FileNotFoundError:
+        raise BuildFailed(f"{what}: {command[0]} is not installed on the controller") from None
+    except subprocess.TimeoutExpired:
+        raise BuildFailed(f"{what}: not finished after 600 s") from None
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout).strip()[-3000:]
+        raise BuildFailed(f"{what} failed with status {error.returncode}:\n{said}") from None
+
+
+def own_wheel(source: Path, wheels: Path) -> None:
+    """The daemon's wheel: pure Python, good for every target."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if _has_setuptools():
+        command.append("--no-build-isolation")
+    run("the wheel of mobileip", [*command, "--wheel-dir", str(wheels), str(source)], SOURCE_DATE_EPOCH=EPOCH)
+
+
+def _has_setuptools() -> bool:
+    try:
+        return int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+
+
+def libraries(python: str, machine: str, wheels: Path) -> None:
+    """The libraries' wheels, checked against the hashes of the lock file."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", "--implementation", "cp", "--python-version", python]
+    command += [option for name in PLATFORMS for option in ("--platform", f"{name}_{machine}")]
+    run(f"wheels for Python {python} on {machine}", [*command, "--dest", str(wheels), "--requirement", str(LOCK)])
+
+
+def bpf_object(source: Path, output: Path) -> None:
+    """The BPF object, by the distribution's own recipe. It is the same for all little-endian targets."""
+    recipe = source / "src" / "mobileip" / "forwarding" / "build.py"
+    spec = importlib.util.spec_from_file_location("mobileip_bpf_build", recipe)
+    if spec is None or spec.loader is None:
+        raise BuildFailed(f"{recipe}: no such recipe")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        module.build(output)
+    except module.BuildError as error:
+        raise BuildFailed(f"the BPF object: {error}") from None
+
+
+def lock_of(wheels: Path) -> str:
+    """Requirements that allow these very files and no others."""
+    lines = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        lines.append(f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    return "".join(lines)
+
+
+def pack(directory: Path, output: Path) -> None:
+    """A tar file whose bytes depend on names and contents only."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+            entry = tarfile.TarInfo(str(path.relative_to(directory)))
+            entry.size, entry.mode, entry.mtime = path.stat().st_size, 0o644, int(EPOCH)
+            with path.open("rb") as stream:
+                archive.addfile(entry, stream)
+    temporary = output.with_suffix(".part")
+    temporary.write_bytes(content.getvalue())
+    temporary.replace(output)
+
+
+def build(python: str, machine: str, output: Path) -> None:
+    """Build the release into `output`. Raises `BuildFailed`."""
+    with tempfile.TemporaryDirectory(prefix="mobileip-release-") as scratch:
+        source, release = Path(scratch, "source"), Path(scratch, "release")
+        wheels = release / "wheels"
+        wheels.mkdir(parents=True)
+        for path in sources():  # setuptools writes beside what it builds, and the collection may be read-only
+            copy = source / path.relative_to(DISTRIBUTION)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        bpf_object(source, release / "mobileip.bpf.o")
+        libraries(python, machine, wheels)
+        own_wheel(source, wheels)
+        (release / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
+        pack(release, output)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One builder at a time in this cache."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", required=True, metavar="3.N", help="the targets' Python, such as 3.13")
+    parser.add_argument("--machine", required=True, help="the targets' architecture as `uname -m` says, such as x86_64")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "mobileip", help="where products stay")
+    parser.add_argument("--output", type=Path, help="copy the product into this directory, for `agent_wheelhouse`")
+    arguments = parser.parse_args()
+    name = f"mobileip-py{arguments.python}-{arguments.machine}.tar"
+    try:
+        if tuple(int(part) for part in arguments.python.split(".")) < OLDEST_PYTHON:
+            raise BuildFailed(f"Python {arguments.python}: expected 3.11 or newer")
+        directory = arguments.cache / fingerprint(arguments.python, arguments.machine)[:32]
+        release = directory / name
+        with locked(arguments.cache):
+            built = not release.exists()
+            if built:
+                directory.mkdir(parents=True, exist_ok=True)
+                build(arguments.python, arguments.machine, release)
+        if arguments.output:
+            arguments.output.mkdir(parents=True, exist_ok=True)
+            release = Path(shutil.copyfile(release, arguments.output / name))
+    except (BuildFailed, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps({"release": str(release.resolve()), "built": built}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Say what a preflight needs to know about this host, as JSON; change nothing. Runs with the Python that the daemon will use.
+
+`probe.py '{"now": UNIX_SECONDS, "addresses": [...]}'` with addresses as
+`{"variable", "address", "interface_variable", "interface", "same_segment": {VARIABLE: [ADDRESS]}}`.
+
+Any Python from 3.6 on runs this file, because one that is too old must be told, not crash. `now` is the controller's
+clock as this task was sent, so `clock_offset` contains the time that the connection took (a fraction of a second).
+"""
+
+import ctypes
+import ipaddress
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_KERNEL = (5, 14)
+BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "ppc64le": 361, "s390x": 351, "riscv64": 280}
+BPF_PROG_LOAD = 5
+SCHED_CLS = 3
+RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+MOUNT_UNIT = "/etc/systemd/system/sys-fs-bpf.mount"
+
+
+def python_problems(found):
+    """Whether the daemon runs on the interpreter with version `found`."""
+    if tuple(found[:2]) >= OLDEST_PYTHON:
+        return []
+    expected = ".".join(map(str, OLDEST_PYTHON))
+    have = ".".join(map(str, found[:3]))
+    return ["agent_python: {} is Python {}, expected {} or newer".format(sys.executable, have, expected)]
+
+
+def kernel_problems():
+    """What the kernel lacks for the data path; a program that only returns is loaded and forgotten."""
+    problems = []
+    release = platform.release()
+    if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < OLDEST_KERNEL:
+        problems.append("kernel {}: expected {} or newer".format(release, ".".join(map(str, OLDEST_KERNEL))))
+    with open("/proc/filesystems") as stream:
+        if "\tbpf\n" not in stream.read():
+            problems.append("kernel {}: has no bpf file system (CONFIG_BPF_SYSCALL)".format(release))
+            return problems
+    code, licence = ctypes.create_string_buffer(RETURN_ZERO), ctypes.create_string_buffer(b"GPL")
+    attributes = b"".join(
+        (
+            (SCHED_CLS).to_bytes(4, sys.byteorder),
+            (len(RETURN_ZERO) // 8).to_bytes(4, sys.byteorder),
+            ctypes.addressof(code).to_bytes(8, sys.byteorder),
+            ctypes.addressof(licence).to_bytes(8, sys.byteorder),
+            bytes(24),
+        )
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = BPF_SYSCALL.get(platform.machine())
+    if number is None:
+        problems.append("machine {}: expected one of {}".format(platform.machine(), ", ".join(sorted(BPF_SYSCALL))))
+        return problems
+    handle = libc.syscall(number, BPF_PROG_LOAD, attributes, len(attributes))
+    if handle < 0:
+        why = os.strerror(ctypes.get_errno())
+        problems.append("kernel {}: loads no BPF program for tc ({}); expected CONFIG_NET_CLS_BPF".format(release, why))
+    else:
+        os.close(handle)
+    return problems
+
+
+def interfaces():
+    """IPv4 addresses with prefix length by interface name."""
+    listed = subprocess.run(
+        ["ip", "-json", "-4", "address", "show"], stdout=subprocess.PIPE, check=True, universal_newlines=True
+    )
+    return {
+        link["ifname"]: ["{}/{}".format(a["local"], a["prefixlen"]) for a in link.get("addr_info", [])]
+        for link in json.loads(listed.stdout)
+        if "ifname" in link
+    }
+
+
+def address_problems(wanted, have):
+    """Addresses that are missing, on another interface, or whose neighbours are on another subnet."""
+    problems = []
+    for want in wanted:
+        name, interface = want["interface_variable"], want["interface"]
+        if interface not in have:
+            known = ", ".join(sorted(have))
+            problems.append("{}: {} is no interface of this host, expected one of {}".format(name, interface, known))
+            continue
+        name = want["variable"]
+        networks = [ipaddress.IPv4Interface(entry) for entry in have[interface]]
+        own = [entry for entry in networks if str(entry.ip) == want["address"]]
+        if not own:
+            there = ", ".join(have[interface]) or "no address"
+            problems.append("{}: {} is not on {}, which has {}".format(name, want["address"], interface, there))
+            continue
+        neighbours = [(v, address) for v, addresses in want.get("same_segment", {}).items() for address in addresses]
+        for variable, address in neighbours:
+            if address == want["address"]:
+                text = "{}: {} is the address of {}, too: expected two addresses"
+                problems.append(text.format(variable, address, name))
+            elif ipaddress.IPv4Address(address) not in own[0].network:
+                text = "{}: {} is not in {}, the subnet of {}: expected both on one segment, for the hand-over by layer 2"
+                problems.append(text.format(variable, address, own[0].network, name))
+    return problems
+
+
+def bpf_mount():
+    """Who mounts /sys/fs/bpf: `ours` (this role's unit), `system`, or `none`."""
+    if os.path.exists(MOUNT_UNIT):
+        return "ours"
+    with open("/proc/self/mounts") as stream:
+        return "system" if any(line.split()[1] == "/sys/fs/bpf" for line in stream) else "none"
+
+
+def main():
+    """Command line."""
+    now = time.time()
+    asked = json.loads(sys.argv[1])
+    report = {
+        "clock_offset": now - asked["now"],
+        "python": "{}.{}".format(*sys.version_info[:2]),
+        "interpreter": "{} {}".format(sys.executable, platform.python_version()),
+        "machine": platform.machine(),
+        "bpf_mount": bpf_mount(),
+        "problems": python_problems(sys.version_info)
+        + kernel_problems()
+        + address_problems(asked["addresses"], interfaces()),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
