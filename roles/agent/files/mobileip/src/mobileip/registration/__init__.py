@@ -6,5 +6,9 @@ request, a binding before its reply).
 
     events, actions, bindings   what goes in, what comes out, what is kept
     security                    which message may be believed
+    gate                        what proxy and home agent do with a request before their own rules
+    nat, location, assignment   which tunnel, inside or outside, which home agent
+    pending, extension_policy   what the proxy waits for, what it lets through
+    rate_limit                  how often a reply may be provoked
     proxy, home_agent, foreign_agent, mobile_node   the four parties
 """
