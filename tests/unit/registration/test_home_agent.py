@@ -23,7 +23,7 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.bindings import Binding, Encapsulation
-from mobileip.registration.events import DatagramReceived, Endpoint, TunnelPortLearned
+from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
 from mobileip.registration.home_agent import HomeAgent, HomeLink
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
@@ -316,6 +316,10 @@ def test_restart_with_an_old_binding_keeps_the_claim_of_the_live_one(agent: Home
         Bind(BINDING),
         ClaimHome(HOME, "home"),
     ]
+
+
+def test_event_of_another_party_is_none_of_ours(agent: HomeAgent) -> None:
+    assert agent.feed(Detached("home"), NOW) == []
 
 
 def test_one_home_address_twice_is_refused() -> None:

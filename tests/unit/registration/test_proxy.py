@@ -22,7 +22,7 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
-from mobileip.registration.events import DatagramReceived, Endpoint, TunnelPortLearned
+from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
 from mobileip.registration.location import LocationMode
 from mobileip.registration.proxy import Proxy
 from mobileip.wire.authentication import SecurityAssociation, append
@@ -332,6 +332,14 @@ def test_outside_source_on_the_private_interface_is_denied_AMB_21(proxy: Proxy) 
 def test_206_needs_no_home_agent_that_is_known_D_2_6_1_c(proxy: Proxy) -> None:
     reply = only_reply(proxy.feed(from_node(replace(INSIDE, extensions=()), VISITED, "priv"), NOW))
     assert (reply.code, types_of(reply.extensions)) == (206, (149, 145, 32))
+
+
+def test_node_inside_that_names_a_home_agent_it_may_not_have_is_136_AMB_7(proxy: Proxy) -> None:
+    bound(proxy)
+    other = HomeAgentParameter(OTHER_HOME_AGENT).extension()
+    request = replace(INSIDE, extensions=(other,), identification=at(NOW + 1))
+    assert codes(proxy.feed(from_node(request, VISITED, "priv"), NOW + 1)) == [136]
+    assert proxy.bindings == (BINDING,)
 
 
 def test_206_by_address_alone_does_not_say_trusted_AMB_21() -> None:
@@ -722,6 +730,10 @@ def test_restart_binds_nothing_that_is_over_or_whose_node_is_gone(proxy: Proxy) 
 def test_one_home_address_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"192\.0\.2\.69: two nodes"):
         Proxy(replace(PROXY, nodes=PROXY.nodes * 2))
+
+
+def test_event_of_another_party_is_none_of_ours_D_3_f(proxy: Proxy) -> None:
+    assert proxy.feed(Detached("pub"), NOW) == []
 
 
 def test_internal_prefixes_are_empty_unless_configured_AMB_21() -> None:
