@@ -16,7 +16,7 @@ export ANSIBLE_NOCOWS := 1
 ##@ Start here
 
 .PHONY: demo
-demo: lab-up ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
+demo: lab-up secrets ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
 	@echo "$$(date +%T)  rolling out with playbooks/site.yml (log in $(LOGS)/demo-site.log)"
 	@mkdir -p $(LOGS)
 	@ansible-playbook $(INVENTORY) playbooks/site.yml 2>&1 </dev/null | tee $(LOGS)/demo-site.log | \
@@ -24,7 +24,7 @@ demo: lab-up ## a mobile node roams under a TCP session: hosts, roll-out, table 
 	@cd molecule/resources && $(VENV)/bin/python -m roaming --output $(CURDIR)/build/demo
 
 .PHONY: test
-test: deps venv image ## everything that CI runs: at most 30 minutes on two cores
+test: deps venv image secrets ## everything that CI runs: at most 30 minutes on two cores
 	@python -m tests.checks short
 
 .PHONY: demo-down
@@ -41,11 +41,11 @@ unit: venv ## unit and property tests, without root
 	@python -m tests.checks unit
 
 .PHONY: test-long
-test-long: deps venv image ## what takes longer, in parts: make test-long PART=NAME; leaves build/test-long/report.json
+test-long: deps venv image secrets ## what takes longer, in parts: make test-long PART=NAME; leaves build/test-long/report.json
 	@python -m tests.checks long $(PART)
 
 .PHONY: bench
-bench: lab-up ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
+bench: lab-up secrets ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
 	@python -m tests.bench $(if $(ROWS),--rows $(ROWS))
 
 .PHONY: lab-up
@@ -81,6 +81,15 @@ $(VENV)/.stamp: requirements-dev.txt | deps
 	@mkdir -p .ansible
 	@umask 077; head -c 32 /dev/urandom | base64 >$@
 
+# The keys of the examples: made once, encrypted, never committed; a new node gets its keys at the next run.
+.PHONY: secrets
+secrets: venv
+	@mkdir -p $(LOGS)
+	@for inventory in inventories/*/; do \
+	  ansible-playbook -i "$${inventory%/}" playbooks/generate_secrets.yml >$(LOGS)/secrets.log 2>&1 </dev/null || \
+	    { tail -n 20 $(LOGS)/secrets.log; exit 1; }; \
+	done
+
 .PHONY: requirements
 requirements: ## write requirements-dev.txt anew from requirements-dev.in
 	@rm -rf build/requirements && $(PYTHON) -m venv build/requirements
@@ -91,6 +100,7 @@ requirements: ## write requirements-dev.txt anew from requirements-dev.in
 .PHONY: clean-all
 clean-all: ## also remove the image, .venv, caches and products
 	@if [ -x $(VENV)/bin/python ]; then $(LAB) down; $(LAB) remove-image; fi
+	@rm -f inventories/*/group_vars/all/secrets.yml
 	@rm -rf .venv build .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
