@@ -149,7 +149,7 @@ def test_model_and_programs_agree_on_generated_frames(
 # (file, what stands there, what a careless hand might write): each is one check gone or one byte wrong.
 PLANTED = [
     ("binding.h", "p->outer.saddr != t->care_of &&", "p->outer.saddr == 0 &&"),
-    ("binding.h", "if (t->expires_ns <= now)\n\t\treturn DROP(binding_expired);", ""),
+    ("binding.h", "if (t->expires_ns <= now)", "if (t->expires_ns + 3600000000000 <= now)"),
     ("binding.h", "return p->source_port == t->port ?", "return 1 ?"),
     ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),

@@ -37,6 +37,7 @@ COPY_MARK = 0x4D495000
 _ICMP, _IPIP, _UDP, _GRE, _ESP, _MINIMAL = 1, 4, 17, 47, 50, 55
 _IKE_PORTS = (500, 4500)
 _TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
+_ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10  # ICMP types
 _DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
 # The closest miss is reported where several bindings or care-of addresses were tried: later in this row is closer.
 _MISSES = (
@@ -265,6 +266,18 @@ def _is_registration(packet: _Packet) -> bool:
         return False
     ports = int.from_bytes(packet.head[:2]), int.from_bytes(packet.head[2:])
     return MIP_PORT in ports and packet.frame[ETHERNET + IP_HEADER + UDP_HEADER] in (_REQUEST, _REPLY)
+
+
+def _is_discovery(packet: _Packet) -> bool:
+    """Agent discovery (RFC 5944 2): TTL 1, so it never leaves its link."""
+    outer = packet.outer
+    return (
+        outer.protocol == _ICMP
+        and not outer.is_fragment
+        and bool(packet.head)
+        and outer.ttl == 1
+        and packet.head[0] in (_ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION)
+    )
 
 
 def _enter_tunnel_packet(packet: _Packet) -> _Header:
@@ -691,7 +704,9 @@ def _foreign_agent_uplink(packet: _Packet) -> None:
 def _foreign_agent_link(packet: _Packet) -> None:
     agent, outer = packet.tables.foreign_agent, packet.outer
     visitor = packet.tables.visitors.get(outer.source)
-    if agent is None or visitor is None or outer.destination == agent.link_address or _is_registration(packet):
+    if agent is None or visitor is None or outer.destination == agent.link_address:
+        raise _Stack
+    if _is_registration(packet) or _is_discovery(packet):
         raise _Stack
     if visitor.expires <= packet.now:
         raise _Drop("binding_expired")
@@ -715,7 +730,9 @@ def _node_allows(path: NodePath, address: IPv4Address) -> bool:
 
 def _node_egress(packet: _Packet) -> None:
     path, outer = packet.tables.mobile_node, packet.outer
-    if path is None or outer.source != path.home_address or path.mode is NodeMode.HOME or _is_registration(packet):
+    if path is None or outer.source != path.home_address or path.mode is NodeMode.HOME:
+        raise _Stack
+    if _is_registration(packet) or _is_discovery(packet):
         raise _Stack
     allowed = _node_allows(path, outer.destination)
     is_keepalive = (
@@ -740,7 +757,7 @@ def _node_ingress(packet: _Packet) -> None:
         raise _Stack
     if path.mode is NodeMode.TUNNEL and outer.destination == path.care_of and _is_tunnel(packet):
         _node_from_tunnel(packet, path, _enter_tunnel_packet(packet))
-    elif outer.destination == path.home_address and not _is_registration(packet):
+    elif outer.destination == path.home_address and not (_is_registration(packet) or _is_discovery(packet)):
         raise _Drop("clear_outside")
     else:
         raise _Stack

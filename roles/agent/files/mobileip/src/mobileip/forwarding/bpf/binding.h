@@ -12,6 +12,8 @@
 #define COPY_MARK 0x4d495000
 #define COPY_MARK_MASK 0xffffff00
 
+_Static_assert((MAX_CARE_OF & (MAX_CARE_OF - 1)) == 0, "a mask keeps an index in bounds");
+
 static __always_inline struct binding *find_binding(__be32 gateway, __be32 home_address)
 {
 	struct binding_key key = { .gateway = gateway, .home_address = home_address };
@@ -46,22 +48,24 @@ static __always_inline int check_tunnel(const struct tunnel *t, const struct pac
 	return p->source_port == t->port ? VERDICT_CONTINUE : DROP(port_mismatch);
 }
 
-/* The tunnel that a packet of this binding came through, or the closest miss (see reasons.h). */
-static __always_inline int match_tunnel(struct binding *b, const struct packet *p, __u64 now, int learns,
-					struct tunnel **found)
+/*
+ * Which of the binding's tunnels the packet came through: its index, or the closest miss (see reasons.h).
+ */
+GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const struct packet *p, __u64 now, int learns)
 {
+	const struct binding *b = find_binding(gateway, home_address);
 	int miss = DROP(no_binding);
 
+	if (!b || !p)
+		return miss;
 	for (int i = 0; i < MAX_CARE_OF; i++) {
 		int verdict;
 
 		if (i >= b->tunnel_count)
 			break;
 		verdict = check_tunnel(&b->tunnels[i], p, now, learns);
-		if (verdict == VERDICT_CONTINUE) {
-			*found = &b->tunnels[i];
-			return VERDICT_CONTINUE;
-		}
+		if (verdict == VERDICT_CONTINUE)
+			return i;
 		if (verdict < miss)
 			miss = verdict;
 	}
@@ -69,8 +73,16 @@ static __always_inline int match_tunnel(struct binding *b, const struct packet *
 }
 
 /* RFC 3519 4.9: the end of a tunnel answers the node's echo requests through the same tunnel. */
-static __always_inline int decide_keepalive(const struct packet *p, struct tunnel *t, struct plan *plan)
+static __always_inline int decide_keepalive(const struct packet *p, __be32 gateway, __u32 index, struct plan *plan)
 {
+	struct binding *b = find_binding(gateway, p->inner.saddr);
+	struct tunnel *t;
+
+	if (!b)
+		return DROP(no_binding);
+	/* The compiler would compare one copy of the index and use another: the verifier sees the mask. */
+	barrier_var(index);
+	t = &b->tunnels[index & (MAX_CARE_OF - 1)];
 	if (p->inner.ihl != 5)
 		return DROP(inner_options);
 	if (p->inner.protocol != IPPROTO_ICMP || is_fragment(&p->inner) || !p->has_ports ||

@@ -4,6 +4,7 @@
 #define MOBILEIP_FOREIGN_AGENT_H
 
 #include "binding.h"
+#include "discovery.h"
 #include "rewrite.h"
 
 static __always_inline const struct foreign_agent_settings *foreign_agent(void)
@@ -55,7 +56,7 @@ static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, stru
 
 	if (!v || !s)
 		return VERDICT_STACK; /* no visitor of ours: the router's own business */
-	if (p->outer.daddr == s->link_address || is_registration(skb, p))
+	if (p->outer.daddr == s->link_address || is_registration(skb, p) || is_discovery(p))
 		return VERDICT_STACK;
 	if (v->expires_ns <= bpf_ktime_get_boot_ns())
 		return DROP(binding_expired);

@@ -25,17 +25,14 @@ static __always_inline int home_agent_to_node(struct __sk_buff *skb, const struc
 static __always_inline int home_agent_from_node(struct __sk_buff *skb, const struct packet *p, __be32 local, __u64 now,
 						struct plan *plan)
 {
-	struct binding *b = find_binding(local, p->inner.saddr), *to;
-	struct tunnel *t;
-	int is_keepalive = p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local, verdict;
+	int is_keepalive = p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local;
+	int verdict = match_tunnel(local, p->inner.saddr, p, now, is_keepalive);
+	const struct binding *to;
 
-	if (!b)
-		return DROP(no_binding);
-	verdict = match_tunnel(b, p, now, is_keepalive, &t);
 	if (verdict < 0)
 		return verdict;
 	if (is_keepalive) {
-		verdict = decide_keepalive(p, t, plan);
+		verdict = decide_keepalive(p, local, verdict, plan);
 		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, skb->ifindex, 0);
 	}
 	verdict = plan_decapsulation(p, plan);

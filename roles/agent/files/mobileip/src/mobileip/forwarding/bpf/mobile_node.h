@@ -11,6 +11,7 @@
 #define MOBILEIP_MOBILE_NODE_H
 
 #include "binding.h"
+#include "discovery.h"
 #include "rewrite.h"
 
 static __always_inline const struct mobile_node_settings *mobile_node(void)
@@ -55,7 +56,8 @@ static __always_inline int decide_node_egress(struct __sk_buff *skb, struct pack
 {
 	const struct mobile_node_settings *s = mobile_node();
 
-	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(skb, p))
+	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(skb, p) ||
+	    is_discovery(p))
 		return VERDICT_STACK;
 	if (s->mode == NODE_TUNNEL && (node_allows(s, p->outer.daddr) || is_keepalive(s, p)))
 		return node_into_tunnel(skb, s, plan);
@@ -97,7 +99,7 @@ static __always_inline int decide_node_ingress(struct __sk_buff *skb, struct pac
 		verdict = parse_tunnel(skb, p);
 		return verdict < 0 ? verdict : node_from_tunnel(s, p, plan);
 	}
-	if (p->outer.daddr == s->home_address && !is_registration(skb, p))
+	if (p->outer.daddr == s->home_address && !is_registration(skb, p) && !is_discovery(p))
 		return DROP(clear_outside);
 	return VERDICT_STACK;
 }

@@ -24,6 +24,13 @@
 #define VERDICT_CONTINUE 2
 #define DROP(name) (-(int)DROP_##name)
 
+/*
+ * A function that the verifier checks once, by itself, instead of at each call with all that is known there. What
+ * loops over gateways or care-of addresses calls these: inlined, proxy_pub took 930,000 of the 1,000,000 steps that
+ * the verifier is willing to make.
+ */
+#define GLOBAL_FUNCTION __noinline
+
 #define MIP_PORT 434
 #define MIP_TUNNEL_DATA 4	/* RFC 3519 3.3 */
 #define IKE_PORT 500
@@ -52,6 +59,7 @@ struct packet {
 	__u8 source_mac[ETH_ALEN];
 	__u8 tunnel;			/* ENCAPSULATION_* that it arrived in */
 	__u8 has_ports;
+	__u16 reserved;
 };
 
 static __always_inline __u16 fold_checksum(__u32 sum)

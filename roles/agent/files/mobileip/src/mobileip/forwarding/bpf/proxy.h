@@ -33,6 +33,29 @@ static __always_inline int is_gateway_mac(__be32 gateway, const struct packet *p
 	return bpf_map_lookup_elem(&gateway_macs, &key) != 0;
 }
 
+#define TO_BOUND 1		/* the destination has a live binding behind this gateway */
+#define TO_BOUND_BY_GATEWAY 2	/* and the gateway itself sent the packet */
+#define FROM_BOUND 4		/* the same for the source */
+#define FROM_BOUND_BY_GATEWAY 8
+
+GLOBAL_FUNCTION int clear_facts(__be32 gateway, const struct packet *p, __u64 now)
+{
+	const struct binding *b;
+	int facts = 0;
+
+	if (!p)
+		return 0;
+	b = find_binding(gateway, p->outer.daddr);
+	if (b && is_live(b, now))
+		facts |= TO_BOUND;
+	b = find_binding(gateway, p->outer.saddr);
+	if (b && is_live(b, now))
+		facts |= FROM_BOUND;
+	if (facts && is_gateway_mac(gateway, p))
+		facts |= facts << 1;
+	return facts;
+}
+
 static __always_inline __u32 prefix_flags(__be32 address)
 {
 	struct prefix key = { .length = 32, .address = address };
@@ -60,45 +83,36 @@ static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *
 static __always_inline int proxy_keepalive(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)
 {
-	int miss = DROP(no_binding), verdict = DROP(no_binding);
-	struct tunnel *t = 0;
+	int miss = DROP(no_binding), found;
 
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
-		struct binding *b;
+		__be32 gateway;
 
 		if (i >= s->gateway_count)
 			break;
-		b = find_binding(s->gateways[i].public_address, p->inner.saddr);
-		if (!b)
-			continue;
-		verdict = match_tunnel(b, p, now, 1, &t);
-		if (verdict == VERDICT_CONTINUE)
-			break;
-		if (verdict < miss)
-			miss = verdict;
+		gateway = s->gateways[i].public_address;
+		found = match_tunnel(gateway, p->inner.saddr, p, now, 1);
+		if (found >= 0) {
+			found = decide_keepalive(p, gateway, found, plan);
+			return found < 0 ? found : plan_redirect(plan, plan->outcome, s->public_ifindex, 0);
+		}
+		if (found < miss)
+			miss = found;
 	}
-	if (!t)
-		return miss;
-	verdict = decide_keepalive(p, t, plan);
-	return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, s->public_ifindex, 0);
+	return miss;
 }
 
 /* Row 1: a node's ESP and IKE, decapsulated and handed to its gateway. */
 static __always_inline int proxy_from_node(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)
 {
-	struct tunnel *t;
-	struct binding *b;
 	int verdict;
 
 	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == s->public_address)
 		return proxy_keepalive(s, p, now, plan);
 	if (!is_gateway(s, p->inner.daddr))
 		return DROP(unknown_gateway);
-	b = find_binding(p->inner.daddr, p->inner.saddr);
-	if (!b)
-		return DROP(no_binding);
-	verdict = match_tunnel(b, p, now, 0, &t);
+	verdict = match_tunnel(p->inner.daddr, p->inner.saddr, p, now, 0);
 	if (verdict < 0)
 		return verdict;
 	if (p->inner.ihl != 5)
@@ -138,12 +152,15 @@ static __always_inline int proxy_from_gateway(struct __sk_buff *skb, const struc
 
 /* Row 5: a node's decrypted packet for a mobility subnet, to the node's own home agent or straight there. */
 static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const struct packet *p,
-					   const struct binding *source, __u32 flags, struct plan *plan)
+					   const struct binding *source, __u32 prefix, struct plan *plan)
 {
-	struct tunnel to_home_agent = { .care_of = source->home_agent, .encapsulation = ENCAPSULATION_IPIP };
+	struct tunnel to_home_agent = { .encapsulation = ENCAPSULATION_IPIP };
 	int verdict;
 
-	if (!(flags & PREFIX_MOBILITY))
+	if (!source)
+		return DROP(no_binding);
+	to_home_agent.care_of = source->home_agent;
+	if (!(prefix & PREFIX_MOBILITY))
 		return DROP(not_mobility_subnet);
 	verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
@@ -161,36 +178,27 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 static __always_inline int proxy_clear(const struct proxy_settings *s, const struct packet *p, __u64 now,
 				       struct plan *plan)
 {
-	const struct binding *source = 0;
-	int from_gateway = 0, to_bound = 0, from_bound = 0;
-	__u32 flags = prefix_flags(p->outer.daddr);
+	__u32 prefix = prefix_flags(p->outer.daddr);
+	__be32 sender = 0;
+	int facts = 0;
 
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
-		__be32 gateway;
-		const struct binding *b;
+		int found;
 
 		if (i >= s->gateway_count)
 			break;
-		gateway = s->gateways[i].public_address;
-		b = find_binding(gateway, p->outer.daddr);
-		if (b && is_live(b, now)) {
-			to_bound = 1;
-			from_gateway |= is_gateway_mac(gateway, p);
-		}
-		b = find_binding(gateway, p->outer.saddr);
-		if (b && is_live(b, now)) {
-			from_bound = 1;
-			if (!source && is_gateway_mac(gateway, p))
-				source = b;
-		}
+		found = clear_facts(s->gateways[i].public_address, p, now);
+		if ((found & FROM_BOUND_BY_GATEWAY) && !sender)
+			sender = s->gateways[i].public_address;
+		facts |= found;
 	}
-	if (to_bound)
-		return from_gateway ? DROP(no_sa_at_gateway) : DROP(gateway_mac);
-	if (source)
-		return proxy_to_subnet(s, p, source, flags, plan);
-	if (from_bound)
+	if (facts & TO_BOUND)
+		return facts & TO_BOUND_BY_GATEWAY ? DROP(no_sa_at_gateway) : DROP(gateway_mac);
+	if (sender)
+		return proxy_to_subnet(s, p, find_binding(sender, p->outer.saddr), prefix, plan);
+	if (facts & FROM_BOUND)
 		return DROP(gateway_mac);
-	return flags ? DROP(no_binding) : VERDICT_STACK;
+	return prefix ? DROP(no_binding) : VERDICT_STACK;
 }
 
 static __always_inline int decide_proxy_public(struct __sk_buff *skb, struct packet *p, struct plan *plan)

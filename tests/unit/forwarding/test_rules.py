@@ -1,0 +1,178 @@
+"""The rows of the packet table, each with the packet before and the packet after, built by another hand (scapy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw
+
+from mobileip.forwarding import rules
+from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel
+
+NOW = 1_700_000_000.0
+PUB, PRIV = 2, 3
+MAC, GATEWAY_MAC, ROUTER_MAC = "02:00:00:00:00:10", "02:00:00:00:00:20", "02:00:00:00:00:01"
+MIPP_PUB, MIPP_PRIV, VPNGW_PUB, VPNGW_PRIV = "203.0.113.10", "192.0.2.10", "203.0.113.20", "192.0.2.20"
+HOME, CARE_OF, NAT, HOME_AGENT = "192.0.2.69", "198.51.100.10", "198.51.100.40", "192.0.2.40"
+ESP = Raw(bytes(range(40)))
+MIP = Raw(b"\x04\x04\x00\x00")
+
+
+def tables(*tunnels: Tunnel, **changes: Any) -> rules.Snapshot:
+    proxy = ProxyForwarding(
+        public_address=IPv4Address(MIPP_PUB),
+        private_address=IPv4Address(MIPP_PRIV),
+        public_ifindex=PUB,
+        private_ifindex=PRIV,
+        gateways=(Gateway(IPv4Address(VPNGW_PUB), IPv4Address(VPNGW_PRIV), frozenset({GATEWAY_MAC})),),
+        home_networks=(IPv4Network("192.0.2.64/27"),),
+        mobility_subnets=(IPv4Network("192.0.2.64/27"),),
+    )
+    link = rules.Link(bytes.fromhex(MAC.replace(":", "")))
+    bound = rules.Bound(IPv4Address(HOME_AGENT), tunnels or (Tunnel(IPv4Address(CARE_OF), NOW + 300),))
+    key = (IPv4Address(VPNGW_PUB), IPv4Address(HOME))
+    return rules.Snapshot({PUB: link, PRIV: link}, proxy=replace(proxy, **changes), bindings={key: bound})
+
+
+def ether(packet: Any, source: str = ROUTER_MAC) -> bytes:
+    return bytes(Ether(dst=MAC, src=source) / packet)
+
+
+def decide(frame: bytes, snapshot: rules.Snapshot, program: str = "proxy_pub", now: float = NOW) -> rules.Verdict:
+    return rules.decide(program, frame, snapshot, now, ifindex=PUB if program == "proxy_pub" else PRIV)
+
+
+def inner_esp(ttl: int = 64) -> Any:
+    return IP(src=HOME, dst=VPNGW_PUB, proto=50, ttl=ttl, id=7, flags="DF") / ESP
+
+
+def test_row_1_esp_in_ipip_is_handed_to_the_gateway_with_one_hop_less() -> None:
+    verdict = decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp()), tables())
+    assert verdict == rules.Verdict(
+        rules.Action.REDIRECT, None, "node_to_gateway", ether(inner_esp(63)), PUB, IPv4Address(VPNGW_PUB)
+    )
+
+
+def test_row_1_esp_in_udp_needs_the_port_that_registered() -> None:
+    snapshot = tables(Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000))
+    for port, reason in ((40000, None), (40001, "port_mismatch")):
+        frame = ether(IP(src=NAT, dst=MIPP_PUB) / UDP(sport=port, dport=434, chksum=0) / MIP / inner_esp())
+        assert decide(frame, snapshot).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (lambda: IP(src=NAT, dst=MIPP_PUB) / inner_esp(), "care_of_mismatch"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / IP(src="192.0.2.70", dst=VPNGW_PUB, proto=50) / ESP, "no_binding"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / IP(src=HOME, dst=HOME_AGENT, proto=50) / ESP, "unknown_gateway"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / IP(src=HOME, dst=VPNGW_PUB) / TCP(), "inner_protocol"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp(ttl=1), "ttl_expired"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB, tos=3) / inner_esp(), "ecn"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB, flags="MF") / inner_esp(), "outer_fragment"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB, proto=47) / ESP, "unsupported_encapsulation"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PRIV) / inner_esp(), "wrong_interface"),
+    ],
+)
+def test_row_1_each_check_drops_with_its_own_reason(packet: Callable[[], Any], reason: str) -> None:
+    assert decide(ether(packet()), tables()) == rules.Verdict(rules.Action.DROP, reason)
+
+
+def test_row_1_nothing_passes_after_the_binding_expired() -> None:
+    frame = ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp())
+    assert decide(frame, tables(), now=NOW + 300).reason == "binding_expired"
+
+
+def test_row_2_a_keepalive_is_answered_and_completes_a_half_bound_tunnel() -> None:
+    half = Tunnel(IPv4Address(CARE_OF), NOW + 60, Encapsulation.UDP, 434, IPv4Address(NAT), half_bound=True)
+    ping = IP(src=HOME, dst=MIPP_PUB, id=1) / ICMP(id=9, seq=1) / Raw(b"here")
+    frame = ether(IP(src=NAT, dst=MIPP_PUB, id=3) / UDP(sport=40000, dport=434, chksum=0) / MIP / ping)
+    verdict = decide(frame, tables(half))
+    pong = IP(src=MIPP_PUB, dst=HOME, id=1, ttl=64) / ICMP(type=0, id=9, seq=1) / Raw(b"here")
+    answer = IP(src=MIPP_PUB, dst=NAT, id=3, ttl=64) / UDP(sport=434, dport=40000, chksum=0) / MIP / pong
+    assert verdict.frame == ether(answer)
+    assert verdict.learnt is not None
+    assert verdict.learnt[2] == Tunnel(IPv4Address(NAT), NOW + 60, Encapsulation.UDP, 40000)
+
+
+def test_row_3_goes_to_the_gateway_whatever_the_destination() -> None:
+    inner = IP(src="192.0.2.50", dst=HOME, ttl=60) / TCP()
+    verdict = decide(ether(IP(src=HOME_AGENT, dst=MIPP_PRIV) / inner), tables(), "proxy_priv")
+    after = IP(src="192.0.2.50", dst=HOME, ttl=59) / TCP()
+    assert (verdict.frame, verdict.ifindex, verdict.next_hop) == (ether(after), PRIV, IPv4Address(VPNGW_PRIV))
+
+
+def test_row_3_another_home_agent_is_refused() -> None:
+    frame = ether(IP(src="192.0.2.41", dst=MIPP_PRIV) / IP(src="192.0.2.50", dst=HOME) / TCP())
+    assert decide(frame, tables(), "proxy_priv").reason == "home_agent_mismatch"
+
+
+def test_row_4_esp_goes_to_every_care_of_address() -> None:
+    other = Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000)
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300), other)
+    frame = ether(IP(src=VPNGW_PUB, dst=HOME, proto=50, id=7, flags="DF", tos=0x28) / ESP, GATEWAY_MAC)
+    carried = IP(src=VPNGW_PUB, dst=HOME, proto=50, id=7, flags="DF", tos=0x28, ttl=63) / ESP
+    outer = IP(src=MIPP_PUB, dst=CARE_OF, id=7, flags="DF", tos=0x28, ttl=64)
+    verdict = decide(frame, snapshot)
+    assert (verdict.frame, verdict.copies) == (ether(outer / carried, GATEWAY_MAC), (1,))
+    copy = rules.decide("proxy_pub", frame, snapshot, NOW, ifindex=PUB, mark=rules.COPY_MARK | 1)
+    outer = IP(src=MIPP_PUB, dst=NAT, id=7, flags="DF", tos=0x28, ttl=64) / UDP(sport=434, dport=40000, chksum=0) / MIP
+    assert (copy.frame, copy.copies) == (ether(outer / carried, GATEWAY_MAC), ())
+
+
+@pytest.mark.parametrize(
+    ("packet", "source", "reason"),
+    [
+        (lambda: IP(src=VPNGW_PUB, dst=HOME, proto=50) / ESP, ROUTER_MAC, "gateway_mac"),
+        (lambda: IP(src=VPNGW_PUB, dst=HOME) / ICMP(), GATEWAY_MAC, "inner_protocol"),
+        (lambda: IP(src=VPNGW_PUB, dst="192.0.2.70", proto=50) / ESP, GATEWAY_MAC, "no_binding"),
+        (lambda: IP(src=VPNGW_PUB, dst=HOME, proto=50, flags="DF") / Raw(bytes(1461)), GATEWAY_MAC, "too_big"),
+        (lambda: IP(src="192.0.2.50", dst=HOME) / TCP(), GATEWAY_MAC, "no_sa_at_gateway"),
+        (lambda: IP(src=HOME, dst="192.0.2.80") / TCP(), ROUTER_MAC, "gateway_mac"),
+        (lambda: IP(src=HOME, dst="192.0.2.50") / TCP(), GATEWAY_MAC, "not_mobility_subnet"),
+    ],
+)
+def test_rows_4_to_6_what_is_refused(packet: Callable[[], Any], source: str, reason: str) -> None:
+    assert decide(ether(packet(), source), tables()) == rules.Verdict(rules.Action.DROP, reason)
+
+
+def test_row_5_a_clear_packet_for_a_mobility_subnet_goes_to_the_home_agent() -> None:
+    clear = IP(src=HOME, dst="192.0.2.80", id=5) / TCP()
+    verdict = decide(ether(clear, GATEWAY_MAC), tables())
+    outer = IP(src=MIPP_PRIV, dst=HOME_AGENT, id=5) / IP(src=HOME, dst="192.0.2.80", id=5, ttl=63) / TCP()
+    assert (verdict.frame, verdict.ifindex, verdict.next_hop) == (ether(outer, GATEWAY_MAC), PRIV, None)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        lambda: IP(src=CARE_OF, dst=MIPP_PUB) / UDP(sport=434, dport=434) / Raw(b"\x01" + bytes(40)),
+        lambda: IP(src=CARE_OF, dst=MIPP_PUB) / TCP(dport=22),
+        lambda: IP(src=CARE_OF, dst=MIPP_PUB) / UDP(sport=434, dport=434),
+    ],
+)
+def test_what_is_no_tunnel_is_left_to_the_stack(packet: Callable[[], Any]) -> None:
+    frame = ether(packet())
+    assert decide(frame, tables()) == rules.Verdict(rules.Action.STACK, frame=frame)
+
+
+@pytest.mark.parametrize("length", range(34, 14 + 32 + 20))
+def test_a_cut_tunnel_packet_never_passes(length: int) -> None:
+    snapshot = tables(Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000))
+    whole = ether(IP(src=NAT, dst=MIPP_PUB) / UDP(sport=40000, dport=434, chksum=0) / MIP / inner_esp())
+    cut = bytearray(whole[:length])
+    cut[16:18] = (length - 14).to_bytes(2)
+    cut[24:26] = b"\0\0"
+    cut[24:26] = rules.checksum(bytes(cut[14:34])).to_bytes(2)
+    assert decide(bytes(cut), snapshot).action in (rules.Action.DROP, rules.Action.STACK)
+    assert decide(bytes(cut), snapshot).action is rules.Action.DROP or length < 14 + 20 + 9
+
+
+def test_an_unconfigured_program_drops_tunnels_and_nothing_else() -> None:
+    snapshot = replace(tables(), proxy=None)
+    assert decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp()), snapshot).reason == "not_configured"
+    assert decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / TCP()), snapshot).action is rules.Action.STACK
