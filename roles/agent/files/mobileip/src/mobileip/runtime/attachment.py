@@ -26,8 +26,9 @@ from mobileip.runtime.rtnetlink import (
 
 SETTLE_COMPLETE = 0.002
 """Seconds of quiet before a complete attachment is believed: the old address may still be there."""
-SETTLE_INCOMPLETE = 0.040
-"""Seconds of quiet before a link without address, or an address without router, is believed."""
+SETTLE_INCOMPLETE = 0.012
+"""Seconds of quiet before a link without address, or an address without router, is believed. Should the address come
+later all the same, it is a move like any other, and a solicitation has been sent in vain."""
 
 _SCOPE_UNIVERSE = 0
 _DEFAULT = IPv4Network("0.0.0.0/0")
