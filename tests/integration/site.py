@@ -1,10 +1,10 @@
 """A small site in network namespaces: the four daemons as processes, their real programs and tables, real datagrams.
 
-    mn --- open | fa_link | home            (moved by changing the bridge that its wire ends in)
-    inet   open .1, dmz_public .1, fa_uplink .97: the Internet and the outer firewall in one
-    mipp   pub .10, priv .10                gw   pub .20, priv .20 with an ESP tunnel without cryptography
-    inner  dmz_private .1, core .33         ha   core .40, home .65        cn   core .50
-    fa     uplink .100, link .129
+mn --- open | fa_link | home            (moved by changing the bridge that its wire ends in)
+inet   open .1, dmz_public .1, fa_uplink .97: the Internet and the outer firewall in one
+mipp   pub .10, priv .10                gw   pub .20, priv .20 with an ESP tunnel without cryptography
+inner  dmz_private .1, core .33         ha   core .40, home .65        cn   core .50
+fa     uplink .100, link .129
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def line(event: str, fields: Mapping[str, object]) -> str:
     return " ".join([event, *(f"{key}={_value(value)}" for key, value in fields.items())])
 
 
-def log(level: str, event: str, **fields: object) -> None:
+def log(level: str, event: str, /, **fields: object) -> None:
     """Log `event` with its fields; `level` is a name such as "info"."""
     number = _LEVELS.get(level.lower(), logging.INFO)
     if LOGGER.isEnabledFor(number):
