@@ -25,7 +25,8 @@ options=()
 while IFS= read -r line; do options+=(--aptopt="$line"); done < <(apt-config dump --format '%F "%v";%n' Acquire::http Acquire::https 2>/dev/null |
   grep -Ei '^Acquire::https?::(proxy|timeout|ca[a-z]*)' || true)
 
-mmdebstrap --variant=minbase --mode=root --components=main --include="$(list base-packages.txt | paste -sd,)" \
+# The package lists stay: a host that has none can say nothing in check mode.
+mmdebstrap --variant=minbase --mode=root --skip=cleanup/apt/lists --components=main --include="$(list base-packages.txt | paste -sd,)" \
   --dpkgopt=force-unsafe-io \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \

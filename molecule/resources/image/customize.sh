@@ -32,6 +32,20 @@ for unit in systemd-modules-load.service getty@tty1.service console-getty.servic
   systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
+# Outside of containers systemd makes all mounts shared; without that no service sees its credentials (LoadCredential=).
+cat >"$root/etc/systemd/system/lab-shared-mounts.service" <<'UNIT'
+[Unit]
+Description=Share mounts as on a machine of its own
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=mount --make-rshared /
+[Install]
+WantedBy=sysinit.target
+UNIT
+mkdir -p "$root/etc/systemd/system/sysinit.target.wants"
+ln -sf ../lab-shared-mounts.service "$root/etc/systemd/system/sysinit.target.wants/"
 # The lab enables it on the hosts that have a routing neighbour.
 chroot "$root" systemctl disable frr.service
 sed -i 's/^ospfd=no/ospfd=yes/' "$root/etc/frr/daemons"
