@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +26,14 @@ class Namespace:
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1)
-        self.run(self._enter)
+        self.path = self.run(self._enter)
 
     @staticmethod
-    def _enter() -> None:
+    def _enter() -> Path:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "unshare")
+        return Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net")
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in the namespace and wait."""

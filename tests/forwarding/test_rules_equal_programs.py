@@ -19,7 +19,7 @@ import pytest
 from mobileip.forwarding import rules
 from mobileip.forwarding._libbpf import Program
 from mobileip.forwarding.build import SOURCE, build
-from mobileip.forwarding.entries import Counters
+from mobileip.forwarding.entries import Counters, Tunnel
 from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.reasons import OUTCOMES, REASONS
 from mobileip.forwarding.tables import HomeAgentTables, ProxyTables
@@ -89,7 +89,7 @@ class Bench:
                 self.world.restore(self.pin_dir, key, bound)
         return problems
 
-    def _tunnels(self, key: rules.Key) -> list[rules.Tunnel]:
+    def _tunnels(self, key: rules.Key) -> list[Tunnel]:
         agent = self.world.tables.home_agent
         is_agent = agent is not None and key[0] == agent.address
         entry = self._agent.get(key[1]) if is_agent else self._proxy.get(*key)

@@ -241,7 +241,7 @@ def _log() -> Iterator[list[str]]:
 
     def remember(level: int, text: bytes, arguments: int) -> int:
         if level == 0:
-            buffer = ctypes.create_string_buffer(65536)
+            buffer = ctypes.create_string_buffer(1 << 24)
             libc.vsnprintf(buffer, ctypes.c_size_t(len(buffer)), text, ctypes.c_void_p(arguments))
             lines.append(buffer.value.decode(errors="replace").rstrip())
         return 0

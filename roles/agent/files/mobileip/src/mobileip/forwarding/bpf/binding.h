@@ -23,6 +23,7 @@ static __always_inline struct binding *find_binding(__be32 gateway, __be32 home_
 
 static __always_inline int is_live(const struct binding *b, __u64 now)
 {
+#pragma unroll
 	for (int i = 0; i < MAX_CARE_OF; i++)
 		if (i < b->tunnel_count && b->tunnels[i].expires_ns > now)
 			return 1;
@@ -58,6 +59,7 @@ GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const stru
 
 	if (!b || !p)
 		return miss;
+#pragma unroll
 	for (int i = 0; i < MAX_CARE_OF; i++) {
 		int verdict;
 
@@ -112,6 +114,7 @@ static __always_inline int plan_to_node(const struct __sk_buff *skb, const struc
 	int copy = (skb->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(skb->mark & ~COPY_MARK_MASK) : -1;
 	int miss = DROP(binding_expired), chosen = 0;
 
+#pragma unroll
 	for (int i = 0; i < MAX_CARE_OF; i++) {
 		const struct tunnel *t = &b->tunnels[i];
 

@@ -25,6 +25,7 @@ static __always_inline int node_allows(const struct mobile_node_settings *s, __b
 {
 	if (s->flags & NODE_ENCAPSULATE_ALL)
 		return 1;
+#pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
 		if (i >= s->gateway_count)
 			break;

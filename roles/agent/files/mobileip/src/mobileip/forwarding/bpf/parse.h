@@ -31,6 +31,11 @@
  */
 #define GLOBAL_FUNCTION __noinline
 
+/*
+ * Loops over care-of addresses and gateways are unrolled: without CAP_PERFMON the verifier accepts a pointer into a
+ * table's entry with constant offsets only, not one that a loop moves along.
+ */
+
 #define MIP_PORT 434
 #define MIP_TUNNEL_DATA 4	/* RFC 3519 3.3 */
 #define IKE_PORT 500

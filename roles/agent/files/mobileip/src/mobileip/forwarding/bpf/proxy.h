@@ -16,6 +16,7 @@ static __always_inline struct proxy_settings *proxy(void)
 
 static __always_inline int is_gateway(const struct proxy_settings *s, __be32 address)
 {
+#pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
 		if (i >= s->gateway_count)
 			break;
@@ -85,6 +86,7 @@ static __always_inline int proxy_keepalive(const struct proxy_settings *s, const
 {
 	int miss = DROP(no_binding), found;
 
+#pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
 		__be32 gateway;
 
@@ -182,6 +184,7 @@ static __always_inline int proxy_clear(const struct proxy_settings *s, const str
 	__be32 sender = 0;
 	int facts = 0;
 
+#pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
 		int found;
 
@@ -231,9 +234,12 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 
 	if (p->tunnel != ENCAPSULATION_IPIP)
 		return DROP(unsupported_encapsulation);
+#pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
+		__be32 private_address = s->gateways[i].private_address;
 		const struct binding *b;
 
+		barrier_var(private_address); /* read here, at a constant offset, not where the iterations meet again */
 		if (i >= s->gateway_count)
 			break;
 		b = find_binding(s->gateways[i].public_address, p->inner.daddr);
@@ -245,7 +251,7 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 		} else if (b->home_agent != p->outer.saddr) {
 			verdict = DROP(home_agent_mismatch);
 		} else {
-			next_hop = s->gateways[i].private_address;
+			next_hop = private_address;
 			break;
 		}
 	}

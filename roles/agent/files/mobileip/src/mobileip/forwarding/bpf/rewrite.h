@@ -208,9 +208,10 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 /* The interface towards the tunnel's end. An unresolved neighbour is no failure: the redirect resolves it. */
 static __always_inline int route(struct __sk_buff *skb, struct plan *plan)
 {
-	struct bpf_fib_lookup fib = {};
+	struct bpf_fib_lookup fib;
 	long result;
 
+	__builtin_memset(&fib, 0, sizeof(fib));
 	fib.family = IPV4_FAMILY;
 	fib.l4_protocol = plan->encapsulation;
 	fib.ipv4_src = plan->local;
@@ -259,10 +260,14 @@ static __always_inline int change(struct __sk_buff *skb, const struct packet *p,
 
 static __always_inline int redirect(struct plan *plan)
 {
-	struct bpf_redir_neigh neighbour = { .nh_family = IPV4_FAMILY, .ipv4_nh = plan->next_hop };
+	struct bpf_redir_neigh neighbour;
 
 	if (!plan->next_hop)
 		return bpf_redirect_neigh(plan->ifindex, 0, 0, 0);
+	/* All of the union: without CAP_PERFMON no helper may see a byte that was never written. */
+	__builtin_memset(&neighbour, 0, sizeof(neighbour));
+	neighbour.nh_family = IPV4_FAMILY;
+	neighbour.ipv4_nh = plan->next_hop;
 	return bpf_redirect_neigh(plan->ifindex, &neighbour, sizeof(neighbour), 0);
 }
 

@@ -1,0 +1,398 @@
+"""Packets on wires: node, proxy, gateway and home agent in namespaces of their own, joined by veth pairs.
+
+node --- internet --- proxy --- gateway        clear packets for the node:
+            |  pub      | priv    |            cn --- home agent --- inside --- proxy --- gateway
+            +-----------+---------+-- inside
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from mobileip.forwarding import loader
+from mobileip.forwarding.entries import (
+    Encapsulation,
+    ForeignAgentForwarding,
+    Gateway,
+    HomeAgentForwarding,
+    HomeBinding,
+    NodeMode,
+    NodePath,
+    ProxyBinding,
+    ProxyForwarding,
+    Tunnel,
+    Visitor,
+)
+from mobileip.forwarding.tables import ForeignAgentTables, HomeAgentTables, MobileNodeTables, ProxyTables
+from tests.forwarding import frames
+from tests.forwarding.conftest import Namespace
+
+pytestmark = pytest.mark.namespaces
+
+HOME, CARE_OF = "192.0.2.69", "198.51.100.10"
+MIPP_PUB, MIPP_PRIV, VPNGW_PUB, VPNGW_PRIV = "203.0.113.10", "192.0.2.10", "203.0.113.20", "192.0.2.20"
+HOME_AGENT, CN_HOME, FOREIGN_AGENT = "192.0.2.30", "192.0.2.80", "198.51.100.100"
+ESP = 50
+HOSTS = ("node", "internet", "proxy", "gateway", "agent", "cn", "visited")
+# (host, interface, peer's host, peer's interface)
+WIRES = (
+    ("node", "eth0", "internet", "node0"),
+    ("visited", "uplink", "internet", "fa0"),
+    ("proxy", "pub", "internet", "p1"),
+    ("gateway", "pub", "internet", "p2"),
+    ("proxy", "priv", "cn", "q1"),
+    ("gateway", "priv", "cn", "q2"),
+    ("agent", "core", "cn", "q3"),
+    ("agent", "home", "cn", "eth0"),
+)
+ADDRESSES = {
+    "node": """
+        ip address add 198.51.100.10/27 dev eth0
+        ip address add 192.0.2.69/32 dev lo
+        ip route add default via 198.51.100.1""",
+    "visited": """
+        ip address add 198.51.100.100/27 dev uplink
+        ip route add default via 198.51.100.97""",
+    "internet": """
+        ip link add dmz type bridge
+        ip link set p1 master dmz
+        ip link set p2 master dmz
+        ip link set dmz up
+        ip address add 203.0.113.1/26 dev dmz
+        ip address add 198.51.100.1/27 dev node0
+        ip address add 198.51.100.97/27 dev fa0""",
+    "proxy": """
+        ip address add 203.0.113.10/26 dev pub
+        ip address add 192.0.2.10/27 dev priv
+        ip route add default via 203.0.113.1""",
+    "gateway": """
+        ip address add 203.0.113.20/26 dev pub
+        ip address add 192.0.2.20/27 dev priv
+        ip route add 192.0.2.64/27 via 203.0.113.10""",
+    # The correspondent node's namespace also holds the bridge of the private segment, without an address there.
+    "cn": """
+        ip link add inside type bridge
+        ip link set q1 master inside
+        ip link set q2 master inside
+        ip link set q3 master inside
+        ip link set inside up
+        ip address add 192.0.2.80/27 dev eth0
+        ip route add 192.0.2.69/32 via 192.0.2.65""",
+    "agent": """
+        ip address add 192.0.2.30/27 dev core
+        ip address add 192.0.2.65/27 dev home""",
+}
+
+
+@dataclass
+class Site:
+    """The hosts, with programs loaded and tables open."""
+
+    hosts: dict[str, Namespace]
+    bpf_object: Path
+    bpffs: Path
+    loaded: list[tuple[str, list[loader.Attachment]]] = field(default_factory=list)
+
+    def pin_dir(self, host: str) -> Path:
+        return self.bpffs / f"site-{host}"
+
+    def load(self, host: str, attachments: list[loader.Attachment]) -> None:
+        self.hosts[host].run(loader.load, self.bpf_object, self.pin_dir(host), attachments, max_bindings=1024)
+        self.loaded.append((host, attachments))
+
+    def index(self, host: str, interface: str) -> int:
+        return self.hosts[host].run(socket.if_nametoindex, interface)
+
+    def mac(self, host: str, interface: str) -> str:
+        return self.hosts[host].shell(f"ip -br link show {interface}").split()[2]
+
+    def proxy(self) -> ProxyTables:
+        return ProxyTables(self.pin_dir("proxy"))
+
+    def bind(self, *tunnels: Tunnel) -> None:
+        """One binding at the proxy, one at the home agent that names the proxy."""
+        self.proxy().put(ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), tunnels))
+        agent = HomeAgentTables(self.pin_dir("agent"))
+        agent.put(HomeBinding(ip(HOME), (Tunnel(ip(MIPP_PRIV), later()),)))
+
+    def path(self, path: NodePath) -> None:
+        MobileNodeTables(self.pin_dir("node")).set_path(path)
+
+    def move(self, encapsulation: Encapsulation, port: int = 434) -> None:
+        """The node at its own care-of address, by this encapsulation."""
+        port = port if encapsulation is Encapsulation.UDP else 0
+        self.bind(Tunnel(ip(CARE_OF), later(), encapsulation, port))
+        self.path(
+            NodePath(ip(HOME), NodeMode.TUNNEL, ip(CARE_OF), ip(MIPP_PUB), encapsulation, gateways=(ip(VPNGW_PUB),))
+        )
+
+    def clear(self) -> None:
+        for host, attachments in self.loaded:
+            self.hosts[host].run(loader.unload, self.pin_dir(host), attachments)
+
+
+def ip(text: str) -> IPv4Address:
+    return IPv4Address(text)
+
+
+def later() -> float:
+    return time.time() + 300
+
+
+def raw_socket(protocol: int, address: str) -> socket.socket:
+    """Sends and receives packets of an IP protocol for one address."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    made.bind((address, 0))
+    return made
+
+
+def packet_socket(interface: str) -> socket.socket:
+    """Receives every IPv4 frame of an interface."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    made.bind((interface, 0x0800))
+    return made
+
+
+def received(sock: socket.socket, marker: bytes, seconds: float = 2.0) -> bytes | None:
+    """The first packet that contains `marker`, None if none comes."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if select.select([sock], [], [], left)[0]:
+            packet = sock.recv(2048)
+            if marker in packet:
+                return packet
+    return None
+
+
+@pytest.fixture
+def site(needs_root: None, bpf_object: Path, bpffs: Path) -> Iterator[Site]:
+    hosts = {name: Namespace() for name in HOSTS}
+    made = Site(hosts, bpf_object, bpffs)
+    for host, interface, peer, peer_interface in WIRES:
+        hosts[host].shell(
+            f"ip link add {interface} type veth peer name {peer_interface}\n"
+            f"ip link set {peer_interface} netns {hosts[peer].path}"
+        )
+    for name, namespace in hosts.items():
+        namespace.shell(
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.conf.all.rp_filter=0 "
+            f"net.ipv4.ip_forward={int(name not in ('node', 'cn'))}\n"
+            "for i in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do ip link set $i up; "
+            "sysctl -qw net.ipv4.conf.$i.rp_filter=0; done\n" + ADDRESSES[name]
+        )
+    made.load("node", loader.mobile_node_attachments("eth0"))
+    made.load("proxy", loader.proxy_attachments("pub", "priv"))
+    made.load("agent", loader.home_agent_attachments("core", ["home"]))
+    configure(made)
+    HomeAgentTables(made.pin_dir("agent")).configure(HomeAgentForwarding(ip(HOME_AGENT)))
+    yield made
+    made.clear()
+    for namespace in hosts.values():
+        namespace.close()
+
+
+def exchange_esp(site: Site, marker: bytes) -> tuple[bytes | None, bytes | None]:
+    """ESP-like packets from the node to the gateway and back; what each end received."""
+    node = site.hosts["node"].run(raw_socket, ESP, HOME)
+    gateway = site.hosts["gateway"].run(raw_socket, ESP, VPNGW_PUB)
+    with node, gateway:
+        node.sendto(b"there" + marker * 5, (VPNGW_PUB, 0))
+        there = received(gateway, b"there" + marker)
+        gateway.sendto(b"back!" + marker * 5, (HOME, 0))
+        return there, received(node, b"back!" + marker)
+
+
+@pytest.mark.parametrize("encapsulation", list(Encapsulation))
+def test_esp_travels_both_ways_and_the_wire_shows_the_tunnel(site: Site, encapsulation: Encapsulation) -> None:
+    site.move(encapsulation)
+    wire = site.hosts["internet"].run(packet_socket, "node0")
+    with wire:
+        there, back = exchange_esp(site, b"marker")
+        outside = received(wire, b"theremarker")
+    assert there is not None
+    assert back is not None
+    assert (there[12:16], there[16:20]) == (ip(HOME).packed, ip(VPNGW_PUB).packed)
+    assert there[8] == 63, "the hand-over to the gateway is a hop"
+    assert outside is not None
+    assert (outside[26:30], outside[30:34]) == (ip(CARE_OF).packed, ip(MIPP_PUB).packed)
+    assert outside[23] == encapsulation.protocol
+    counters = site.proxy().counters()
+    assert (counters.packets["node_to_gateway"], counters.packets["gateway_to_node"]) == (1, 1)
+    assert counters.bytes["node_to_gateway"] == len(outside)
+    assert not any(counters.drops.values()), counters.drops
+
+
+def test_a_care_of_address_change_is_one_table_write(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    assert exchange_esp(site, b"first") != (None, None)
+    site.hosts["node"].shell("ip address add 198.51.100.11/27 dev eth0")
+    path = NodePath(ip(HOME), NodeMode.TUNNEL, ip("198.51.100.11"), ip(MIPP_PUB), gateways=(ip(VPNGW_PUB),))
+    site.path(path)
+    assert exchange_esp(site, b"unregistered")[0] is None
+    assert site.proxy().counters().drops["care_of_mismatch"] == 1
+    site.bind(Tunnel(ip("198.51.100.11"), later()))
+    assert None not in exchange_esp(site, b"second")
+
+
+def test_clear_packets_for_the_node_reach_the_gateways_private_side(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    gateway = site.hosts["gateway"].run(packet_socket, "priv")
+    cn = site.hosts["cn"].run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    with gateway, cn:
+        cn.sendto(b"to the node", (HOME, 7))
+        frame = received(gateway, b"to the node")
+    assert frame is not None
+    assert frame[:6].hex(":") == site.mac("gateway", "priv")
+    assert frame[6:12].hex(":") == site.mac("proxy", "priv")
+    assert (frame[23], frame[30:34]) == (17, ip(HOME).packed)
+    assert frame[22] == 62, "two hops: home agent and proxy"
+    assert site.proxy().counters().packets["home_agent_to_gateway"] >= 1
+
+
+def test_clear_packets_of_the_node_reach_the_home_network_through_the_home_agent(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    cn = site.hosts["cn"].run(raw_socket, 17, CN_HOME)
+    gateway = site.hosts["gateway"].run(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with cn, gateway:
+        gateway.sendto(frames.ip(ip(HOME), ip(CN_HOME), 17, frames.udp(7, 7, b"decrypted")), (CN_HOME, 0))
+        packet = received(cn, b"decrypted")
+    assert packet is not None
+    assert packet[12:16] == ip(HOME).packed
+    counters = HomeAgentTables(site.pin_dir("agent")).counters()
+    assert counters.packets["node_to_home_agent"] == 1
+
+
+def test_a_clear_packet_from_the_gateway_for_a_bound_node_is_dropped_and_counted(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    gateway = site.hosts["gateway"].run(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    agent = site.hosts["agent"].run(packet_socket, "core")
+    with gateway, agent:
+        gateway.sendto(frames.ip(ip("192.0.2.50"), ip(HOME), 17, frames.udp(7, 7, b"no SA")), (HOME, 0))
+        assert received(agent, b"no SA", 0.3) is None
+    assert site.proxy().counters().drops["no_sa_at_gateway"] == 1
+
+
+def test_a_keepalive_is_answered_by_the_kernel_and_shows_a_half_bound_port(site: Site) -> None:
+    site.move(Encapsulation.UDP)
+    half = Tunnel(ip(CARE_OF), later(), Encapsulation.UDP, 999, ip(CARE_OF), half_bound=True)
+    site.bind(half)
+    node = site.hosts["node"].run(raw_socket, socket.IPPROTO_ICMP, HOME)
+    with node:
+        node.sendto(frames.echo(payload=b"alive?"), (MIPP_PUB, 0))
+        reply = received(node, b"alive?")
+    assert reply is not None
+    assert (reply[12:16], reply[20]) == (ip(MIPP_PUB).packed, 0)
+    binding = site.proxy().get(ip(VPNGW_PUB), ip(HOME))
+    assert binding is not None
+    assert (binding.tunnels[0].port, binding.tunnels[0].half_bound) == (434, False)
+    assert None not in exchange_esp(site, b"complete")
+    # After a restart of the daemon, what its store says does not undo what the kernel has learnt.
+    site.proxy().sync([ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), (half,))])
+    assert None not in exchange_esp(site, b"restarted")
+
+
+def test_every_care_of_address_gets_a_copy(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    site.bind(
+        Tunnel(ip(CARE_OF), later()),
+        Tunnel(ip("198.51.100.12"), later(), Encapsulation.UDP, 40000),
+        Tunnel(ip("198.51.100.13"), time.time() - 1),
+        Tunnel(ip("198.51.100.14"), later()),
+    )
+    wire = site.hosts["internet"].run(packet_socket, "dmz")
+    gateway = site.hosts["gateway"].run(raw_socket, ESP, VPNGW_PUB)
+    ends = set()
+    with wire, gateway:
+        gateway.sendto(b"copied" * 4, (HOME, 0))
+        while (frame := received(wire, b"copied", 0.5)) is not None:
+            if frame[26:30] == ip(MIPP_PUB).packed:
+                ends.add((str(ip(".".join(map(str, frame[30:34])))), frame[23]))
+    assert ends == {(CARE_OF, 4), ("198.51.100.12", 17), ("198.51.100.14", 4)}
+    assert site.proxy().counters().packets["gateway_to_node"] == 3
+
+
+@pytest.mark.parametrize("encapsulation", list(Encapsulation))
+def test_a_visitor_without_an_address_of_its_own_goes_through_the_foreign_agent(
+    site: Site, encapsulation: Encapsulation
+) -> None:
+    site.hosts["visited"].shell(
+        f"ip link add visitors type veth peer name eth9\nip link set eth9 netns {site.hosts['node'].path}"
+    )
+    site.hosts["visited"].shell(
+        "ip address add 198.51.100.129/27 dev visitors\nip link set visitors up\nip route add 192.0.2.69 dev visitors"
+    )
+    site.hosts["node"].shell(
+        "ip link set eth9 up\nip route replace default via 198.51.100.129 dev eth9 onlink src 192.0.2.69\n"
+        "ip link set eth0 down\nsysctl -qw net.ipv4.conf.eth9.rp_filter=0"
+    )
+    site.load("visited", loader.foreign_agent_attachments("uplink", "visitors"))
+    site.load("node", loader.mobile_node_attachments("eth9"))
+    site.path(NodePath(ip(HOME), NodeMode.FOREIGN_AGENT, gateways=(ip(VPNGW_PUB),)))
+    agent = ForeignAgentTables(site.pin_dir("visited"))
+    uplink, link = site.index("visited", "uplink"), site.index("visited", "visitors")
+    agent.configure(ForeignAgentForwarding(ip(FOREIGN_AGENT), ip("198.51.100.129"), uplink, link))
+    agent.put(Visitor(ip(HOME), ip(MIPP_PUB), later(), encapsulation))
+    port = 434 if encapsulation is Encapsulation.UDP else 0
+    site.bind(Tunnel(ip(FOREIGN_AGENT), later(), encapsulation, port))
+    assert None not in exchange_esp(site, b"visiting")
+    counters = agent.counters()
+    assert (counters.packets["visitor_to_home_agent"], counters.packets["foreign_agent_to_visitor"]) == (1, 1)
+
+
+def test_nothing_clear_leaves_while_the_node_does_not_know_where_it_is(site: Site) -> None:
+    site.path(NodePath(ip(HOME), NodeMode.BLOCKED))
+    wire = site.hosts["internet"].run(packet_socket, "node0")
+    node = site.hosts["node"].run(raw_socket, ESP, HOME)
+    with wire, node:
+        node.sendto(b"secret" * 4, (VPNGW_PUB, 0))
+        assert received(wire, b"secret", 0.3) is None
+    assert MobileNodeTables(site.pin_dir("node")).counters().drops["clear_outside"] == 1
+
+
+def test_the_programs_outlive_the_process_that_loaded_them(site: Site) -> None:
+    site.move(Encapsulation.IPIP)
+    before = site.proxy().bindings()
+    code = (
+        "import sys, time; from mobileip.forwarding import loader; "
+        "loader.load(sys.argv[1], sys.argv[2], loader.proxy_attachments('pub', 'priv')); print('ready', flush=True); "
+        "time.sleep(60)"
+    )
+    site.hosts["proxy"].run(loader.unload, site.pin_dir("proxy"), loader.proxy_attachments("pub", "priv"))
+    arguments = [sys.executable, "-c", code, str(site.bpf_object), str(site.pin_dir("proxy"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = site.hosts["proxy"].run(subprocess.Popen, arguments, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    configure(site)
+    site.proxy().sync(before)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+    process.stdout.close()
+    assert None not in exchange_esp(site, b"orphaned")
+
+
+def configure(site: Site) -> None:
+    """What the proxy's daemon writes at its start."""
+    site.proxy().configure(
+        ProxyForwarding(
+            ip(MIPP_PUB),
+            ip(MIPP_PRIV),
+            site.index("proxy", "pub"),
+            site.index("proxy", "priv"),
+            (Gateway(ip(VPNGW_PUB), ip(VPNGW_PRIV), frozenset({site.mac("gateway", "pub")})),),
+            (IPv4Network("192.0.2.64/27"),),
+            (IPv4Network("192.0.2.64/27"),),
+        )
+    )
