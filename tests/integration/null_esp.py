@@ -28,8 +28,8 @@ def main() -> None:
     sequence = 0
     print("ready", flush=True)
     while True:
-        for ready in select.select([tun, raw], [], [])[0]:
-            if ready is raw:
+        for ready in select.select([tun, raw.fileno()], [], [])[0]:
+            if ready == raw.fileno():
                 packet, source = raw.recvfrom(65535)
                 start = (packet[0] & 0x0F) * 4 + 8
                 if source[0] == peer and len(packet) > start + 20:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import vici
 
 from mobileip.runtime.journal import log
 from mobileip.runtime.rtnetlink import Rtnetlink
+
+T = TypeVar("T")
 
 VICI_SOCKET = "/run/charon.vici"
 PARK_PREFERENCE = 200
@@ -47,7 +51,10 @@ class SaKeeper:
         self._kernel = kernel
         self._backend: str | None = None if settings.backend == "auto" else settings.backend
         self._work: asyncio.Task[None] | None = None
-        self._passing = False
+        # One question at a time, in order: an attempt that was called off may still be under way in its thread, and a
+        # second one beside it would make a second SA.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vici")
+        self._passing = self._backend != "libipsec"  # an earlier run may have left its pass policy
         self.status = "unknown"
 
     def establish(self) -> None:
@@ -66,7 +73,8 @@ class SaKeeper:
             self._kernel.delete_rule(PARK_PREFERENCE)
         if self._passing:
             self._passing = False
-            self._start("unpark", self._pass(False))
+            # No task: nothing that comes after may call this off.
+            self._worker.submit(self._stop_passing)
 
     async def close(self) -> None:
         """Stop trying; the SA and whatever parks it stay as they are."""
@@ -75,6 +83,7 @@ class SaKeeper:
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, name: str, work: Any) -> None:
         self._cancel()
@@ -89,12 +98,12 @@ class SaKeeper:
         pause = _FIRST_PAUSE
         while True:
             try:
-                if await asyncio.to_thread(self._is_up):
+                if await self._in_thread(self._is_up):
                     self.status = "up"
                     return
                 self.status = "establishing"
                 log("info", "sa_initiate", connection=self._settings.connection, child=self._settings.child)
-                await asyncio.to_thread(self._initiate)
+                await self._in_thread(self._initiate)
                 self.status = "up"
                 log("info", "sa_established", connection=self._settings.connection)
                 return
@@ -107,7 +116,7 @@ class SaKeeper:
     async def _park(self) -> None:
         if self._settings.at_home == "delete":
             with _Logged("sa_delete_failed"):
-                await asyncio.to_thread(self._terminate)
+                await self._in_thread(self._terminate)
                 self.status = "deleted"
             return
         pause = _FIRST_PAUSE
@@ -117,19 +126,18 @@ class SaKeeper:
                     self._kernel.put_rule(PARK_PREFERENCE)
                 else:
                     self._passing = True
-                    await self._pass(True)
+                    await self._in_thread(self._ask, "install", self._pass_request())
                 self.status = "parked"
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _pass(self, install: bool) -> None:
-        with _Logged("sa_pass_policy_failed"):
-            await asyncio.to_thread(self._set_pass, install)
+    async def _in_thread(self, question: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, partial(question, *arguments))
 
     async def _backend_in_use(self) -> str:
         if self._backend is None:
-            answer = await asyncio.to_thread(self._ask, "stats", {})
+            answer = await self._in_thread(self._ask, "stats", {})
             plugins = {bytes(name).decode() for name in answer.get("plugins", [])}
             self._backend = "libipsec" if "kernel-libipsec" in plugins else "kernel"
         return self._backend
@@ -163,9 +171,12 @@ class SaKeeper:
             for _ in session.terminate({"ike": self._settings.connection, "timeout": "2000"}):
                 pass
 
-    def _set_pass(self, install: bool) -> None:
-        request = {"child": PASS_CHILD, "ike": self._settings.connection}
-        self._ask("install" if install else "uninstall", request)
+    def _stop_passing(self) -> None:
+        with _Logged("sa_not_unparked", level="info"):
+            self._ask("uninstall", self._pass_request())
+
+    def _pass_request(self) -> dict[str, str]:
+        return {"child": PASS_CHILD, "ike": self._settings.connection}
 
     @staticmethod
     def _ask(command: str, request: Mapping[str, str]) -> Mapping[str, Any]:
@@ -196,8 +207,9 @@ class _Session:
 class _Logged:
     """Log and swallow what goes wrong; a cancelled task stays cancelled."""
 
-    def __init__(self, event: str) -> None:
+    def __init__(self, event: str, level: str = "warning") -> None:
         self._event = event
+        self._level = level
 
     def __enter__(self) -> None:
         return None
@@ -205,5 +217,5 @@ class _Logged:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, _: object) -> bool:
         if value is None or not isinstance(value, Exception):
             return False
-        log("warning", self._event, error=value)
+        log(self._level, self._event, error=value)
         return True
