@@ -5,7 +5,7 @@ The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirem
 hash, `mobileip.bpf.o`. The same sources give the same bytes. Products stay in a cache below a hash of their sources, so
 that a second call only reads them; callers at the same time wait for each other.
 
-Prints JSON: `{"release": PATH, "built": bool}`. Needs pip, clang and libbpf's headers, and a package index for the
+Prints JSON: `{"release": PATH, "built": bool, "sha256": HEX}`. Needs pip, clang and libbpf's headers, and a package index for the
 libraries (pip's own configuration says which).
 """
 
@@ -165,26 +165,34 @@ def main() -> int:
     parser.add_argument("--python", required=True, metavar="3.N", help="the targets' Python, such as 3.13")
     parser.add_argument("--machine", required=True, help="the targets' architecture as `uname -m` says, such as x86_64")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "mobileip", help="where products stay")
+    parser.add_argument("--prebuilt", type=Path, help="take the product from this directory, build nothing")
     parser.add_argument("--output", type=Path, help="copy the product into this directory, for `agent_wheelhouse`")
     arguments = parser.parse_args()
     name = f"mobileip-py{arguments.python}-{arguments.machine}.tar"
     try:
         if tuple(int(part) for part in arguments.python.split(".")) < OLDEST_PYTHON:
             raise BuildFailed(f"Python {arguments.python}: expected 3.11 or newer")
-        directory = arguments.cache / fingerprint(arguments.python, arguments.machine)[:32]
-        release = directory / name
-        with locked(arguments.cache):
-            built = not release.exists()
-            if built:
-                directory.mkdir(parents=True, exist_ok=True)
-                build(arguments.python, arguments.machine, release)
+        if arguments.prebuilt:
+            release, built = arguments.prebuilt / name, False
+            if not release.exists():
+                there = ", ".join(sorted(path.name for path in arguments.prebuilt.glob("mobileip-py*.tar"))) or "none"
+                raise BuildFailed(f"agent_wheelhouse: {release} is not there, expected this file; releases there: {there}")
+        else:
+            directory = arguments.cache / fingerprint(arguments.python, arguments.machine)[:32]
+            release = directory / name
+            with locked(arguments.cache):
+                built = not release.exists()
+                if built:
+                    directory.mkdir(parents=True, exist_ok=True)
+                    build(arguments.python, arguments.machine, release)
         if arguments.output:
             arguments.output.mkdir(parents=True, exist_ok=True)
             release = Path(shutil.copyfile(release, arguments.output / name))
     except (BuildFailed, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps({"release": str(release.resolve()), "built": built}))
+    checksum = hashlib.sha256(release.read_bytes()).hexdigest()
+    print(json.dumps({"release": str(release.resolve()), "built": built, "sha256": checksum}))
     return 0
 
 

@@ -22,7 +22,7 @@ BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "ppc64le": 361, "s390x": 351, "ris
 BPF_PROG_LOAD = 5
 SCHED_CLS = 3
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
-MOUNT_UNIT = "/etc/systemd/system/sys-fs-bpf.mount"
+MOUNT_UNIT = "/etc/systemd/system/mobileip-bpffs.service"
 
 
 def python_problems(found):
@@ -66,6 +66,15 @@ def kernel_problems():
     else:
         os.close(handle)
     return problems
+
+
+def mount_problems():
+    """Whether systemd can hand credentials to services: it mounts them aside and counts on shared mounts."""
+    with open("/proc/1/mountinfo") as stream:
+        root = [line for line in stream if line.split()[4] == "/"]
+    if root and "shared:" not in root[-1]:
+        return ["the mount of / is private (a container?), expected shared, for LoadCredential=: mount --make-rshared /"]
+    return []
 
 
 def interfaces():
@@ -127,6 +136,7 @@ def main():
         "bpf_mount": bpf_mount(),
         "problems": python_problems(sys.version_info)
         + kernel_problems()
+        + mount_problems()
         + address_problems(asked["addresses"], interfaces()),
     }
     print(json.dumps(report))
