@@ -62,7 +62,7 @@ class ControlServer:
                     writer.write(json.dumps(answer).encode() + b"\n")
                     await writer.drain()
         except (TimeoutError, ValueError, ConnectionError) as exc:
-            log("warning", "control_request_failed", error=exc)
+            log("debug", "control_request_failed", error=exc)  # whoever asked has gone away
         finally:
             self._clients -= 1
             writer.close()

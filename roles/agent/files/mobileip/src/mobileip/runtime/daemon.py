@@ -305,7 +305,8 @@ class Daemon:
         return {"status": status, "counters": counters, "drops": drops, **self._party.commands()}
 
 
-_NO_DROPS = frozenset({"sent"})
+_NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed"})
+"""Counters of what went well."""
 
 _SAFE_WITHOUT_STORE = (
     PersistIdentification, PersistBinding, ForgetBinding, Unbind, UnbindVisitor, ReleaseHome, Count, Log
