@@ -13,6 +13,8 @@ from lab.errors import LabError
 _TOOLS = ("podman", "crun", "ip", "nsenter", "unshare", "ethtool", "nft", "socat", "sysctl", "ssh-keygen")
 _MOUNT_NAMESPACE = names.RUN_DIRECTORY / "mnt"
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_ENOUGH_INSTANCES = 2048
 
 
 def require() -> None:
@@ -42,6 +44,9 @@ def prepare() -> None:
     named later show up in it, because the first `ip netns add` made /run/netns a shared mount; none of it leaks out.
     """
     names.RUN_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    # A booted systemd holds about five, counted over all containers of root; where they run out, hosts exit at once.
+    if int(_INOTIFY_INSTANCES.read_text(encoding="ascii")) < _ENOUGH_INSTANCES:
+        _INOTIFY_INSTANCES.write_text(str(_ENOUGH_INSTANCES), encoding="ascii")
     if has_unified_control_groups() or _is_mount(_MOUNT_NAMESPACE):
         return
     if not _is_mount(names.RUN_DIRECTORY):
