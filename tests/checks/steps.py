@@ -74,6 +74,7 @@ def long() -> dict[str, list[Step]]:
     seconds = os.environ.get("FUZZ_SECONDS", "900")
     parts = {
         "fuzz": _pytest("long-fuzz", 20, "tests/fuzz", environment={"FUZZ_SECONDS": seconds}),
+        "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
     }
     for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):
         parts[folder.name] = _pytest(f"long-{folder.name}", 60, f"tests/long/{folder.name}")

@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
-# Builds the root file system of the lab's hosts: Debian 13 with systemd, and beside it a repository of the packages
-# that roles install, so that hosts need no network. Usage: build.sh TARBALL
-# The mirror is the one that this machine's own apt uses.
+# Builds a root file system of Debian 13: the packages of RECIPE/base-packages.txt, then RECIPE/customize.sh.
+# Usage: build.sh RECIPE TARBALL. The mirror is the one that this machine's own apt uses.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-tarball=$1
+recipe=$(cd "$1" && pwd)
+tarball=$2
 suite=trixie
-repository=/usr/share/lab-packages
 
-list() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$here/$1"; }
+packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$recipe/base-packages.txt"; }
 
 find_mirror() {
   apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
@@ -26,10 +24,10 @@ while IFS= read -r line; do options+=(--aptopt="$line"); done < <(apt-config dum
   grep -Ei '^Acquire::https?::(proxy|timeout|ca[a-z]*)' || true)
 
 # The package lists stay: a host that has none can say nothing in check mode.
-mmdebstrap --variant=minbase --mode=root --skip=cleanup/apt/lists --components=main --include="$(list base-packages.txt | paste -sd,)" \
+mmdebstrap --variant=minbase --mode=root --skip=cleanup/apt/lists --components=main --include="$(packages | paste -sd,)" \
   --dpkgopt=force-unsafe-io \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --aptopt='Acquire::Languages "none"' "${options[@]}" \
-  --customize-hook="REPOSITORY=$repository PACKAGES='$(list repository-packages.txt | paste -sd' ')' bash '$here/customize.sh' \"\$1\"" \
+  --customize-hook="bash '$recipe/customize.sh' \"\$1\"" \
   "$suite" "$tarball" "$mirror"

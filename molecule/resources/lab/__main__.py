@@ -52,15 +52,20 @@ def _chosen(lab: Topology, listed: str | None) -> list[Host]:
     return [lab.host(name) for name in listed.split(",")]
 
 
+def _make_image(wanted: image.Image) -> None:
+    if not wanted.exists():
+        log = wanted.log.relative_to(names.CHECKOUT)
+        with _step(f"building the {wanted.name} image {wanted.tag()} (about a minute; log in {log})"):
+            wanted.build()
+
+
 def up(lab: Topology, listed: str | None) -> None:
     """Starts hosts that are not there yet; all but ha2 where none are named."""
     machine.require()
     chosen = _chosen(lab, listed)
     wires.create_segments(lab)
     machine.prepare()
-    if not image.exists():
-        with _step(f"building the host image {image.tag()} (about a minute; log in build/logs/image.log)"):
-            image.build()
+    _make_image(image.HOST)
     hosts.create_key()
     states = hosts.existing()
     missing = [host for host in chosen if states.get(host.name) != "running"]
@@ -128,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="remove hosts, wires and namespaces")
     commands.add_parser("status", help="what is up, and where it is plugged in")
     commands.add_parser("image", help="build the host image where it is missing")
-    commands.add_parser("remove-image", help="remove the host image and its predecessors")
+    commands.add_parser("remove-image", help="remove the images and their predecessors")
     command = commands.add_parser("restart", help="reboot a host")
     command.add_argument("host")
     command.add_argument("--hard", action="store_true", help="cut its power instead of shutting it down")
@@ -174,11 +179,10 @@ def main(argv: list[str] | None = None) -> int:
             status(lab)
         case "image":
             machine.require()
-            if not image.exists():
-                with _step(f"building the host image {image.tag()} (about a minute; log in build/logs/image.log)"):
-                    image.build()
+            _make_image(image.HOST)
         case "remove-image":
-            image.remove()
+            for made in (image.HOST, image.CONTROLLER):
+                made.remove()
         case "restart":
             restart(lab.host(options.host), hard=options.hard)
         case "exec":

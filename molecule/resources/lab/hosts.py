@@ -14,7 +14,7 @@ from lab.machine import podman
 from lab.topology import Frr, Host
 
 # Limits that a caller without CAP_SYS_RESOURCE may set, too: podman would raise them for a privileged container.
-_LIMITS = ["--pids-limit=-1", "--ulimit=nofile=20000:20000", "--ulimit=nproc=1000:1000"]
+LIMITS = ["--pids-limit=-1", "--ulimit=nofile=20000:20000", "--ulimit=nproc=1000:1000"]
 
 
 def _pid_file(host: Host) -> Path:
@@ -61,9 +61,9 @@ def start(host: Host) -> None:
     command = podman(
         *("run", "--detach", f"--name={name}", f"--hostname={host.name.replace('_', '-')}"),
         *("--privileged", "--systemd=always", f"--network=ns:/run/netns/{name}", f"--pidfile={_pid_file(host)}"),
-        *_LIMITS,
+        *LIMITS,
         f"--volume={names.SSH_KEY}.pub:/etc/ssh/lab_authorized_keys:ro",
-        *(image.tag(), "/sbin/init"),
+        *(image.HOST.tag(), "/sbin/init"),
     )
     run(command, timeout=120)
 

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Runs inside the build, on the tree of the new root file system ($1): the local repository and what makes it a lab host.
+# Runs inside the build, on the tree of the new root file system ($1): a repository of the packages that roles install, so
+# that hosts need no network, and what makes it a lab host.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 root=$1
+repository=/usr/share/lab-packages
 
 # The repository: what is not yet in the image. Served as a flat, trusted one.
-chroot "$root" apt-get install --yes --no-install-recommends --download-only $PACKAGES
-mkdir -p "$root$REPOSITORY"
-mv "$root"/var/cache/apt/archives/*.deb "$root$REPOSITORY/"
-(cd "$root$REPOSITORY" && dpkg-scanpackages --multiversion . >Packages)
+sed -e 's/#.*//' "$here/repository-packages.txt" |
+  xargs chroot "$root" apt-get install --yes --no-install-recommends --download-only
+mkdir -p "$root$repository"
+mv "$root"/var/cache/apt/archives/*.deb "$root$repository/"
+(cd "$root$repository" && dpkg-scanpackages --multiversion . >Packages)
 rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/* "$root"/var/lib/apt/lists/*
-echo "deb [trusted=yes] file:$REPOSITORY ./" >"$root/etc/apt/sources.list.d/lab.list"
+echo "deb [trusted=yes] file:$repository ./" >"$root/etc/apt/sources.list.d/lab.list"
 chroot "$root" apt-get update
 
 # What mmdebstrap set for speed must not reach the hosts: there, packages install as they do for a user.
