@@ -37,10 +37,11 @@ def deprecations(output: str) -> list[str]:
 
 
 def checked(newest: Controller, *command: str, timeout: float = 120) -> str:
-    """Runs a command that must succeed without a deprecation; returns its output."""
+    """Runs a command that must succeed without a deprecation; returns its standard output."""
     done = newest.run(*command, timeout=timeout)
-    assert done.returncode == 0, f"exit status {done.returncode} from {' '.join(command)}:\n{done.stdout[-6000:]}"
-    assert deprecations(done.stdout) == []
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, f"exit status {done.returncode} from {' '.join(command)}:\n{said[-6000:]}"
+    assert deprecations(said) == []
     return done.stdout
 
 
@@ -61,13 +62,14 @@ class Play:
 def play(newest: Controller, name: str) -> Play:
     """Runs site.yml against the lab; what it says stays in build/logs/newest-core-NAME.log."""
     done = newest.run("ansible-playbook", *INVENTORIES, "playbooks/site.yml", timeout=800)
+    said = done.stderr + done.stdout
     LOGS.mkdir(parents=True, exist_ok=True)
-    (LOGS / f"newest-core-{name}.log").write_text(done.stdout, encoding="utf-8")
+    (LOGS / f"newest-core-{name}.log").write_text(said, encoding="utf-8")
     recap = {}
     for line in done.stdout.partition("PLAY RECAP")[2].splitlines():
         if counted := re.findall(r"(\w+)=(\d+)", line):
             recap[line.split()[0]] = {key: int(number) for key, number in counted}
-    return Play(done.returncode, done.stdout, recap)
+    return Play(done.returncode, said, recap)
 
 
 @pytest.fixture(scope="module")

@@ -36,13 +36,12 @@ class Controller:
     def run(
         self, *command: str, timeout: float, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command in the checkout's root; both outputs together are `stdout`. `timeout` is in seconds."""
+        """Runs a command in the checkout's root, for at most `timeout` seconds."""
         variables = [f"--env={name}={value}" for name, value in {**_ENVIRONMENT, **(environment or {})}.items()]
         return subprocess.run(
             podman("exec", f"--workdir={names.CHECKOUT}", *variables, _NAME, *command),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
