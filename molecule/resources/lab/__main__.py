@@ -79,10 +79,11 @@ def up(lab: Topology, listed: str | None) -> None:
             failed = _for_all(hosts.wait_until_booted, missing)
         _report_failed_units(missing, failed)
         hosts.trust_host_key(missing[0])
-        routers = [host for host in missing if host.frr]
-        if routers:
-            with _step(f"starting FRR on {', '.join(host.name for host in routers)}"):
-                _for_all(hosts.configure_routing, routers)
+    # All of them, since an `up` that was interrupted may have booted a router and not configured it.
+    routers = [host for host in chosen if host.frr]
+    if missing and routers:
+        with _step(f"starting FRR on {', '.join(host.name for host in routers)}"):
+            _for_all(hosts.configure_routing, routers)
     print(f"lab: {len(chosen)} hosts are up, {len(chosen) - len(missing)} of them were before; prefix {names.PREFIX}")
 
 

@@ -109,7 +109,14 @@ class LabHosts:
         """Have `node` on `network`, registered; moves it only when it is elsewhere."""
         if wires.network_of(self.lab.host(node)) != network:
             self.move(node, network)
-        self.wait_until(f"{node} is registered on {network}", lambda: bool(self.location(node)["registered"]), 15)
+        address = self.lab.host(node).attachments[network].address
+        settled = "home" if network == "home" else "bound"
+
+        def registered() -> bool:
+            found = self.location(node)
+            return found["state"] == settled and (address is None or found["care_of_address"] == str(address.ip))
+
+        self.wait_until(f"{node} is registered on {network}", registered, 15)
 
     def wait_for_sa(self, node: str) -> None:
         """Wait until the node holds an established SA to the gateway."""
