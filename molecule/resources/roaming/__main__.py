@@ -74,6 +74,7 @@ def main() -> int:
     try:
         say(f"mn goes {' -> '.join(networks)}; captures and programs start")
         hosts.ensure_at("mn", networks[0])
+        hosts.forget_sas("mn", "vpngw")
         recording = record(hosts, plan, arguments.output / "raw", say)
         say("reading the captures")
         analysis = report.analyse(recording, gateway)

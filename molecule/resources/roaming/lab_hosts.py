@@ -126,9 +126,10 @@ class LabHosts:
 
         self.wait_until(f"{node} has an SA", established, 20)
 
-    def terminate_sas(self, host: str) -> None:
-        """Delete every IKE SA of `host` at once, as a gateway that was restarted has lost them."""
-        self.run(host, ["systemctl", "restart", "strongswan.service"])
+    def forget_sas(self, *ends: str) -> None:
+        """Have strongSwan start anew on `ends`, so that no SA is left of an earlier session."""
+        for host in ends:
+            self.run(host, ["systemctl", "restart", "strongswan.service"])
 
     def firewall_drops(self, host: str) -> int:
         """Return how many packets the firewall of `host` has dropped at its default deny and its anti-spoof rules."""

@@ -35,6 +35,7 @@ def roamed(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Roamed:
     """Roam once: home -> open -> NAT -> FA -> open -> home -> open, with a TCP session and a 10 ms probe."""
     directory: Path = tmp_path_factory.mktemp("roaming")
     hosts.ensure_at("mn", ROUTE[0])
+    hosts.forget_sas("mn", "vpngw")
     plan = Plan(
         home_address=hosts.home_address("mn"),
         correspondent=hosts.address("cn", "eth0"),

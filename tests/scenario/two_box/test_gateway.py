@@ -51,7 +51,7 @@ def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: La
     hosts.wait_for_sa("mn")
     home, correspondent = hosts.home_address("mn"), hosts.address("cn", "eth0")
     hosts.run("mn", ["systemctl", "stop", "mobileip@node.service"])
-    hosts.terminate_sas("vpngw")
+    hosts.forget_sas("vpngw")
     try:
         with captures(hosts, ("dmz_public", "dmz_private", "outside"), tmp_path) as files:
             hosts.run("cn", ["ping", "-c", "5", "-i", "0.2", "-W", "1", home], check=False)

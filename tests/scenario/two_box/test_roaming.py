@@ -23,6 +23,7 @@ def test_no_tcp_byte_is_lost(roamed: Roamed, index: int) -> None:
 def test_first_departure_sets_the_sa_up_by_ike(roamed: Roamed) -> None:
     first = roamed.analysis.moves[0]
     assert (first.origin, first.target) == ("home", "open")
+    assert first.ike_messages >= 4, "IKE_SA_INIT and IKE_AUTH, a request and a response each"
     assert first.esp_frames > 0
 
 
