@@ -5,8 +5,8 @@ The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirem
 hash, `mobileip.bpf.o`. The same sources give the same bytes. Products stay in a cache below a hash of their sources, so
 that a second call only reads them; callers at the same time wait for each other.
 
-Prints JSON: `{"release": PATH, "built": bool, "sha256": HEX}`. Needs pip, clang and libbpf's headers, and a package index for the
-libraries (pip's own configuration says which).
+Prints JSON: `{"release": PATH, "built": bool, "sha256": HEX}`. Needs pip, clang, libbpf's headers, and a
+package index for the libraries (pip's own configuration says which).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EPOCH = "1577836800"
 """A fixed time stamp (2020-01-01) for all files in wheel and tar: the product depends on the sources only."""
 
 
-class BuildFailed(Exception):
+class BuildFailedError(Exception):
     """A step failed; the text says which, what it said, and what to do."""
 
 
@@ -59,18 +59,18 @@ def fingerprint(python: str, machine: str) -> str:
 
 
 def run(what: str, command: list[str], **environment: str) -> None:
-    """Run one step. Raises `BuildFailed` with the end of what it said."""
+    """Run one step. Raises `BuildFailedError` with the end of what it said."""
     try:
         subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
         )
     except FileNotFoundError:
-        raise BuildFailed(f"{what}: {command[0]} is not installed on the controller") from None
+        raise BuildFailedError(f"{what}: {command[0]} is not installed on the controller") from None
     except subprocess.TimeoutExpired:
-        raise BuildFailed(f"{what}: not finished after 600 s") from None
+        raise BuildFailedError(f"{what}: not finished after 600 s") from None
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout).strip()[-3000:]
-        raise BuildFailed(f"{what} failed with status {error.returncode}:\n{said}") from None
+        raise BuildFailedError(f"{what} failed with status {error.returncode}:\n{said}") from None
 
 
 def own_wheel(source: Path, wheels: Path) -> None:
@@ -101,13 +101,13 @@ def bpf_object(source: Path, output: Path) -> None:
     recipe = source / "src" / "mobileip" / "forwarding" / "build.py"
     spec = importlib.util.spec_from_file_location("mobileip_bpf_build", recipe)
     if spec is None or spec.loader is None:
-        raise BuildFailed(f"{recipe}: no such recipe")
+        raise BuildFailedError(f"{recipe}: no such recipe")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
         module.build(output)
     except module.BuildError as error:
-        raise BuildFailed(f"the BPF object: {error}") from None
+        raise BuildFailedError(f"the BPF object: {error}") from None
 
 
 def lock_of(wheels: Path) -> str:
@@ -134,7 +134,7 @@ def pack(directory: Path, output: Path) -> None:
 
 
 def build(python: str, machine: str, output: Path) -> None:
-    """Build the release into `output`. Raises `BuildFailed`."""
+    """Build the release into `output`. Raises `BuildFailedError`."""
     with tempfile.TemporaryDirectory(prefix="mobileip-release-") as scratch:
         source, release = Path(scratch, "source"), Path(scratch, "release")
         wheels = release / "wheels"
@@ -171,12 +171,12 @@ def main() -> int:
     name = f"mobileip-py{arguments.python}-{arguments.machine}.tar"
     try:
         if tuple(int(part) for part in arguments.python.split(".")) < OLDEST_PYTHON:
-            raise BuildFailed(f"Python {arguments.python}: expected 3.11 or newer")
+            raise BuildFailedError(f"Python {arguments.python}: expected 3.11 or newer")
         if arguments.prebuilt:
             release, built = arguments.prebuilt / name, False
             if not release.exists():
                 there = ", ".join(sorted(path.name for path in arguments.prebuilt.glob("mobileip-py*.tar"))) or "none"
-                raise BuildFailed(f"agent_wheelhouse: {release} is not there, expected this file; releases there: {there}")
+                raise BuildFailedError(f"agent_wheelhouse: {release} is not there; releases there: {there}")
         else:
             directory = arguments.cache / fingerprint(arguments.python, arguments.machine)[:32]
             release = directory / name
@@ -188,7 +188,7 @@ def main() -> int:
         if arguments.output:
             arguments.output.mkdir(parents=True, exist_ok=True)
             release = Path(shutil.copyfile(release, arguments.output / name))
-    except (BuildFailed, OSError, ValueError) as error:
+    except (BuildFailedError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     checksum = hashlib.sha256(release.read_bytes()).hexdigest()

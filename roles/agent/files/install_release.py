@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install a release on this host: `install_release.py RELEASE.tar PREFIX STAMP`. Runs with the host's own Python, as root.
+"""Install a release on this host: `install_release.py RELEASE.tar PREFIX STAMP`. Runs as root, with the host's Python.
 
 Makes the virtual environment where there is none, installs the wheels by their hashes and from nowhere else, puts the
 BPF object in its place, and writes STAMP last, so that an installation that was cut short is done again.
@@ -28,7 +28,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=prefix, prefix=".install-") as scratch:
         with tarfile.open(release) as archive:
             # The filter came with 3.11.4; the archive is our own either way.
-            archive.extractall(scratch, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            if hasattr(tarfile, "data_filter"):
+                archive.extraction_filter = tarfile.data_filter
+            archive.extractall(scratch)
         # Also after an upgrade of the distribution's Python: the old release's modules are not seen by the new one.
         python = prefix / "bin" / "python3"
         current = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -36,7 +38,14 @@ def main() -> None:
             venv.EnvBuilder(symlinks=True, with_pip=True).create(prefix)
         quietly = ("--quiet", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
         # Reinstalled by force: a release may change without its version number.
-        only_these = ("--no-index", "--find-links", f"{scratch}/wheels", "--require-hashes", "--force-reinstall", "--no-deps")
+        only_these = (
+            "--no-index",
+            "--find-links",
+            f"{scratch}/wheels",
+            "--require-hashes",
+            "--force-reinstall",
+            "--no-deps",
+        )
         run(python, "-I", "-m", "pip", "install", *quietly, *only_these, "-r", f"{scratch}/requirements.txt")
         bpf_object = Path(scratch, "mobileip.bpf.o")
         bpf_object.chmod(0o644)

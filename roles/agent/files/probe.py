@@ -1,9 +1,9 @@
-"""Say what a preflight needs to know about this host, as JSON; change nothing. Runs with the Python that the daemon will use.
+"""Say what a preflight needs to know about this host, as JSON; change nothing. Runs with the daemon's future Python.
 
 `probe.py '{"now": UNIX_SECONDS, "addresses": [...]}'` with addresses as
 `{"variable", "address", "interface_variable", "interface", "same_segment": {VARIABLE: [ADDRESS]}}`.
 
-Any Python from 3.6 on runs this file, because one that is too old must be told, not crash. `now` is the controller's
+Any Python from 3.7 on runs this file, because one that is too old must be told, not crash. `now` is the controller's
 clock as this task was sent, so `clock_offset` contains the time that the connection took (a fraction of a second).
 """
 
@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_KERNEL = (5, 14)
@@ -31,7 +32,7 @@ def python_problems(found):
         return []
     expected = ".".join(map(str, OLDEST_PYTHON))
     have = ".".join(map(str, found[:3]))
-    return ["agent_python: {} is Python {}, expected {} or newer".format(sys.executable, have, expected)]
+    return [f"agent_python: {sys.executable} is Python {have}, expected {expected} or newer"]
 
 
 def kernel_problems():
@@ -40,10 +41,9 @@ def kernel_problems():
     release = platform.release()
     if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < OLDEST_KERNEL:
         problems.append("kernel {}: expected {} or newer".format(release, ".".join(map(str, OLDEST_KERNEL))))
-    with open("/proc/filesystems") as stream:
-        if "\tbpf\n" not in stream.read():
-            problems.append("kernel {}: has no bpf file system (CONFIG_BPF_SYSCALL)".format(release))
-            return problems
+    if "\tbpf\n" not in Path("/proc/filesystems").read_text():
+        problems.append(f"kernel {release}: has no bpf file system (CONFIG_BPF_SYSCALL)")
+        return problems
     code, licence = ctypes.create_string_buffer(RETURN_ZERO), ctypes.create_string_buffer(b"GPL")
     attributes = b"".join(
         (
@@ -62,7 +62,7 @@ def kernel_problems():
     handle = libc.syscall(number, BPF_PROG_LOAD, attributes, len(attributes))
     if handle < 0:
         why = os.strerror(ctypes.get_errno())
-        problems.append("kernel {}: loads no BPF program for tc ({}); expected CONFIG_NET_CLS_BPF".format(release, why))
+        problems.append(f"kernel {release}: loads no BPF program for tc ({why}); expected CONFIG_NET_CLS_BPF")
     else:
         os.close(handle)
     return problems
@@ -70,18 +70,16 @@ def kernel_problems():
 
 def mount_problems():
     """Whether systemd can hand credentials to services: it mounts them aside and counts on shared mounts."""
-    with open("/proc/1/mountinfo") as stream:
-        root = [line for line in stream if line.split()[4] == "/"]
+    lines = Path("/proc/1/mountinfo").read_text().splitlines()
+    root = [line for line in lines if line.split()[4] == "/"]
     if root and "shared:" not in root[-1]:
-        return ["the mount of / is private (a container?), expected shared, for LoadCredential=: mount --make-rshared /"]
+        return ["the mount of / is private (a container?), LoadCredential= expects it shared: mount --make-rshared /"]
     return []
 
 
 def interfaces():
     """IPv4 addresses with prefix length by interface name."""
-    listed = subprocess.run(
-        ["ip", "-json", "-4", "address", "show"], stdout=subprocess.PIPE, check=True, universal_newlines=True
-    )
+    listed = subprocess.run(["ip", "-json", "-4", "address", "show"], stdout=subprocess.PIPE, check=True, text=True)
     return {
         link["ifname"]: ["{}/{}".format(a["local"], a["prefixlen"]) for a in link.get("addr_info", [])]
         for link in json.loads(listed.stdout)
@@ -96,7 +94,7 @@ def address_problems(wanted, have):
         name, interface = want["interface_variable"], want["interface"]
         if interface not in have:
             known = ", ".join(sorted(have))
-            problems.append("{}: {} is no interface of this host, expected one of {}".format(name, interface, known))
+            problems.append(f"{name}: {interface} is no interface of this host, expected one of {known}")
             continue
         name = want["variable"]
         networks = [ipaddress.IPv4Interface(entry) for entry in have[interface]]
@@ -111,17 +109,17 @@ def address_problems(wanted, have):
                 text = "{}: {} is the address of {}, too: expected two addresses"
                 problems.append(text.format(variable, address, name))
             elif ipaddress.IPv4Address(address) not in own[0].network:
-                text = "{}: {} is not in {}, the subnet of {}: expected both on one segment, for the hand-over by layer 2"
+                text = "{}: {} is not in {}, the subnet of {}: expected both on one segment (hand-over by layer 2)"
                 problems.append(text.format(variable, address, own[0].network, name))
     return problems
 
 
 def bpf_mount():
     """Who mounts /sys/fs/bpf: `ours` (this role's unit), `system`, or `none`."""
-    if os.path.exists(MOUNT_UNIT):
+    if Path(MOUNT_UNIT).exists():
         return "ours"
-    with open("/proc/self/mounts") as stream:
-        return "system" if any(line.split()[1] == "/sys/fs/bpf" for line in stream) else "none"
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return "system" if any(line.split()[1] == "/sys/fs/bpf" for line in mounts) else "none"
 
 
 def main():
@@ -131,7 +129,7 @@ def main():
     report = {
         "clock_offset": now - asked["now"],
         "python": "{}.{}".format(*sys.version_info[:2]),
-        "interpreter": "{} {}".format(sys.executable, platform.python_version()),
+        "interpreter": f"{sys.executable} {platform.python_version()}",
         "machine": platform.machine(),
         "bpf_mount": bpf_mount(),
         "problems": python_problems(sys.version_info)
