@@ -21,7 +21,8 @@ def learnt_from_gateway(hosts: LabHosts) -> set[str]:
     return {
         entry["linkStateId"]
         for entry in database.get("asExternalLinkStates", [])
-        if entry.get("advertisingRouter") == gateway
+        # A withdrawn one stays in the database for a while, with the age of 3600 s (RFC 2328 14.1).
+        if entry.get("advertisingRouter") == gateway and int(entry.get("lsaAge", 0)) < 3600
     }
 
 
