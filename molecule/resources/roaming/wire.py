@@ -145,19 +145,22 @@ class Exchange:
 
 
 def exchanges(frames: Iterable[Frame], home_address: str) -> list[Exchange]:
-    """Pair the requests and replies of one node on its own link, by Identification, in order of the replies.
+    """Pair the requests and replies of one node on its own link, in order of the replies: by Identification and agent.
 
     A retransmission has an Identification of its own (RFC 5944 5.7.1), so each pair is one attempt that was answered.
+    tshark shows an Identification to the nanosecond; two requests of one moment to two agents may look alike.
     """
-    requests: dict[str, Frame] = {}
+    requests: dict[tuple[str, str], Frame] = {}
     pairs: list[Exchange] = []
     for frame in frames:
         if frame.home_address != home_address or not frame.mip_types:
             continue
         if frame.mip_types[0] == REQUEST:
-            requests.setdefault(frame.identification, frame)
-        elif frame.mip_types[0] == REPLY and frame.identification in requests and frame.mip_code is not None:
-            request = requests.pop(frame.identification)
+            requests.setdefault((frame.identification, frame.outer[1]), frame)
+        elif frame.mip_types[0] == REPLY and frame.mip_code is not None:
+            request = requests.pop((frame.identification, frame.outer[0]), None)
+            if request is None:
+                continue
             pairs.append(Exchange(request.time, frame.time, frame.mip_code, request.outer[1]))
     return pairs
 
