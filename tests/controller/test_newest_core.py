@@ -75,7 +75,7 @@ def play(newest: Controller, name: str) -> Play:
 @pytest.fixture(scope="module")
 def lab_hosts() -> Iterator[None]:
     """The hosts, as `make demo` starts them. Those that were up stay up."""
-    before = hosts.existing()
+    before = hosts.existing().keys() & topology.load().hosts.keys()
     lab = [sys.executable, str(CHECKOUT / "molecule/resources/lab")]
     subprocess.run([*lab, "up"], check=True, timeout=600)
     yield
