@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Build on the controller what the role installs: wheels for one target Python and architecture, and the BPF object.
 
 The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirements.txt` that locks each of them by its

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Install a release on this host: `install_release.py RELEASE.tar PREFIX STAMP`. Runs as root, with the host's Python.
 
 Makes the virtual environment where there is none, installs the wheels by their hashes and from nowhere else, puts the

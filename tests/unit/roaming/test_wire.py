@@ -36,4 +36,5 @@ def test_each_reply_belongs_to_the_request_with_its_identification() -> None:
         frame(2.6, 3, "c", "203.0.113.10", "198.51.100.10", 0),
     ]
     (only,) = exchanges(frames, "192.0.2.69")
-    assert (only.round_trip, only.code, only.agent) == (pytest.approx(0.5), 0, "203.0.113.10")
+    assert only.round_trip == pytest.approx(0.5)
+    assert (only.code, only.agent) == (0, "203.0.113.10")
