@@ -18,7 +18,6 @@ import importlib.util
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -44,8 +43,14 @@ class BuildFailedError(Exception):
 
 def sources() -> list[Path]:
     """The distribution's files in a stable order, without what tools leave behind."""
-    found = (path for path in DISTRIBUTION.rglob("*") if path.is_file())
-    return sorted(p for p in found if "__pycache__" not in p.parts and not re.search(r"\.(pyc|o)$|\.egg-info/", str(p)))
+    return sorted(path for path in DISTRIBUTION.rglob("*") if path.is_file() and not _left_behind(path))
+
+
+def _left_behind(path: Path) -> bool:
+    # Below the distribution only: the collection itself may live under a hidden directory.
+    inside = path.relative_to(DISTRIBUTION)
+    hidden = any(part.startswith(".") or part == "__pycache__" or part.endswith(".egg-info") for part in inside.parts)
+    return hidden or inside.suffix in {".pyc", ".o"}
 
 
 def fingerprint(python: str, machine: str) -> str:
