@@ -122,6 +122,21 @@ def test_outside_the_sa_is_initiated_and_tried_again_until_it_is_up(charon: Char
     assert charon.asked == ["list-sas", "initiate"] * 3
 
 
+def test_an_sa_that_the_gateway_deleted_is_brought_up_again(charon: Charon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swan, "_LOOK_INTERVAL", 0.02)
+
+    async def act(keeper: SaKeeper) -> None:
+        keeper.establish()
+        await reach(keeper, "up")
+        charon.up = False
+        while charon.asked.count("initiate") < 2:
+            await asyncio.sleep(0.005)
+        await reach(keeper, "up")
+
+    play("libipsec", act)
+    assert charon.up
+
+
 def test_an_sa_that_is_up_is_left_alone(charon: Charon) -> None:
     charon.up = True
 

@@ -1,7 +1,7 @@
 """The node's IPsec SA, kept by strongSwan; asked through vici, always in a thread and with a timeout.
 
-Outside, the SA must be up: it is brought up when it is not, and tried again with growing pauses until it is. At home it
-is parked or deleted. Parked means that packets go past it in clear while it stays: with the userspace backend an ip
+Outside, the SA must be up: it is brought up when it is not, tried again with growing pauses until it is, and looked at again
+for as long as the node is outside, since a gateway that restarts deletes it. At home it is parked or deleted. Parked means that packets go past it in clear while it stays: with the userspace backend an ip
 rule in front of strongSwan's (its TUN's routes are in table 220), with kernel IPsec a pass policy.
 """
 
@@ -31,6 +31,8 @@ PASS_CHILD = "at-home"
 _INITIATE_TIMEOUT = 15.0
 _ASK_TIMEOUT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_LOOK_INTERVAL = 5.0
+"""Seconds between two looks at an SA that is up."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +100,19 @@ class SaKeeper:
         pause = _FIRST_PAUSE
         while True:
             try:
-                if await self._in_thread(self._is_up):
-                    self.status = "up"
-                    return
-                self.status = "establishing"
-                log("info", "sa_initiate", connection=self._settings.connection, child=self._settings.child)
-                await self._in_thread(self._initiate)
+                if not await self._in_thread(self._is_up):
+                    self.status = "establishing"
+                    log("info", "sa_initiate", connection=self._settings.connection, child=self._settings.child)
+                    await self._in_thread(self._initiate)
+                    log("info", "sa_established", connection=self._settings.connection)
                 self.status = "up"
-                log("info", "sa_established", connection=self._settings.connection)
-                return
+                pause = _FIRST_PAUSE
+                await asyncio.sleep(_LOOK_INTERVAL)
             except Exception as exc:  # vici raises many kinds; none of them may end the attempts
                 self.status = f"failed, next try in {pause:g} s: {exc}"
                 log("warning", "sa_failed", connection=self._settings.connection, error=exc, retry_seconds=pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _park(self) -> None:
         if self._settings.at_home == "delete":
