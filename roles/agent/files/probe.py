@@ -93,25 +93,37 @@ def address_problems(wanted, have):
     for want in wanted:
         name, interface = want["interface_variable"], want["interface"]
         if interface not in have:
-            known = ", ".join(sorted(have))
-            problems.append(f"{name}: {interface} is no interface of this host, expected one of {known}")
+            problems.append(
+                "{}: {} is no interface of this host, expected one of {}".format(
+                    name, interface or "(not set)", ", ".join(sorted(have))
+                )
+            )
             continue
         name = want["variable"]
         networks = [ipaddress.IPv4Interface(entry) for entry in have[interface]]
         own = [entry for entry in networks if str(entry.ip) == want["address"]]
         if not own:
             there = ", ".join(have[interface]) or "no address"
-            problems.append("{}: {} is not on {}, which has {}".format(name, want["address"], interface, there))
+            text = "{}: {} is not on {}, which has {}"
+            problems.append(text.format(name, want["address"] or "(not set)", interface, there))
             continue
-        neighbours = [(v, address) for v, addresses in want.get("same_segment", {}).items() for address in addresses]
-        for variable, address in neighbours:
-            if address == want["address"]:
-                text = "{}: {} is the address of {}, too: expected two addresses"
-                problems.append(text.format(variable, address, name))
-            elif ipaddress.IPv4Address(address) not in own[0].network:
-                text = "{}: {} is not in {}, the subnet of {}: expected both on one segment (hand-over by layer 2)"
-                problems.append(text.format(variable, address, own[0].network, name))
+        for variable, addresses in want.get("same_segment", {}).items():
+            problems += [text for text in (neighbour_problem(variable, a, own[0], name) for a in addresses) if text]
     return problems
+
+
+def neighbour_problem(variable, address, own, name):
+    """What is wrong with a neighbour's address beside `own`, the address and subnet that `name` stands for."""
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return "{}: {} is no IPv4 address, expected one in {}".format(variable, address or "(not set)", own.network)
+    if found == own.ip:
+        return f"{variable}: {address} is the address of {name}, too: expected two addresses"
+    if found not in own.network:
+        text = "{}: {} is not in {}, the subnet of {}: expected both on one segment (hand-over by layer 2)"
+        return text.format(variable, address, own.network, name)
+    return None
 
 
 def bpf_mount():

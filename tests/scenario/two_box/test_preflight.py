@@ -79,6 +79,16 @@ CASES = {
     "VPNGW-Pub is MIPP-Pub": Case(
         "mipp", ("mip_proxy_vpn_gateways[].vpngw_pub:", "203.0.113.10"), {"site_vpngw_pub": "203.0.113.10"}
     ),
+    "MIPP-Pub is missing": Case(
+        "mipp",
+        ("mip_proxy_pub.address:", "(not set)", "pub", "203.0.113.10/26"),
+        {"mip_proxy_pub": {"interface": "pub"}},
+    ),
+    "VPNGW-Priv is missing": Case(
+        "mipp",
+        ("mip_proxy_vpn_gateways[].vpngw_priv:", "(not set)", "192.0.2.0/27"),
+        {"mip_proxy_vpn_gateways": [{"name": "vpngw", "vpngw_pub": "203.0.113.20"}]},
+    ),
     "MIPP-Pub is not on its interface": Case(
         "mipp",
         ("mip_proxy_pub.address:", "203.0.113.11", "pub", "203.0.113.10/26"),

@@ -54,6 +54,18 @@ def want(address: str, interface: str, **same_segment: list[str]) -> dict[str, A
                 "expected both on one segment (hand-over by layer 2)"
             ],
         ),
+        (want("", "pub"), ["x.address: (not set) is not on pub, which has 203.0.113.10/26"]),
+        (
+            want("203.0.113.10", ""),
+            ["x.interface: (not set) is no interface of this host, expected one of lo, priv, pub, spare"],
+        ),
+        (
+            want("203.0.113.10", "pub", gateways=["", "gw.example"]),
+            [
+                "gateways: (not set) is no IPv4 address, expected one in 203.0.113.0/26",
+                "gateways: gw.example is no IPv4 address, expected one in 203.0.113.0/26",
+            ],
+        ),
         (
             want("203.0.113.10", "pub", gateways=["203.0.113.10"]),
             ["gateways: 203.0.113.10 is the address of x.address, too: expected two addresses"],
