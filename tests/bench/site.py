@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,9 @@ def _play(name: str, *arguments: str) -> tuple[float, int]:
 
 def measure(say: Callable[[str], None]) -> dict[str, Measured]:
     """Take the four hosts down and up again, install their packages, then time two roll-outs."""
-    lab = ["python", "molecule/resources/lab"]
+    lab = [sys.executable, "molecule/resources/lab"]
     say("fresh hosts: " + ", ".join(HOSTS))
-    subprocess.run([*lab, "remove", *HOSTS], check=True, timeout=120)
+    subprocess.run([*lab, "discard", "--hosts", ",".join(HOSTS)], check=True, timeout=120)
     subprocess.run([*lab, "up", "--hosts", ",".join(HOSTS)], check=True, timeout=300)
     limit = ("--limit", ",".join(HOSTS))
     _play("packages", *limit, "tests/bench/packages.yml")

@@ -99,6 +99,15 @@ def down(lab: Topology) -> None:
     print("lab: nothing is left")
 
 
+def discard(lab: Topology, listed: str) -> None:
+    """Removes some hosts with everything in them; `up` makes them anew, as fresh as on the first day."""
+    chosen = _chosen(lab, listed)
+    with _step(f"removing {', '.join(host.name for host in chosen)}"):
+        hosts.remove([host.name for host in chosen if host.name in hosts.existing()])
+        for host in chosen:
+            wires.delete_host_namespace(host)
+
+
 def status(lab: Topology) -> None:
     """Prints one line a host: state, process id, ports with segment and address."""
     states = hosts.existing()
@@ -131,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("up", help="start hosts (what is up stays as it is)")
     command.add_argument("--hosts", help="names, separated by commas; default: all but ha2")
+    command = commands.add_parser("discard", help="remove some hosts; `up` makes them anew")
+    command.add_argument("--hosts", required=True, help="names, separated by commas")
     commands.add_parser("down", help="remove hosts, wires and namespaces")
     commands.add_parser("status", help="what is up, and where it is plugged in")
     commands.add_parser("image", help="build the host image where it is missing")
@@ -174,6 +185,8 @@ def main(argv: list[str] | None = None) -> int:
     match options.command:
         case "up":
             up(lab, options.hosts)
+        case "discard":
+            discard(lab, options.hosts)
         case "down":
             down(lab)
         case "status":

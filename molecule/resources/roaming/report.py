@@ -106,7 +106,8 @@ def _move_result(recording: Recording, frames: dict[str, list[wire.Frame]], move
         registration_rtt_ms=round(_registration_ms(first), 1),
         ike_messages=len(wire.ike_messages(dmz, gateway)),
         tcp_bytes_lost=_missing_bytes(recording, *window),
-        encapsulation=_encapsulation(list(wire.within(frames["outside"], settled, move.ended))),
+        # The second half of the stay: packets of the network before may still be on their way.
+        encapsulation=_encapsulation(list(wire.within(frames["outside"], (settled + move.ended) / 2, move.ended))),
         exchanges=len(first),
         esp_frames=len(wire.esp_frames(dmz, gateway)),
         tcp_stall_ms=round(wire.longest_gap(arrivals, *window) * 1000, 1),
