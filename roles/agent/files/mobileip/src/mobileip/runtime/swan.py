@@ -1,8 +1,9 @@
 """The node's IPsec SA, kept by strongSwan; asked through vici, always in a thread and with a timeout.
 
-Outside, the SA must be up: it is brought up when it is not, tried again with growing pauses until it is, and looked at again
-for as long as the node is outside, since a gateway that restarts deletes it. At home it is parked or deleted. Parked means that packets go past it in clear while it stays: with the userspace backend an ip
-rule in front of strongSwan's (its TUN's routes are in table 220), with kernel IPsec a pass policy.
+Outside, the SA must be up: it is brought up when it is not, tried again with growing pauses until it is, and looked at
+again for as long as the node is outside, since a gateway that restarts deletes it. At home it is parked or deleted.
+Parked means that packets go past it in clear while it stays: with the userspace backend an ip rule in front of
+strongSwan's (its TUN's routes are in table 220), with kernel IPsec a pass policy.
 """
 
 from __future__ import annotations
