@@ -90,6 +90,7 @@ def test_any_packet_survives_and_scapy_reads_the_same(packet: IPv4Packet) -> Non
     assert theirs.frag * 8 == packet.fragment_offset
     sum_on_wire = theirs.chksum
     del theirs.chksum
+    theirs.remove_payload()  # building some of them, as IGMP, scapy writes options into this header
     assert IP(bytes(theirs)).chksum == sum_on_wire
 
 
