@@ -279,6 +279,7 @@ def test_agent_without_room_says_so_and_advertises_it_is_busy() -> None:
             300,
         ),
         (SETTINGS, replace(REQUEST, home_address=LINK), 255, Code.FA_POORLY_FORMED_REQUEST, 300),
+        (SETTINGS, replace(REQUEST, home_address=IPv4Address("127.0.0.1")), 255, Code.FA_POORLY_FORMED_REQUEST, 300),
     ],
     ids=[
         "76",
@@ -293,6 +294,7 @@ def test_agent_without_room_says_so_and_advertises_it_is_busy() -> None:
         "194 zero",
         "194 all",
         "70 own address",
+        "70 loopback",
     ],
 )
 def test_request_is_denied_with_the_code_of_the_rule(
@@ -404,6 +406,13 @@ def test_cut_request_is_never_relayed_whole_or_raises(agent: ForeignAgent) -> No
     for length in range(len(payload)):
         for action in agent.feed(asked(payload[:length]), NOW + length):
             assert not (isinstance(action, Send) and action.destination == PROXY)
+
+
+def test_oversized_datagram_is_dropped_unread_and_what_waits_keeps_no_bytes_of_strangers(agent: ForeignAgent) -> None:
+    padding = bytes(4096 - len(signed(REQUEST)))
+    assert agent.feed(asked(signed(REQUEST) + padding + b"\0"), NOW) == [Count("oversized")]
+    assert agent.feed(asked(signed(REQUEST) + padding), NOW) == [relayed(signed(REQUEST))]
+    assert [(entry.request.raw, entry.request.extensions) for entry in agent.pending()] == [(b"", ())]
 
 
 def test_foreign_agent_error_of_another_party_is_unknown_here(agent: ForeignAgent) -> None:

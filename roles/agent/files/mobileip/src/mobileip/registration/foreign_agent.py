@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 
@@ -33,6 +33,7 @@ from mobileip.registration.actions import (
 )
 from mobileip.registration.bindings import Encapsulation, Visitor, expiry
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, SolicitationReceived
+from mobileip.registration.rate_limit import RateLimit
 from mobileip.wire.agent_discovery import ALL_SYSTEMS, AgentAdvertisement, AgentFlags, RouterAddress, next_sequence
 from mobileip.wire.codes import Code, describe
 from mobileip.wire.encapsulation import keepalive
@@ -40,6 +41,7 @@ from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised
 from mobileip.wire.identification import low
 from mobileip.wire.messages import (
+    MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
     MessageType,
     RegistrationReply,
@@ -82,7 +84,10 @@ class ForeignAgentSettings:
 
 @dataclass(frozen=True)
 class PendingRequest:
-    """A relayed request: what it takes to check its reply and to pass it on (RFC 5944 3.7.1)."""
+    """A relayed request: what it takes to check its reply and to pass it on (RFC 5944 3.7.1).
+
+    Its bytes and extensions are not kept: nobody has vouched for them, and they may be long.
+    """
 
     request: RegistrationRequest
     source: Endpoint  # where the node sent it from
@@ -102,7 +107,7 @@ class ForeignAgent:
         self._visitors: dict[IPv4Address, Visitor] = {}
         self._next_keepalive: dict[IPv4Address, float] = {}
         self._echoes = 0
-        self._denied: dict[IPv4Address, float] = {}
+        self._denials = RateLimit(rate=1.0 / LEAST_DENIAL_GAP, burst=1)
         self._sequence: int | None = None
         self._last_multicast = -math.inf
         self._next_advertisement = -math.inf
@@ -120,6 +125,8 @@ class ForeignAgent:
         if isinstance(event, SolicitationReceived):
             return self._answer_solicitation(event, now)
         if isinstance(event, DatagramReceived):
+            if len(event.payload) > MAXIMUM_MESSAGE:
+                return [Count("oversized")]
             kind = event.payload[0] if event.payload else None
             if kind == MessageType.REQUEST and event.interface == self._settings.link_interface:
                 return self._take_request(event, now)
@@ -236,7 +243,12 @@ class ForeignAgent:
             return Code.FA_POORLY_FORMED_REQUEST  # RFC 3024 3.3: empty, with T only, behind MN-HA
         if request.home_address == _UNSPECIFIED:
             return Code.NONZERO_HOME_ADDRESS_REQUIRED  # RFC 2794 5
-        if request.home_address.is_multicast or request.home_address in (_BROADCAST, *self._own_addresses()):
+        home_address = request.home_address  # a visitor's gets a route to the link: only what can be a node's
+        if (
+            home_address.is_multicast
+            or home_address.is_loopback
+            or home_address in (_BROADCAST, *self._own_addresses())
+        ):
             return Code.FA_POORLY_FORMED_REQUEST
         return None
 
@@ -283,7 +295,8 @@ class ForeignAgent:
     def _relay_request(self, request: RegistrationRequest, event: DatagramReceived, now: float) -> list[Action]:
         settings = self._settings
         self._pending.pop(_key(request), None)  # repeated: it waits its time anew, at the list's end
-        self._pending[_key(request)] = PendingRequest(request, event.source, event.destination, now)
+        kept = replace(request, extensions=(), raw=b"")
+        self._pending[_key(request)] = PendingRequest(kept, event.source, event.destination, now)
         return [
             Send(
                 payload=_up_to_authorization(request) + self._own_extensions(),
@@ -396,11 +409,8 @@ class ForeignAgent:
         self, request: RegistrationRequest, source: Endpoint, destination: Endpoint, code: Code, now: float
     ) -> list[Action]:
         """Our own denial; nothing if the node had one less than a second ago (RFC 5944 3.7.2, RFC 3024 4.2.1)."""
-        while self._denied and now - next(iter(self._denied.values())) >= LEAST_DENIAL_GAP:
-            del self._denied[next(iter(self._denied))]  # oldest first, since each node is in it once
-        if request.home_address in self._denied:
+        if not self._denials.allows(request.home_address, now):
             return [Count("denial_withheld")]
-        self._denied[request.home_address] = now
         lifetime = self._settings.registration_lifetime if code == Code.FA_LIFETIME_TOO_LONG else request.lifetime
         reply = RegistrationReply(
             code, lifetime, request.home_address, request.home_agent, request.identification

@@ -34,11 +34,14 @@ from mobileip.wire.authentication import append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised, serialize_extensions
-from mobileip.wire.messages import REGISTRATION_PORT, RegistrationReply, RegistrationRequest, read_request
+from mobileip.wire.messages import (
+    MAXIMUM_MESSAGE,
+    REGISTRATION_PORT,
+    RegistrationReply,
+    RegistrationRequest,
+    read_request,
+)
 from mobileip.wire.typed_extensions import MessageString
-
-MAXIMUM_MESSAGE = 4096
-"""Bytes. A longer datagram is no registration; relayed ones must still fit a UDP datagram."""
 
 _LIMITED_CODES = frozenset(
     {

@@ -39,14 +39,7 @@ from mobileip.registration.assignment import Assignment, AssignmentRule, paramet
 from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
-from mobileip.registration.gate import (
-    MAXIMUM_MESSAGE,
-    Admitted,
-    Gate,
-    GateSettings,
-    Peer,
-    registration_endpoint,
-)
+from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, registration_endpoint
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
@@ -66,6 +59,7 @@ from mobileip.wire.extensions import Extension, first_unrecognised
 from mobileip.wire.identification import is_newer, low
 from mobileip.wire.messages import (
     INFINITE_LIFETIME,
+    MAXIMUM_MESSAGE,
     Flag,
     MessageType,
     RegistrationRequest,

@@ -13,6 +13,8 @@ from mobileip.wire.extensions import Extension, read_extensions, serialize_exten
 
 REGISTRATION_PORT = 434
 INFINITE_LIFETIME = 0xFFFF
+MAXIMUM_MESSAGE = 4096
+"""Bytes. A longer datagram is no registration; relayed ones must still fit a UDP datagram."""
 _REQUEST = struct.Struct("!BBHIIIQ")  # type, flags, lifetime, home address, home agent, care-of address, identification
 _REPLY = struct.Struct("!BBHIIQ")  # type, code, lifetime, home address, home agent, identification
 REQUEST_SIZE = _REQUEST.size
