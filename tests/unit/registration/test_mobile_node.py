@@ -80,6 +80,7 @@ ADVERTISEMENT = AdvertisementReceived(
 )
 
 BLOCKED: list[Action] = [SetPath(NodePath(PathMode.BLOCKED)), UnparkSecurityAssociation()]
+BLOCKED_AT_AGENT = SetPath(NodePath(PathMode.BLOCKED, "eth0", gateway=FOREIGN_AGENT))
 SOLICITATION = Solicit("eth0", serialize_solicitation())
 PARAMETER = HomeAgentParameter(HOME_AGENT).extension()
 PLEA = UdpTunnelRequest().extension()
@@ -604,6 +605,7 @@ def test_other_datagrams_are_counted(node: MobileNode) -> None:
     assert node.feed(replace(reply, payload=b""), NOW) == [Count("unexpected_message")]
     assert node.feed(replace(reply, payload=reply.payload[:19]), NOW) == [Count("malformed_reply")]
     assert node.feed(replace(reply, payload=bytes.fromhex("04040000")), NOW) == [Count("unexpected_message")]
+    assert node.feed(replace(reply, payload=reply.payload + bytes(4096)), NOW) == [Count("oversized")]
     other = altered(reply, 7)  # home address
     assert node.feed(other, NOW) == [Count("reply_without_request")]
 
@@ -659,7 +661,7 @@ def test_link_without_address_solicits_ever_slower_RFC_5944_2_4(node: MobileNode
 def test_node_registers_through_the_agent_it_hears_D_2_7_1(node: MobileNode) -> None:
     node.feed(AT_AGENT, NOW)
     asked = node.feed(ADVERTISEMENT, NOW + 0.2)
-    assert asked == [to_foreign_agent(NOW + 0.2)]
+    assert asked == [BLOCKED_AT_AGENT, to_foreign_agent(NOW + 0.2)]
     assert node.feed(answer(asked), NOW + 0.3) == [
         SetPath(NodePath(PathMode.FOREIGN_AGENT, "eth0", gateway=FOREIGN_AGENT)),
         SetLocation(inside=False, at_home=False, through=FOREIGN_AGENT),
@@ -675,8 +677,12 @@ def test_node_registers_through_the_agent_it_hears_D_2_7_1(node: MobileNode) -> 
         replace(ADVERTISEMENT, foreign_agent=False, home_agent=True),
         replace(ADVERTISEMENT, care_of_addresses=()),
         replace(ADVERTISEMENT, reverse_tunnelling=False),
+        replace(ADVERTISEMENT, agent=MIPP_PUB),
+        replace(ADVERTISEMENT, agent=HOME_AGENT),
+        replace(ADVERTISEMENT, agent=HOME),
+        replace(ADVERTISEMENT, agent=IPv4Address(0)),
     ],
-    ids=["busy", "home agent only", "no care-of address", "no reverse tunnel"],
+    ids=["busy", "home agent only", "no care-of", "no reverse tunnel", "MIPP-Pub", "home agent's", "ours", "nobody"],
 )
 def test_agent_that_cannot_serve_is_passed_over(node: MobileNode, advertisement: AdvertisementReceived) -> None:
     node.feed(AT_AGENT, NOW)
@@ -686,7 +692,7 @@ def test_agent_that_cannot_serve_is_passed_over(node: MobileNode, advertisement:
 
 def test_lifetime_asked_fits_what_the_agent_advertises_RFC_5944_3_6_1_2(node: MobileNode) -> None:
     node.feed(AT_AGENT, NOW)
-    assert node.feed(replace(ADVERTISEMENT, registration_lifetime=120), NOW) == [to_foreign_agent(NOW, lifetime=120)]
+    assert node.feed(replace(ADVERTISEMENT, registration_lifetime=120), NOW)[1:] == [to_foreign_agent(NOW, lifetime=120)]
 
 
 def test_code_69_shortens_the_next_request_RFC_5944_3_6_2_3(node: MobileNode) -> None:
@@ -723,7 +729,15 @@ def test_agent_that_falls_silent_is_gone_RFC_5944_2_4_2_1(node: MobileNode) -> N
     assert node.next_deadline() == NOW + 4
     assert node.handle_timer(NOW + 4) == [*BLOCKED, SOLICITATION]
     assert node.status().why == "foreign agent 198.51.100.129 is gone"
-    assert node.feed(ADVERTISEMENT, NOW + 4.1) == [to_foreign_agent(NOW + 4.1, 1)]
+    assert node.feed(ADVERTISEMENT, NOW + 4.1) == [BLOCKED_AT_AGENT, to_foreign_agent(NOW + 4.1, 1)]
+
+
+def test_expired_registration_blocks_but_still_hears_the_agent(node: MobileNode) -> None:
+    node.feed(AT_AGENT, NOW)
+    lasting = replace(ADVERTISEMENT, lifetime=9000)
+    node.feed(answer(node.feed(lasting, NOW), lifetime=10), NOW + 0.1)
+    node.feed(lasting, NOW + 5)
+    assert node.handle_timer(NOW + 10)[0] == BLOCKED_AT_AGENT
 
 
 def test_restarted_agent_is_registered_with_again_RFC_5944_2_3_2(node: MobileNode) -> None:

@@ -243,7 +243,8 @@ def test_nat_is_crossed_by_udp_to_the_nats_own_port_RFC_3519(world: World) -> No
 def test_foreign_agent_carries_the_registration_D_2_7_1(world: World) -> None:
     world.move(AT_FOREIGN_AGENT)
     assert place(world) == (State.BOUND, Location.OUTSIDE, Through.FOREIGN_AGENT)
-    assert world.paths == [BLOCKED, NodePath(PathMode.FOREIGN_AGENT, "eth0", gateway=FA_LINK)]
+    hears = NodePath(PathMode.BLOCKED, "eth0", gateway=FA_LINK)
+    assert world.paths == [BLOCKED, hears, NodePath(PathMode.FOREIGN_AGENT, "eth0", gateway=FA_LINK)]
     (at_proxy,) = world.proxy.bindings
     assert (at_proxy.care_of_address, at_proxy.via_foreign_agent) == (FA_CARE_OF, True)
     (visitor,) = world.foreign_agent.visitors()

@@ -133,6 +133,8 @@ class PathMode(StrEnum):
 class NodePath:
     """How the node's packets travel. `peer` and `local` are the tunnel's ends, `gateway` the next hop on the link.
 
+    A blocked path with a `gateway` carries nothing, but the node hears that foreign agent, which it is asking.
+
     `inside`: all packets may take the path; outside, only those to the VPN gateways. `port` is the tunnel's UDP port.
     """
 

@@ -77,6 +77,7 @@ from mobileip.wire.encapsulation import keepalive
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised
 from mobileip.wire.messages import (
+    MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
     Flag,
     MessageType,
@@ -353,7 +354,13 @@ class MobileNode:
         self._outstanding.clear()
         self._registration = None
         self._place(Location.UNKNOWN, why, now)
-        return [SetPath(NodePath(PathMode.BLOCKED)), UnparkSecurityAssociation()]
+        return [self._block(), UnparkSecurityAssociation()]
+
+    def _block(self) -> SetPath:
+        """Nothing leaves in clear, while the foreign agent that we ask, if it is one, can be heard."""
+        if self._agent is None:
+            return SetPath(NodePath(PathMode.BLOCKED))
+        return SetPath(NodePath(PathMode.BLOCKED, self._agent.interface, gateway=self._agent.agent))
 
     def _place(self, location: Location, why: str, now: float) -> None:
         self._location, self._why, self._since = location, why, now
@@ -397,11 +404,15 @@ class MobileNode:
     def _choose(self, event: AdvertisementReceived, now: float) -> list[Action]:
         if event.busy or not (event.foreign_agent and event.care_of_addresses and event.reverse_tunnelling):
             return [Count("advertisement_unusable")]
+        # Packets to the agent stay on the link from here on: nobody may speak so for those whom we ask.
+        known = (self._settings.mipp_pub, self._home_agent, self._settings.home_address)
+        if event.agent in known or event.agent.is_unspecified or event.agent.is_multicast or event.agent.is_loopback:
+            return [Count("advertisement_unusable")]
         self._agent = event
         self._timers.pop(_Timer.SOLICITATION, None)
         self._timers[_Timer.AGENT_GONE] = now + event.lifetime
         self._lifetime_cap = min(self._settings.lifetime, event.registration_lifetime)
-        return self._ask_proxy(now)
+        return [self._block(), *self._ask_proxy(now)]
 
     def _lose_agent(self, now: float) -> list[Action]:
         assert self._agent is not None
@@ -555,6 +566,8 @@ class MobileNode:
     # Replies (RFC 5944 3.6.2)
 
     def _receive(self, event: DatagramReceived, now: float) -> list[Action]:
+        if len(event.payload) > MAXIMUM_MESSAGE:
+            return [Count("oversized")]
         if event.payload[:1] != bytes([MessageType.REPLY]):
             return [Count("unexpected_message")]
         try:

@@ -106,11 +106,20 @@ class MobileNodeParty(Party):
         return self._config.interface
 
     def set_path(self, path: NodePath) -> None:
-        config = self._config
-        if path.mode is PathMode.FOREIGN_AGENT and path.gateway is not None:
+        """What may leave first, then where it goes, so that no failure with a route keeps a path open."""
+        if path.mode is PathMode.FOREIGN_AGENT:
+            assert path.gateway is not None
             self._route_through(path.gateway)
-        else:
-            self._drop_routes()
+            self._write_path(path)
+            return
+        self._write_path(path)
+        self._drop_routes()
+        if path.gateway is not None:
+            # Replies of the agent must get past the reverse path filter, on a link where we have no address.
+            self._route_to(path.gateway)
+
+    def _write_path(self, path: NodePath) -> None:
+        config = self._config
         self._tables.set_path(
             entries.NodePath(
                 home_address=config.home_address,
@@ -222,9 +231,6 @@ class MobileNodeParty(Party):
         if advertisement is None:
             return  # a plain router
         flags = advertisement.flags
-        if self._path.mode is PathMode.BLOCKED:
-            # Replies of the agent must get past the reverse path filter, on a link where we have no address.
-            self._route_to(arrival.source)
         inbox(
             AdvertisementReceived(
                 agent=arrival.source,
