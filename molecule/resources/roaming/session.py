@@ -6,7 +6,9 @@ Nothing is judged here; the session hands back files and times.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +27,8 @@ SEGMENTS_OF_NETWORK = {
 }
 LINK_OF_NETWORK = {"home": "home", "open": "open", "nat": "nat_inside", "fa": "fa_link", "visited": "visited"}
 STOP_SECONDS = 30
+MEMORY = Path("/dev/shm")
+PCAP_HEADER = 24
 
 
 class Hosts(Protocol):
@@ -101,29 +105,35 @@ class Program:
 
 @contextmanager
 def captures(hosts: Hosts, segments: Sequence[str], directory: Path) -> Iterator[dict[str, Path]]:
-    """Capture all IP frames of each segment into `directory` while the block runs; yields segment -> file."""
-    files, running = {}, []
-    for segment in segments:
-        files[segment] = directory / f"{segment}.pcap"
-        argv = ["tcpdump", "-i", hosts.bridge(segment), "-U", "-B", "16384", "-w", str(files[segment]), "ip or arp"]
-        running.append(
-            subprocess.Popen(hosts.capture_command(segment, argv), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        )
-    try:
-        deadline = time.monotonic() + 10
-        while not all(path.exists() and path.stat().st_size >= 24 for path in files.values()):
-            if time.monotonic() > deadline:
-                raise SessionError(f"tcpdump did not start on {', '.join(sorted(files))}: is it installed?")
-            time.sleep(0.05)
-        yield files
-        time.sleep(0.3)
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait(10)
-            if process.stderr:
-                process.stderr.close()
+    """Capture all IP frames of each segment into `directory` while the block runs; yields segment -> file.
+
+    The files are in `directory` when the block has ended. Until then they are in memory: a disk that is busy with captures
+    makes the daemons wait for theirs, and a registration would be measured with the capture's own weight.
+    """
+    files = {segment: directory / f"{segment}.pcap" for segment in segments}
+    with tempfile.TemporaryDirectory(prefix="roaming-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
+        held = {segment: Path(scratch) / f"{segment}.pcap" for segment in segments}
+        running = []
+        for segment, path in held.items():
+            argv = ["tcpdump", "-i", hosts.bridge(segment), "-U", "-B", "16384", "-w", str(path), "ip or arp"]
+            command = hosts.capture_command(segment, argv)
+            running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        try:
+            deadline = time.monotonic() + 10
+            while not all(path.exists() and path.stat().st_size >= PCAP_HEADER for path in held.values()):
+                if time.monotonic() > deadline:
+                    raise SessionError(f"tcpdump did not start on {', '.join(sorted(held))}: is it installed?")
+                time.sleep(0.05)
+            yield files
+            time.sleep(0.3)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait(10)
+            for segment, path in held.items():
+                if path.exists():
+                    shutil.copyfile(path, files[segment])
 
 
 @contextmanager
