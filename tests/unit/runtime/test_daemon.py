@@ -23,7 +23,7 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
-from mobileip.registration.events import DatagramReceived, Endpoint, Event
+from mobileip.registration.events import DatagramReceived, Detached, Endpoint, Event
 from mobileip.runtime.control import ask
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.party import Inbox, Party
@@ -86,6 +86,7 @@ class Recorder(Party):
         self.machine = machine
         self.journal = journal
         self.put: Inbox | None = None
+        self.table_is_full = False
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self.put = inbox
@@ -95,7 +96,12 @@ class Recorder(Party):
         self.journal.append(("restore", list(records)))
         return []
 
+    def resync(self) -> None:
+        self.journal.append(("resync",))
+
     def bind(self, action: Bind) -> None:
+        if self.table_is_full:
+            raise OSError("write bindings: Argument list too long")
         self.journal.append(("bind", action.binding.home_address))
 
     def unbind(self, key: BindingKey) -> None:
@@ -174,7 +180,7 @@ def test_a_burst_shares_one_commit(tmp_path: Path) -> None:
         await until(lambda: sends(party.journal) == 3)
 
     answers: list[list[Action] | Exception] = [
-        [PersistIdentification(HOME, 2001, number), Send(bytes([number]), REPLY.source, REPLY.destination)]
+        [PersistIdentification(HOME, 2001 + number, 7), Send(bytes([number]), REPLY.source, REPLY.destination)]
         for number in range(3)
     ]
     journal, _, _ = play(tmp_path, answers, act)
@@ -195,12 +201,42 @@ def test_what_is_not_durable_is_not_announced_and_is_made_up_for(tmp_path: Path)
     journal, _, daemon = play(
         tmp_path, [[PersistBinding(BINDING), Bind(BINDING), Unbind(other), REPLY], [ForgetBinding(other), REPLY]], act
     )
-    assert journal == [("unbind", HOME), ("commit", 2), ("send", b"reply")]
+    assert journal == [("unbind", HOME), ("commit", 2), ("resync",), ("send", b"reply")]
     assert daemon.counters["store_failed"] == 1
     assert daemon.counters["withheld_not_durable"] == 2
     store = SqliteStore(tmp_path / "state.sqlite")
     assert store.records() == [PersistBinding(BINDING)]
     store.close()
+
+
+def test_a_binding_that_the_kernel_refuses_is_not_announced_and_others_are(tmp_path: Path) -> None:
+    async def act(party: Recorder, daemon: Daemon, store: JournallingStore) -> None:
+        assert party.put is not None
+        party.table_is_full = True
+        party.put(EVENT)
+        party.put(EVENT)
+        await until(lambda: sends(party.journal) == 1)
+
+    denial = Send(b"denial", REPLY.source, REPLY.destination)
+    journal, _, daemon = play(tmp_path, [[PersistBinding(BINDING), Bind(BINDING), REPLY], [denial]], act)
+    assert journal == [("commit", 1), ("send", b"denial")]
+    assert (daemon.counters["failed_bind"], daemon.counters["withheld_not_bound"]) == (1, 1)
+
+
+def test_a_disk_that_hangs_fills_no_memory_and_hides_no_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobileip.runtime.daemon._MOST_WAITING", 10)
+    move = Detached("eth0")
+
+    async def act(party: Recorder, daemon: Daemon, store: JournallingStore) -> None:
+        assert party.put is not None
+        for _ in range(25):
+            party.put(EVENT)
+        party.put(move)
+        await until(lambda: party.machine.fed[-1:] == [move])  # type: ignore[attr-defined]
+
+    _, party, daemon = play(tmp_path, [[] for _ in range(11)], act)
+    assert daemon.counters["inbox_full"] == 15
+    assert party.machine.fed == [EVENT] * 10 + [move]  # type: ignore[attr-defined]
 
 
 def test_an_error_in_the_machine_costs_one_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

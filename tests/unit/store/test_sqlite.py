@@ -18,7 +18,7 @@ import pytest
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification
 from mobileip.registration.bindings import Binding, Encapsulation
 from mobileip.registration.events import Endpoint
-from mobileip.store.sqlite import SCHEMA_VERSION, SqliteStore, StoreError
+from mobileip.store.sqlite import SCHEMA_VERSION, SqliteStore, StoreError, coalesced
 
 HOME = IPv4Address("192.0.2.69")
 GATEWAY = IPv4Address("203.0.113.20")
@@ -75,6 +75,14 @@ def test_later_change_of_a_burst_wins(store: SqliteStore, path: Path) -> None:
     newer = dataclasses.replace(IDENTIFICATION, identification=5)
     store.commit([IDENTIFICATION, PersistBinding(BINDING), ForgetBinding(BINDING.key), PersistBinding(renewed), newer])
     assert reopened(path) == [newer, PersistBinding(renewed)]
+
+
+def test_what_waits_for_a_disk_grows_with_the_nodes_not_with_their_requests() -> None:
+    requests = [dataclasses.replace(IDENTIFICATION, identification=number) for number in range(1000)]
+    assert coalesced([*requests, PersistBinding(BINDING), ForgetBinding(BINDING.key)]) == [
+        requests[-1],
+        ForgetBinding(BINDING.key),
+    ]
 
 
 def test_forgotten_binding_is_gone_and_its_identification_stays(store: SqliteStore, path: Path) -> None:

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,15 +46,17 @@ from mobileip.registration.actions import (
     UnbindVisitor,
     UnparkSecurityAssociation,
 )
-from mobileip.registration.events import DatagramReceived, Event
+from mobileip.registration.events import Attached, DatagramReceived, Detached, Event
 from mobileip.runtime.control import Command, ControlServer
 from mobileip.runtime.journal import log
 from mobileip.runtime.notify import notify, watchdog_period
 from mobileip.runtime.party import Party
-from mobileip.store.sqlite import Change, SqliteStore, StoreError
+from mobileip.store.sqlite import Change, SqliteStore, StoreError, coalesced
 
 _BURST = 512
 """Events in one turn: bounds how long a reply waits for those that came after its request."""
+_MOST_WAITING = 8192
+"""Events in the inbox: more may come than a disk that hangs lets through, and memory must not grow with them."""
 _LONGEST_SLEEP = 30.0
 """Seconds; a deadline is looked at again this often, because the wall clock may be set while we sleep."""
 _ANY = IPv4Address("0.0.0.0")
@@ -84,7 +85,7 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._started = clock()
         self._reload: Callable[[], bool] | None = None
-        self.counters: Counter[str] = Counter()
+        self.counters = party.counters
 
     async def run(self, control_socket: Path, reload: Callable[[], bool] | None = None) -> bool:
         """Serve until SIGTERM or SIGINT; True when SIGHUP found a good new configuration and wants a new start.
@@ -94,13 +95,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self._reload = reload
         stop: asyncio.Future[bool] = loop.create_future()
-        self._party.open(loop, self._inbox.put_nowait)
+        self._party.open(loop, self._take)
         control = ControlServer(control_socket, self._commands())
         tasks: list[asyncio.Task[None]] = []
         try:
             if self._store is not None:
                 records = await loop.run_in_executor(self._writer, self._store.records)
-                await self._carry_out(self._party.restore(records, self._clock()))
+                await self._carry_out([self._party.restore(records, self._clock())])
                 log("info", "restored", records=len(records))
             await control.start()
             self._catch_signals(loop, stop)
@@ -128,22 +129,29 @@ class Daemon:
 
     # The loop
 
+    def _take(self, event: Event) -> None:
+        """Put what happened into the inbox; what a peer will say again anyway only while there is room."""
+        if self._inbox.qsize() >= _MOST_WAITING and not isinstance(event, Attached | Detached):
+            self.counters["inbox_full"] += 1
+        else:
+            self._inbox.put_nowait(event)
+
     async def _serve(self) -> None:
         while True:
             burst = [await self._inbox.get()]
             while len(burst) < _BURST and not self._inbox.empty():
                 burst.append(self._inbox.get_nowait())
-            actions: list[Action] = []
+            answers: list[list[Action]] = []
             for item in burst:
                 if isinstance(item, _Wake):
                     if item.watchdog:
                         notify("WATCHDOG=1")
                 else:
-                    actions += self._ask(partial(self._party.machine.feed, item), item)
+                    answers.append(self._ask(partial(self._party.machine.feed, item), item))
             deadline = self._party.machine.next_deadline()
             if deadline is not None and deadline <= self._clock():
-                actions += self._ask(self._party.machine.handle_timer, None)
-            await self._carry_out(actions)
+                answers.append(self._ask(self._party.machine.handle_timer, None))
+            await self._carry_out(answers)
             self._rearm()
 
     def _ask(self, question: Callable[[float], list[Action]], event: Event | None) -> list[Action]:
@@ -158,24 +166,38 @@ class Daemon:
             log("error", "machine_failed", error=repr(exc), at=_innermost(exc), **where)
             return []
 
-    async def _carry_out(self, actions: Sequence[Action]) -> None:
-        """Make durable, then perform in order."""
-        durable = await self._make_durable([action for action in actions if isinstance(action, Change)])
+    async def _carry_out(self, answers: Sequence[Sequence[Action]]) -> None:
+        """Make durable what the machine answered to each event, then perform it in order."""
+        changes = [action for actions in answers for action in actions if isinstance(action, Change)]
+        durable = await self._make_durable(changes)
+        for actions in answers:
+            self._perform_all(actions, durable)
+
+    def _perform_all(self, actions: Sequence[Action], durable: bool) -> None:
+        """One answer. A reply never announces a binding that is not durable, or that the kernel has refused."""
+        bound = True
         for action in actions:
             if not durable and not isinstance(action, _SAFE_WITHOUT_STORE):
                 self.counters["withheld_not_durable"] += 1
                 continue
+            if not bound and isinstance(action, Send):
+                self.counters["withheld_not_bound"] += 1
+                continue
             try:
                 self._perform(action)
             except Exception as exc:  # a full table, a vanished interface: one action fails, the others are due
+                bound = bound and not isinstance(action, Bind | BindVisitor)
                 self.counters[f"failed_{type(action).__name__.lower()}"] += 1
                 log("error", "action_failed", action=type(action).__name__, error=exc, at=_innermost(exc))
 
     async def _make_durable(self, changes: list[Change]) -> bool:
-        """One commit. What could not be written is tried again with the next burst, so that nothing is skipped."""
+        """One commit. What could not be written is tried again with the next burst, so that nothing is skipped.
+
+        What was withheld until then has to be made up for: machine and store have it, the kernel has not.
+        """
         if self._store is None or not (changes or self._unsaved):
             return True
-        pending = [*self._unsaved, *changes]
+        pending = coalesced([*self._unsaved, *changes])
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, pending)
         except StoreError as exc:
@@ -183,7 +205,13 @@ class Daemon:
             self.counters["store_failed"] += 1
             log("error", "store_failed", error=exc, unsaved=len(pending))
             return False
-        self._unsaved = []
+        if self._unsaved:
+            self._unsaved = []
+            try:
+                self._party.resync()
+            except Exception as exc:  # a full table, a vanished interface: nodes register anew
+                self.counters["failed_resync"] += 1
+                log("error", "resync_failed", error=exc, at=_innermost(exc))
         return True
 
     def _perform(self, action: Action) -> None:

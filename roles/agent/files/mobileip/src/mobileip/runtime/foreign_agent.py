@@ -109,6 +109,7 @@ class ForeignAgentParty(Party):
         try:
             parse_solicitation(arrival.payload)
         except Malformed:
+            self.counters["malformed_solicitation"] += 1
             return
         inbox(SolicitationReceived(arrival.source, arrival.interface))
 

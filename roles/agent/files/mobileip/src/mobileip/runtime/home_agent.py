@@ -72,13 +72,23 @@ class HomeAgentParty(Party):
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Make table and claims equal to what is bound; what another run claimed and nobody holds is released."""
         actions = self.machine.restore(records, now)
-        self._bound = Bound(self.machine.bindings)
-        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        self._sync_table()
         held = {binding.home_address for binding in self.machine.bindings}
         for address, interface in self._claimed_before():
             if address not in held:
                 self._release(address, interface)
         return [action for action in actions if not isinstance(action, Bind | Unbind)]
+
+    def resync(self) -> None:
+        self._sync_table()
+        for binding in self.machine.bindings:
+            link = next((link for link in self._config.home_links if binding.home_address in link.network), None)
+            if link is not None and binding.home_address not in self._claimed:
+                self.claim_home(ClaimHome(binding.home_address, link.interface))
+
+    def _sync_table(self) -> None:
+        self._bound = Bound(self.machine.bindings)
+        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
 
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))

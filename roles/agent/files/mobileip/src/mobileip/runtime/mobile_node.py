@@ -220,6 +220,7 @@ class MobileNodeParty(Party):
         try:
             echo = Echo.parse(arrival.payload)
         except Malformed:
+            self.counters["malformed_echo"] += 1
             return
         inbox(TunnelProbeAnswered(echo.identifier, echo.sequence))
 
@@ -227,6 +228,7 @@ class MobileNodeParty(Party):
         try:
             advertisement = parse_advertisement(arrival.payload)
         except Malformed:
+            self.counters["malformed_advertisement"] += 1
             return
         if advertisement is None:
             return  # a plain router

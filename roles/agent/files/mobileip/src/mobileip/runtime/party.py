@@ -6,6 +6,7 @@ An action that a party does not know is an error of ours, not of a peer: it is r
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, NoReturn, Protocol
@@ -45,7 +46,10 @@ class Machine(Protocol):
 
 
 class Party:
-    """Base of the four parties. `sockets`: by local address; 0.0.0.0 takes what no other address does."""
+    """Base of the four parties. `sockets`: by local address; 0.0.0.0 takes what no other address does.
+
+    `counters` are the daemon's, where a party counts what it drops before the machine sees it.
+    """
 
     role = "party"
     durable = False
@@ -55,6 +59,7 @@ class Party:
 
     def __init__(self) -> None:
         self.sockets: dict[IPv4Address, DatagramSocket] = {}
+        self.counters: Counter[str] = Counter()
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """Make tables and sockets ready and watch them. Raises OSError or `forwarding` errors with what to do."""
@@ -71,6 +76,9 @@ class Party:
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Give the machine what outlived the process, and make the kernel's tables equal to it."""
         return []
+
+    def resync(self) -> None:
+        """Make the kernel's tables equal to the machine once more. Raises OSError."""
 
     def commands(self) -> Mapping[str, Command]:
         """What `mobileip show` may ask of this party."""

@@ -66,9 +66,12 @@ class ProxyParty(Party):
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Make the kernel's table equal to what is bound: packets of bindings that stay are never without one."""
         actions = self.machine.restore(records, now)
+        self.resync()
+        return [action for action in actions if not isinstance(action, Bind | Unbind)]
+
+    def resync(self) -> None:
         self._bound = Bound(self.machine.bindings)
         self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
-        return [action for action in actions if not isinstance(action, Bind | Unbind)]
 
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from mobileip.wire.messages import MAXIMUM_MESSAGE
+
 # linux/in.h; the socket module of Python 3.11 names only some of them.
 _IP_TTL = 2
 _IP_PKTINFO = 8
@@ -25,6 +27,9 @@ _INT = struct.Struct("=i")
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size) + socket.CMSG_SPACE(_INT.size)
 _BATCH = 128
 """Datagrams taken in one turn of the loop: others get their turn even while the socket never runs dry."""
+
+_LONGEST = 2 * MAXIMUM_MESSAGE
+"""Bytes that are taken of a datagram: one that is cut here is still seen to be too long for a registration."""
 
 _ANY = IPv4Address("0.0.0.0")
 
@@ -122,7 +127,7 @@ class DatagramSocket:
     def _readable(self) -> None:
         for _ in range(_BATCH):
             try:
-                payload, ancillary, _flags, peer = self._channel.recvmsg(65535, _ANCILLARY)
+                payload, ancillary, _flags, peer = self._channel.recvmsg(_LONGEST, _ANCILLARY)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:

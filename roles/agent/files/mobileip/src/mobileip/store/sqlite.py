@@ -11,7 +11,7 @@ would let replays in.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -61,6 +61,20 @@ _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AN
 Row = tuple[int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int]
 
 
+def coalesced(changes: Iterable[Change]) -> list[Change]:
+    """The last change of each Identification and each binding: together they leave what all of them leave."""
+    last: dict[Hashable, Change] = {}
+    for change in changes:
+        match change:
+            case PersistIdentification(home_address, spi, _, gateway):
+                last[gateway, home_address, spi] = change
+            case PersistBinding(binding):
+                last[binding.key] = change
+            case ForgetBinding(key):
+                last[key] = change
+    return list(last.values())
+
+
 class StoreError(Exception):
     """The store cannot be used; the text says which file, why, and what to do."""
 
@@ -90,28 +104,25 @@ class SqliteStore:
 
         Raises `StoreError`; then none of them is durable.
         """
-        identifications: dict[tuple[int, int, int], PersistIdentification] = {}
-        bindings: dict[BindingKey, Binding | None] = {}
-        for change in changes:
+        identifications: list[PersistIdentification] = []
+        bindings: list[Binding] = []
+        forgotten: list[BindingKey] = []
+        for change in coalesced(changes):
             match change:
                 case PersistIdentification():
-                    key = (_number(change.gateway), int(change.home_address), change.spi)
-                    identifications[key] = change
+                    identifications.append(change)
                 case PersistBinding(binding):
-                    bindings[binding.key] = binding
-                case ForgetBinding(binding_key):
-                    bindings[binding_key] = None
-        if not identifications and not bindings:
+                    bindings.append(binding)
+                case ForgetBinding(key):
+                    forgotten.append(key)
+        if not (identifications or bindings or forgotten):
             return
         run = self._database.executemany
         try:
             with self._transaction():
-                run(
-                    _PUT_IDENTIFICATION,
-                    [(*key, item.identification.to_bytes(8, "big")) for key, item in identifications.items()],
-                )
-                run(_DELETE_BINDING, [_key_row(key) for key, binding in bindings.items() if binding is None])
-                run(_PUT_BINDING, [_row(binding) for binding in bindings.values() if binding is not None])
+                run(_PUT_IDENTIFICATION, [_identification_row(item) for item in identifications])
+                run(_DELETE_BINDING, [_key_row(key) for key in forgotten])
+                run(_PUT_BINDING, [_row(binding) for binding in bindings])
         except sqlite3.Error as exc:
             raise StoreError(f"{self._path}: commit failed: {exc}; is the disk full or read-only?") from None
 
@@ -202,6 +213,10 @@ def _number(address: IPv4Address | None) -> int:
 
 def _address(number: int) -> IPv4Address | None:
     return IPv4Address(number) if number else None
+
+
+def _identification_row(item: PersistIdentification) -> tuple[int, int, int, bytes]:
+    return _number(item.gateway), int(item.home_address), item.spi, item.identification.to_bytes(8, "big")
 
 
 def _key_row(key: BindingKey) -> tuple[int, int, int]:
