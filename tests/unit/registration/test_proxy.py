@@ -193,6 +193,15 @@ def test_failed_authentication_changes_nothing_AMB_6(proxy: Proxy) -> None:
     assert proxy.pending == 1
 
 
+def test_strangers_with_many_addresses_fill_no_log_and_use_up_no_nodes_denials(proxy: Proxy) -> None:
+    forged = signed(REQUEST, STRANGER_SA)
+    sources = [IPv4Address(int(CARE_OF) + number) for number in range(100)]
+    actions = [action for source in sources for action in proxy.feed(from_node(forged, source), NOW)]
+    assert actions.count(Count("authentication_failed")) == 100
+    assert sum(isinstance(action, Log) for action in actions) == 5
+    assert codes(proxy.feed(from_node(replace(REQUEST, identification=at(NOW - 60))), NOW)) == [133]
+
+
 def test_131_only_where_configured_rationed_and_signed_AMB_26() -> None:
     proxy = Proxy(replace(PROXY, reply_on_failed_authentication=True))
     replies = [sends(proxy.feed(from_node(signed(REQUEST, STRANGER_SA)), NOW)) for _ in range(8)]

@@ -131,7 +131,7 @@ class Gate:
     ) -> list[Action]:
         """Answer an authentic request with a denial; codes that anybody can provoke are rationed for each node."""
         home = request.message.home_address
-        if code in _LIMITED_CODES and not self._limit.allows(home, now):
+        if code in _LIMITED_CODES and not self._limit.allows(("denial", home), now):
             return [Count("reply_rate_limited")]
         send = self.answer(
             request,
@@ -233,7 +233,9 @@ class Gate:
             and verify_extension(request.raw, request.extensions, foreign_agent, ExtensionType.FA_HA_AUTHENTICATION)
             is None
         )
-        if not self._limit.allows(received.source.address, now):
+        # By node, since there are only so many; by source too, so that one stranger does not use up what others get.
+        rations = (("failure from", received.source.address), ("failure of", request.home_address))
+        if not all(self._limit.allows(ration, now) for ration in rations):
             return actions
         fields = {"home_address": str(request.home_address), "source": str(received.source)}
         actions.append(Log(Level.WARNING, "authentication_failed", fields))
