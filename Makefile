@@ -16,11 +16,7 @@ export ANSIBLE_NOCOWS := 1
 ##@ Start here
 
 .PHONY: demo
-demo: lab-up secrets ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
-	@echo "$$(date +%T)  rolling out with playbooks/site.yml (log in $(LOGS)/demo-site.log)"
-	@mkdir -p $(LOGS)
-	@ansible-playbook $(INVENTORY) playbooks/site.yml 2>&1 </dev/null | tee $(LOGS)/demo-site.log | \
-	  awk '/^(PLAY|TASK) \[/ { line = $$0; gsub(/ \*+$$/, "", line); printf "%s  %s\n", strftime("%T"), line; fflush() } /^fatal|^failed|^ERROR/ { print; fflush() } /^PLAY RECAP/ { recap = 1 } recap { print }'
+demo: rollout ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
 	@cd molecule/resources && $(VENV)/bin/python -m roaming --output $(CURDIR)/build/demo
 
 .PHONY: test
@@ -45,8 +41,15 @@ test-long: deps venv image secrets ## what takes longer, in parts: make test-lon
 	@python -m tests.checks long $(PART)
 
 .PHONY: bench
-bench: lab-up secrets ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
-	@python -m tests.bench $(if $(ROWS),--rows $(ROWS))
+bench: rollout ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
+	@PYTHONPATH=molecule/resources python -m tests.bench $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: rollout
+rollout: lab-up secrets ## start the hosts and roll out playbooks/site.yml on them
+	@echo "$$(date +%T)  rolling out with playbooks/site.yml (log in $(LOGS)/site.log)"
+	@mkdir -p $(LOGS)
+	@ansible-playbook $(INVENTORY) playbooks/site.yml 2>&1 </dev/null | tee $(LOGS)/site.log | \
+	  awk '/^(PLAY|TASK) \[/ { line = $$0; gsub(/ \*+$$/, "", line); printf "%s  %s\n", strftime("%T"), line; fflush() } /^fatal|^failed|^ERROR/ { print; fflush() } /^PLAY RECAP/ { recap = 1 } recap { print }'
 
 .PHONY: lab-up
 lab-up: deps venv ## start the hosts and wire them; what is up stays as it is

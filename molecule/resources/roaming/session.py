@@ -107,8 +107,8 @@ class Program:
 def captures(hosts: Hosts, segments: Sequence[str], directory: Path) -> Iterator[dict[str, Path]]:
     """Capture all IP frames of each segment into `directory` while the block runs; yields segment -> file.
 
-    The files are in `directory` when the block has ended. Until then they are in memory: a disk that is busy with captures
-    makes the daemons wait for theirs, and a registration would be measured with the capture's own weight.
+    The files are in `directory` when the block has ended. Until then they are in memory: a disk that is busy with
+    captures makes the daemons wait for theirs, and a registration would be measured with the capture's own weight.
     """
     files = {segment: directory / f"{segment}.pcap" for segment in segments}
     with tempfile.TemporaryDirectory(prefix="roaming-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
