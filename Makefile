@@ -87,6 +87,7 @@ $(VENV)/.stamp: requirements-dev.txt | deps
 # The keys of the examples: made once, encrypted, never committed; a new node gets its keys at the next run.
 .PHONY: secrets
 secrets: venv
+	@echo "secrets: making the keys of the example inventories that are missing (log in $(LOGS)/secrets.log)"
 	@mkdir -p $(LOGS)
 	@for inventory in inventories/*/; do \
 	  ansible-playbook -i "$${inventory%/}" playbooks/generate_secrets.yml >$(LOGS)/secrets.log 2>&1 </dev/null || \

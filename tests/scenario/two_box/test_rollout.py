@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from .plays import play
+
 RECORD = Path(os.environ.get("RECORD_CHANGES", "build/scenario/two_box/changes.jsonl"))
 
 
@@ -36,3 +38,10 @@ def test_second_run_changes_nothing(runs: list[dict[str, Any]]) -> None:
     real = [run for run in runs if not run["check"]]
     assert len(real) >= 2
     assert real[1]["changed"] == []
+
+
+def test_check_mode_on_deployed_hosts_foretells_nothing() -> None:
+    run = play("site.yml", "--check", "--diff")
+    assert run.status == 0, run.output[-3000:]
+    assert run.recap, "no host took part"
+    assert run.hosts_with("changed") == []
