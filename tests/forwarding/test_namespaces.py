@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -301,6 +301,12 @@ def test_a_keepalive_is_answered_by_the_kernel_and_shows_a_half_bound_port(site:
     # After a restart of the daemon, what its store says does not undo what the kernel has learnt.
     site.proxy().sync([ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), (half,))])
     assert None not in exchange_esp(site, b"restarted")
+    # And after a renewal the old port serves until a keepalive shows another.
+    site.proxy().put(ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), (replace(half, port=0),)))
+    assert None not in exchange_esp(site, b"renewed")
+    binding = site.proxy().get(ip(VPNGW_PUB), ip(HOME))
+    assert binding is not None
+    assert (binding.tunnels[0].port, binding.tunnels[0].half_bound) == (434, True)
 
 
 def test_every_care_of_address_gets_a_copy(site: Site) -> None:

@@ -150,7 +150,13 @@ def test_model_and_programs_agree_on_generated_frames(
 PLANTED = [
     ("binding.h", "p->outer.saddr != t->care_of &&", "p->outer.saddr == 0 &&"),
     ("binding.h", "if (t->expires_ns <= now)", "if (t->expires_ns + 3600000000000 <= now)"),
-    ("binding.h", "return p->source_port == t->port ?", "return 1 ?"),
+    ("binding.h", "if (t->port && p->source_port == t->port)", "if (t->port)"),
+    ("binding.h", "(t->flags & TUNNEL_HALF_BOUND) && !t->port", "t->flags & TUNNEL_HALF_BOUND"),
+    (
+        "mobile_node.h",
+        "(node_allows(s, p->outer.daddr) && is_ipsec(p, &p->outer, 1))",
+        "node_allows(s, p->outer.daddr)",
+    ),
     ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
     ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),

@@ -65,7 +65,7 @@ def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
     later, past = now + 3000, now - 1
     plain = Tunnel(CARE_OF, later)
     behind_nat = Tunnel(NAT, later, Encapsulation.UDP, 40000)
-    half = Tunnel(ROUTED, later, Encapsulation.UDP, 434, source=NAT, half_bound=True)
+    half = Tunnel(ROUTED, later, Encapsulation.UDP, source=NAT, half_bound=True)
     return {
         "192.0.2.69": (plain,),
         "192.0.2.70": (behind_nat,),
@@ -73,6 +73,7 @@ def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
         "192.0.2.72": (replace(plain, expires=past),),
         "192.0.2.73": (replace(plain, care_of=FOREIGN_AGENT, source=ROUTED),),
         "192.0.2.74": (replace(plain, expires=past), replace(plain, care_of=OTHER_CARE_OF), behind_nat, half),
+        "192.0.2.79": (replace(half, port=40001),),  # the port it had before
         "192.0.2.75": (behind_nat, plain, replace(plain, care_of=OTHER_CARE_OF)),
     }
 

@@ -11,7 +11,7 @@ import pytest
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw
 
 from mobileip.forwarding import rules
-from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel
+from mobileip.forwarding.entries import Encapsulation, Gateway, NodeMode, NodePath, ProxyForwarding, Tunnel
 
 NOW = 1_700_000_000.0
 PUB, PRIV = 2, 3
@@ -176,3 +176,29 @@ def test_an_unconfigured_program_drops_tunnels_and_nothing_else() -> None:
     snapshot = replace(tables(), proxy=None)
     assert decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp()), snapshot).reason == "not_configured"
     assert decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / TCP()), snapshot).action is rules.Action.STACK
+
+
+@pytest.mark.parametrize("mode", [NodeMode.BLOCKED, NodeMode.TUNNEL, NodeMode.FOREIGN_AGENT])
+@pytest.mark.parametrize(
+    ("packet", "is_ipsec"),
+    [
+        (lambda: inner_esp(), True),
+        (lambda: IP(src=HOME, dst=VPNGW_PUB) / UDP(sport=500, dport=500) / Raw(b"ike"), True),
+        (lambda: IP(src=HOME, dst=VPNGW_PUB) / UDP(sport=4500, dport=4500) / Raw(b"ike"), True),
+        (lambda: IP(src=HOME, dst=VPNGW_PUB) / TCP(dport=443), False),
+        (lambda: IP(src=HOME, dst=VPNGW_PUB) / UDP(dport=53) / Raw(b"name"), False),
+        (lambda: IP(src=HOME, dst=VPNGW_PUB) / ICMP(), False),
+        (lambda: IP(src=HOME, dst="192.0.2.50", proto=50) / ESP, False),
+        (lambda: IP(src=HOME, dst="192.0.2.50") / TCP(), False),
+    ],
+)
+def test_outside_only_ipsec_to_a_gateway_leaves_from_the_home_address(
+    mode: NodeMode, packet: Callable[[], Any], is_ipsec: bool
+) -> None:
+    home, gateway = IPv4Address(HOME), IPv4Address(VPNGW_PUB)
+    path = NodePath(home, mode, IPv4Address(CARE_OF), IPv4Address(MIPP_PUB), gateways=(gateway,))
+    verdict = decide(ether(packet()), replace(tables(), mobile_node=path), "mn_egress")
+    if mode is NodeMode.BLOCKED or not is_ipsec:
+        assert verdict == rules.Verdict(rules.Action.DROP, "clear_outside")
+    else:
+        assert verdict.action is (rules.Action.REDIRECT if mode is NodeMode.TUNNEL else rules.Action.STACK)

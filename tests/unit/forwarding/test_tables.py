@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -27,6 +28,7 @@ BOOT = 1_000_000.0
     [
         Tunnel(CARE_OF, BOOT + 300),
         Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP, 40000),
+        Tunnel(CARE_OF, math.inf),
         Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP, 434, IPv4Address("198.51.100.40"), half_bound=True),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 from ipaddress import IPv4Address, IPv4Network
@@ -14,7 +15,7 @@ from mobileip import cli
 from mobileip.decode import decode
 from mobileip.forwarding import entries
 from mobileip.registration.bindings import Binding, Encapsulation
-from mobileip.registration.events import Attached, Detached, Endpoint
+from mobileip.registration.events import Attached, Detached, Endpoint, TunnelPortLearned
 from mobileip.runtime.arp import announcement
 from mobileip.runtime.attachment import attachment
 from mobileip.runtime.control import ControlError, ControlServer, ask
@@ -22,7 +23,7 @@ from mobileip.runtime.journal import line
 from mobileip.runtime.notify import notify, watchdog_period
 from mobileip.runtime.rtnetlink import PROTOCOL, InterfaceAddress, Link, Route
 from mobileip.runtime.sockets import Arrival, DatagramSocket
-from mobileip.runtime.tunnels import Bound, tunnel
+from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import RegistrationReply, RegistrationRequest
 
 HOME, CARE_OF, NAT = IPv4Address("192.0.2.69"), IPv4Address("198.51.100.75"), IPv4Address("198.51.100.40")
@@ -203,6 +204,20 @@ def binding(care_of: IPv4Address, source: IPv4Address, encapsulation: Encapsulat
 )
 def test_binding_becomes_the_tunnel_that_its_packets_take(made: Binding, expected: entries.Tunnel) -> None:
     assert tunnel(made) == expected
+
+
+def test_port_of_a_half_bound_node_is_not_the_requests_and_comes_from_the_kernel() -> None:
+    half = dataclasses.replace(binding(CARE_OF, NAT, Encapsulation.UDP, False), half_bound=True)
+    unknown = entries.Tunnel(NAT, 1000.0, entries.Encapsulation.UDP, half_bound=True)
+    assert tunnel(half) == unknown
+    assert learnt_port(half, (unknown, dataclasses.replace(unknown, port=7))) is None
+    shown = dataclasses.replace(unknown, port=40000, half_bound=False)
+    assert learnt_port(half, (shown,)) == TunnelPortLearned(HOME, Endpoint(NAT, 40000), ROUTER)
+    assert learnt_port(half, (dataclasses.replace(shown, care_of=CARE_OF),)) is None
+    bound = Bound([half])
+    assert bound.half_bound() == [half]
+    bound.add(dataclasses.replace(half, half_bound=False, source=Endpoint(NAT, 40000)))
+    assert bound.half_bound() == []
 
 
 def test_one_entry_holds_all_care_of_addresses_of_a_node() -> None:

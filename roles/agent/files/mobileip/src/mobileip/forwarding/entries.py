@@ -33,7 +33,8 @@ class Tunnel:
     expires: float
     encapsulation: Encapsulation = Encapsulation.IPIP
     port: int = 0
-    """The node's UDP port as seen here; 0 with IP-in-IP."""
+    """The node's UDP port as seen here; 0 with IP-in-IP. Of a half-bound tunnel: the one of the registration before,
+    which serves until a keepalive shows another, or 0."""
     source: IPv4Address | None = None
     """Its packets may come from here too: the address that an agent-relayed request came from. None: only `care_of`."""
     half_bound: bool = False

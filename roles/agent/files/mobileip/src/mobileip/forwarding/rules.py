@@ -327,9 +327,11 @@ def _check_tunnel(packet: _Packet, tunnel: Tunnel, *, learns: bool) -> str | Non
         return "encapsulation_mismatch"
     if tunnel.encapsulation is Encapsulation.IPIP:
         return None
+    if tunnel.port and packet.port == tunnel.port:
+        return None
     if tunnel.half_bound:
         return None if learns and packet.outer.source == source else "half_bound"
-    return None if packet.port == tunnel.port else "port_mismatch"
+    return "port_mismatch"
 
 
 def _closest(misses: list[str]) -> _Drop:
@@ -473,7 +475,7 @@ def _tunnel_to_node(packet: _Packet, bound: Bound) -> Tunnel:
         for index, tunnel in enumerate(bound.tunnels)
         if tunnel.expires > packet.now and only in (None, index)
     ]
-    ready = [(index, tunnel) for index, tunnel in live if not tunnel.half_bound]
+    ready = [(index, tunnel) for index, tunnel in live if tunnel.port or not tunnel.half_bound]
     if not ready:
         raise _Drop("half_bound" if live else "binding_expired")
     packet.copies = tuple(index for index, _ in ready[1:])
@@ -734,7 +736,8 @@ def _node_egress(packet: _Packet) -> None:
         raise _Stack
     if _is_registration(packet) or _is_discovery(packet):
         raise _Stack
-    allowed = _node_allows(path, outer.destination)
+    # To a gateway, too, only what IPsec protects: all else would be clear on the foreign link.
+    allowed = path.encapsulate_all or (outer.destination in path.gateways and _is_ipsec(packet, outer, port=1))
     is_keepalive = (
         path.encapsulation is Encapsulation.UDP
         and outer.destination == path.peer

@@ -5,9 +5,11 @@ Each method is one or a few system calls and raises `OSError` naming the table. 
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -36,11 +38,21 @@ _PREFIX_MOBILITY = 2
 _COUNT = struct.Struct("=Q")
 _TRAFFIC = struct.Struct("=QQ")
 _NS = 1_000_000_000
+_NEVER = (1 << 64) - 1
 
 
 def _boot_offset() -> float:
     """Unix seconds at boot: CLOCK_BOOTTIME, which the programs read, starts there and does not jump."""
     return time.time() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) / _NS
+
+
+def _expiry(expires: float, boot: float) -> int:
+    """Nanoseconds of CLOCK_BOOTTIME; the last one there is for what never ends."""
+    return _NEVER if expires == math.inf else max(0, round((expires - boot) * _NS))
+
+
+def _unix(expires_ns: int, boot: float) -> float:
+    return math.inf if expires_ns == _NEVER else expires_ns / _NS + boot
 
 
 def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
@@ -51,7 +63,7 @@ def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
         port=tunnel.port.to_bytes(2),
         encapsulation=tunnel.encapsulation.protocol,
         flags=_HALF_BOUND if tunnel.half_bound else 0,
-        expires_ns=max(0, round((tunnel.expires - boot) * _NS)),
+        expires_ns=_expiry(tunnel.expires, boot),
     )
 
 
@@ -61,7 +73,7 @@ def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
     care_of, source = IPv4Address(raw["care_of"]), IPv4Address(raw["source"])
     return Tunnel(
         care_of=care_of,
-        expires=raw["expires_ns"] / _NS + boot,
+        expires=_unix(raw["expires_ns"], boot),
         encapsulation=Encapsulation.UDP if raw["encapsulation"] == Encapsulation.UDP.protocol else Encapsulation.IPIP,
         port=int.from_bytes(raw["port"]),
         source=None if source == care_of else source,
@@ -223,8 +235,7 @@ class ProxyTables(_Tables):
 
     def put(self, binding: ProxyBinding) -> None:
         """Add or replace a binding: from now on packets follow it."""
-        key = _key(binding.gateway, binding.home_address)
-        self._bindings.put(key, pack_binding(binding.home_agent, binding.tunnels, _boot_offset()))
+        _put_binding(self._bindings, _key(binding.gateway, binding.home_address), binding.home_agent, binding.tunnels)
 
     def delete(self, gateway: IPv4Address, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
@@ -248,23 +259,46 @@ class ProxyTables(_Tables):
     def sync(self, bindings: Iterable[ProxyBinding]) -> None:
         """Make the table hold exactly these, as after a restart: what forwards meanwhile goes on forwarding, and
         the port that a half-bound tunnel has learnt from a keepalive stays known."""
-        boot = _boot_offset()
-        have = dict(self._bindings.items())
-        want: dict[bytes, bytes] = {}
-        for binding in bindings:
-            key = _key(binding.gateway, binding.home_address)
-            tunnels = binding.tunnels
-            if key in have:
-                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
-            want[key] = pack_binding(binding.home_agent, tunnels, boot)
-        self._bindings.put_many({key: value for key, value in want.items() if have.get(key) != value})
-        for key in have:
-            if key not in want:
-                self._bindings.delete(key)
+        _sync_bindings(
+            self._bindings,
+            ((_key(each.gateway, each.home_address), each.home_agent, each.tunnels) for each in bindings),
+        )
 
     @staticmethod
     def _mac_key(gateway: IPv4Address, mac: str) -> bytes:
         return layouts.GATEWAY_MAC.pack(gateway=gateway.packed, mac=pack_mac(mac))
+
+
+def _put_binding(table: Map, key: bytes, home_agent: IPv4Address, tunnels: tuple[Tunnel, ...]) -> None:
+    boot = _boot_offset()
+    if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels) and (known := table.get(key)) is not None:
+        tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
+    table.put(key, pack_binding(home_agent, tunnels, boot))
+
+
+def _sync_bindings(table: Map, bindings: Iterable[tuple[bytes, IPv4Address, tuple[Tunnel, ...]]]) -> None:
+    boot = _boot_offset()
+    have = dict(table.items())
+    want: dict[bytes, bytes] = {}
+    for key, home_agent, tunnels in bindings:
+        if key in have:
+            tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
+        want[key] = pack_binding(home_agent, tunnels, boot)
+    table.put_many({key: value for key, value in want.items() if have.get(key) != value})
+    for key in have:
+        if key not in want:
+            table.delete(key)
+
+
+def _with_former_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -> tuple[Tunnel, ...]:
+    """Half-bound tunnels with the port that the node had in its last registration from there, until it shows one."""
+    ports = {tunnel.source or tunnel.care_of: tunnel.port for tunnel in known}
+    return tuple(
+        replace(tunnel, port=ports.get(tunnel.source or tunnel.care_of, 0))
+        if tunnel.half_bound and not tunnel.port
+        else tunnel
+        for tunnel in tunnels
+    )
 
 
 def _with_learnt_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -> tuple[Tunnel, ...]:
@@ -294,8 +328,7 @@ class HomeAgentTables(_Tables):
 
     def put(self, binding: HomeBinding) -> None:
         """Add or replace a binding: its home address is intercepted from now on."""
-        value = pack_binding(self._address, binding.tunnels, _boot_offset())
-        self._bindings.put(_key(self._address, binding.home_address), value)
+        _put_binding(self._bindings, _key(self._address, binding.home_address), self._address, binding.tunnels)
 
     def delete(self, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
@@ -317,19 +350,8 @@ class HomeAgentTables(_Tables):
 
     def sync(self, bindings: Iterable[HomeBinding]) -> None:
         """Make the table hold exactly these, without an interruption for those that stay."""
-        boot = _boot_offset()
-        want: dict[bytes, bytes] = {}
-        have = dict(self._bindings.items())
-        for binding in bindings:
-            key = _key(self._address, binding.home_address)
-            tunnels = binding.tunnels
-            if key in have:
-                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
-            want[key] = pack_binding(self._address, tunnels, boot)
-        self._bindings.put_many({key: value for key, value in want.items() if have.get(key) != value})
-        for key in have:
-            if key not in want:
-                self._bindings.delete(key)
+        address = self._address
+        _sync_bindings(self._bindings, ((_key(address, each.home_address), address, each.tunnels) for each in bindings))
 
 
 class ForeignAgentTables(_Tables):
@@ -369,7 +391,7 @@ class ForeignAgentTables(_Tables):
                 Visitor(
                     home_address=IPv4Address(key),
                     home_agent=IPv4Address(raw["home_agent"]),
-                    expires=raw["expires_ns"] / _NS + boot,
+                    expires=_unix(raw["expires_ns"], boot),
                     encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
                     port=int.from_bytes(raw["port"]),
                     reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
@@ -385,7 +407,7 @@ def pack_visitor(visitor: Visitor, boot: float) -> bytes:
         port=visitor.port.to_bytes(2),
         encapsulation=visitor.encapsulation.protocol,
         flags=_REVERSE_TUNNEL if visitor.reverse_tunnel else 0,
-        expires_ns=max(0, round((visitor.expires - boot) * _NS)),
+        expires_ns=_expiry(visitor.expires, boot),
     )
 
 

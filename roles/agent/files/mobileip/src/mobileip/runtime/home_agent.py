@@ -28,11 +28,13 @@ from mobileip.runtime.party import Inbox, Party, put_datagram
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import home_agent_forwarding, home_agent_settings
 from mobileip.runtime.sockets import DatagramSocket
-from mobileip.runtime.tunnels import Bound, tunnel
+from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
 
 CLAIMED_TABLE = 434
 """Routing table and rule preference of claimed home addresses."""
+_LOOK_INTERVAL = 10.0
+"""Seconds between two looks at the UDP ports that keepalives have shown the kernel."""
 _ANNOUNCEMENTS = (0.5, 2.0)
 """Seconds after the first when the announcement is repeated: it may get lost (RFC 5944 4.6)."""
 
@@ -52,6 +54,7 @@ class HomeAgentParty(Party):
         self._claimed: dict[IPv4Address, str] = {}
         self._kernel = Rtnetlink()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         config = self._config
@@ -64,9 +67,12 @@ class HomeAgentParty(Party):
         socket = DatagramSocket.udp(config.address, REGISTRATION_PORT, partial(put_datagram, inbox))
         self.sockets[config.address] = socket
         socket.watch(loop)
+        self._look_for_ports(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        if self._look is not None:
+            self._look.cancel()
         self._kernel.close()
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
@@ -128,6 +134,14 @@ class HomeAgentParty(Party):
             "bindings": len(self.machine.bindings),
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }
+
+    def _look_for_ports(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        """What keepalives have shown the kernel about half-bound nodes is to be known here, and durable, as well."""
+        self._look = loop.call_later(_LOOK_INTERVAL, self._look_for_ports, loop, inbox)
+        for binding in self._bound.half_bound():
+            entry = self._tables.get(binding.home_address)
+            if entry is not None and (learnt := learnt_port(binding, entry.tunnels)) is not None:
+                inbox(learnt)
 
     def _announce(self, address: IPv4Address, interface: str) -> None:
         if self._claimed.get(address) != interface:

@@ -19,6 +19,8 @@ from mobileip.config import (
     load_config,
 )
 from mobileip.forwarding import loader
+from mobileip.forwarding.entries import NodePath
+from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.foreign_agent import ForeignAgentParty
 from mobileip.runtime.home_agent import HomeAgentParty
@@ -93,9 +95,18 @@ def attachments(config: Config) -> list[loader.Attachment]:
 
 
 def load(loaded: Loaded) -> bool:
-    """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`."""
-    paths = loaded.paths
-    return loader.load(paths.bpf_object, paths.pin_directory, attachments(loaded.config), owner=_owner())
+    """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`.
+
+    From then on nothing leaves a mobile node in clear: where it is, only the daemon finds out.
+    """
+    paths, config = loaded.paths, loaded.config
+    changed = loader.load(paths.bpf_object, paths.pin_directory, attachments(config), owner=_owner())
+    if isinstance(config, MobileNodeConfig):
+        tables = MobileNodeTables(paths.pin_directory)
+        if tables.path() is None:
+            tables.set_path(NodePath(config.home_address, gateways=tuple(config.vpn_gateways)))
+            changed = True
+    return changed
 
 
 def unload(loaded: Loaded) -> None:

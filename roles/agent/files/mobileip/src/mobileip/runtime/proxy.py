@@ -22,11 +22,12 @@ from mobileip.runtime.party import Inbox, Party, put_datagram
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import proxy_settings
 from mobileip.runtime.sockets import DatagramSocket
-from mobileip.runtime.tunnels import Bound, tunnel
+from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
 
 _PROBE_INTERVAL = 10.0
-"""Seconds between two looks at the gateways, and between probes where the kernel keeps no neighbour by itself."""
+"""Seconds between two looks at the gateways (and probes, where the kernel keeps no neighbour by itself), and at the
+UDP ports that keepalives have shown the kernel."""
 
 
 class ProxyParty(Party):
@@ -54,7 +55,7 @@ class ProxyParty(Party):
             self.sockets[side.address] = socket
             socket.watch(loop)
         self._watcher.watch(loop)
-        self._probe_gateways(loop)
+        self._look_regularly(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
@@ -126,9 +127,16 @@ class ProxyParty(Party):
             )
         )
 
-    def _probe_gateways(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look_regularly(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        self._probe = loop.call_later(_PROBE_INTERVAL, self._look_regularly, loop, inbox)
+        self._probe_gateways()
+        for binding in self._bound.half_bound():
+            entry = self._tables.get(binding.gateway, binding.home_address) if binding.gateway else None
+            if entry is not None and (learnt := learnt_port(binding, entry.tunnels)) is not None:
+                inbox(learnt)
+
+    def _probe_gateways(self) -> None:
         """Have the kernel keep the gateways resolved; an entry that somebody flushed is made anew."""
-        self._probe = loop.call_later(_PROBE_INTERVAL, self._probe_gateways, loop)
         public, private = self._config.mipp_pub.interface, self._config.mipp_priv.interface
         for gateway in self._config.vpn_gateways:
             for interface, address in ((public, gateway.vpngw_pub), (private, gateway.vpngw_priv)):

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 from mobileip.forwarding import entries
 from mobileip.registration.bindings import Binding, BindingKey
+from mobileip.registration.events import Endpoint, TunnelPortLearned
 
 NodeKey = tuple[IPv4Address | None, IPv4Address]
 """Gateway and home address."""
@@ -20,10 +21,18 @@ def tunnel(binding: Binding) -> entries.Tunnel:
         care_of=peer.address,
         expires=binding.expires,
         encapsulation=entries.Encapsulation(binding.encapsulation.value),
-        port=peer.port,
+        port=0 if binding.half_bound else peer.port,  # the request's is the foreign agent's (RFC 3519 4.4)
         source=None if source == peer.address else source,
         half_bound=binding.half_bound,
     )
+
+
+def learnt_port(binding: Binding, in_kernel: Iterable[entries.Tunnel]) -> TunnelPortLearned | None:
+    """What a keepalive has told the kernel about a half-bound binding; None if there was none yet."""
+    for tunnel in in_kernel:
+        if not tunnel.half_bound and tunnel.port and tunnel.care_of == binding.source.address:
+            return TunnelPortLearned(binding.home_address, Endpoint(tunnel.care_of, tunnel.port), binding.gateway)
+    return None
 
 
 class Bound:
@@ -31,15 +40,19 @@ class Bound:
 
     def __init__(self, bindings: Iterable[Binding] = ()) -> None:
         self._by_node: dict[NodeKey, dict[BindingKey, Binding]] = {}
+        self._half_bound: dict[BindingKey, Binding] = {}
         for binding in bindings:
             self.add(binding)
 
     def add(self, binding: Binding, replaces: Iterable[BindingKey] = ()) -> tuple[Binding, ...]:
         """Put a binding in, in place of others; returns what its node has now."""
         of_node = self._by_node.setdefault((binding.gateway, binding.home_address), {})
-        for key in replaces:
+        for key in (*replaces, binding.key):
             of_node.pop(key, None)
+            self._half_bound.pop(key, None)
         of_node[binding.key] = binding
+        if binding.half_bound:
+            self._half_bound[binding.key] = binding
         return tuple(of_node.values())
 
     def remove(self, key: BindingKey) -> tuple[Binding, ...]:
@@ -47,9 +60,14 @@ class Bound:
         node = (key.gateway, key.home_address)
         of_node = self._by_node.get(node, {})
         of_node.pop(key, None)
+        self._half_bound.pop(key, None)
         if not of_node:
             self._by_node.pop(node, None)
         return tuple(of_node.values())
+
+    def half_bound(self) -> list[Binding]:
+        """Those whose UDP port no keepalive has shown yet, as far as the machine knows."""
+        return list(self._half_bound.values())
 
     def nodes(self) -> dict[NodeKey, tuple[Binding, ...]]:
         """All bindings by node."""

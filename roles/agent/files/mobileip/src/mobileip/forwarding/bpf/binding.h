@@ -32,7 +32,8 @@ static __always_inline int is_live(const struct binding *b, __u64 now)
 
 /*
  * RFC 3024 4.3.2, RFC 3519 4.3: outer source, encapsulation and UDP port must be what was registered.
- * `learns`: a keepalive may show the port of a half-bound tunnel.
+ * `learns`: a keepalive may show the port of a half-bound tunnel. Until it does, the port that the node had in the
+ * registration before goes on serving, where there was one.
  */
 static __always_inline int check_tunnel(const struct tunnel *t, const struct packet *p, __u64 now, int learns)
 {
@@ -44,9 +45,11 @@ static __always_inline int check_tunnel(const struct tunnel *t, const struct pac
 		return DROP(encapsulation_mismatch);
 	if (p->tunnel != ENCAPSULATION_UDP)
 		return VERDICT_CONTINUE;
+	if (t->port && p->source_port == t->port)
+		return VERDICT_CONTINUE;
 	if (t->flags & TUNNEL_HALF_BOUND)
 		return learns && p->outer.saddr == t->source ? VERDICT_CONTINUE : DROP(half_bound);
-	return p->source_port == t->port ? VERDICT_CONTINUE : DROP(port_mismatch);
+	return DROP(port_mismatch);
 }
 
 /*
@@ -122,7 +125,7 @@ static __always_inline int plan_to_node(const struct __sk_buff *skb, const struc
 			break;
 		if (t->expires_ns <= now || (copy >= 0 && copy != i))
 			continue;
-		if (t->flags & TUNNEL_HALF_BOUND) {
+		if ((t->flags & TUNNEL_HALF_BOUND) && !t->port) {
 			miss = DROP(half_bound);
 		} else if (!chosen) {
 			chosen = 1;

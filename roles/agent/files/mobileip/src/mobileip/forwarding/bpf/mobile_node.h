@@ -4,8 +4,8 @@
  *
  *   blocked        not known yet: nothing clear leaves
  *   home           the home network: everything passes
- *   tunnel         own care-of address: to the gateways only (or all), through the tunnel
- *   foreign_agent  the agent tunnels: to the gateways only, as it is
+ *   tunnel         own care-of address: ESP and IKE to the gateways only (or all), through the tunnel
+ *   foreign_agent  the agent tunnels: ESP and IKE to the gateways only, as it is
  */
 #ifndef MOBILEIP_MOBILE_NODE_H
 #define MOBILEIP_MOBILE_NODE_H
@@ -35,6 +35,12 @@ static __always_inline int node_allows(const struct mobile_node_settings *s, __b
 	return 0;
 }
 
+/* What may leave outside. To a gateway, too, only what IPsec protects: all else would be clear on the foreign link. */
+static __always_inline int node_may_send(const struct mobile_node_settings *s, const struct packet *p)
+{
+	return (s->flags & NODE_ENCAPSULATE_ALL) || (node_allows(s, p->outer.daddr) && is_ipsec(p, &p->outer, 1));
+}
+
 /* RFC 3519 4.9: the daemon's keepalives go through the UDP tunnel to its other end. */
 static __always_inline int is_keepalive(const struct mobile_node_settings *s, const struct packet *p)
 {
@@ -60,9 +66,9 @@ static __always_inline int decide_node_egress(struct __sk_buff *skb, struct pack
 	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(skb, p) ||
 	    is_discovery(p))
 		return VERDICT_STACK;
-	if (s->mode == NODE_TUNNEL && (node_allows(s, p->outer.daddr) || is_keepalive(s, p)))
+	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p)))
 		return node_into_tunnel(skb, s, plan);
-	if (s->mode == NODE_FOREIGN_AGENT && node_allows(s, p->outer.daddr))
+	if (s->mode == NODE_FOREIGN_AGENT && node_may_send(s, p))
 		return VERDICT_STACK;
 	return DROP(clear_outside);
 }

@@ -180,6 +180,21 @@ static __always_inline int is_registration(struct __sk_buff *skb, const struct p
 	return type == 1 || type == 3;
 }
 
+/* ESP, IKE, and later fragments of either, whose ports are not there to be looked at. `gateway_port` is the index
+ * of the gateway's port: 1 on the way to it, 0 on the way back. */
+static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *header, int gateway_port)
+{
+	__be16 port = p->inner_ports[gateway_port];
+
+	if (header->protocol == IPPROTO_ESP)
+		return 1;
+	if (header->protocol != IPPROTO_UDP)
+		return 0;
+	if (is_later_fragment(header))
+		return 1;
+	return p->has_ports && (port == bpf_htons(IKE_PORT) || port == bpf_htons(IKE_NAT_PORT));
+}
+
 /* The UDP and tunnel headers. Returns the bytes that are left for the inner packet, or a drop. */
 static __always_inline int parse_udp_tunnel(struct __sk_buff *skb, struct packet *p)
 {

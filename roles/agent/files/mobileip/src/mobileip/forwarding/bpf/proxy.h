@@ -65,21 +65,6 @@ static __always_inline __u32 prefix_flags(__be32 address)
 	return flags ? *flags : 0;
 }
 
-/* ESP, IKE, and later fragments of either, whose ports are not there to be looked at. `gateway_port` is the index
- * of the gateway's port: 1 on the way to it, 0 on the way back. */
-static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *header, int gateway_port)
-{
-	__be16 port = p->inner_ports[gateway_port];
-
-	if (header->protocol == IPPROTO_ESP)
-		return 1;
-	if (header->protocol != IPPROTO_UDP)
-		return 0;
-	if (is_later_fragment(header))
-		return 1;
-	return p->has_ports && (port == bpf_htons(IKE_PORT) || port == bpf_htons(IKE_NAT_PORT));
-}
-
 /* Row 2. It is addressed to the proxy, so the gateway is not known from it: try those that there are. */
 static __always_inline int proxy_keepalive(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)

@@ -28,7 +28,7 @@ struct binding_key {
 struct tunnel {
 	__be32 care_of;		/* where packets for the node are sent */
 	__be32 source;		/* where its packets may come from as well: FA-Routed, else equal to care_of */
-	__be16 port;		/* the node's UDP port; 0 with IP-in-IP */
+	__be16 port;		/* the node's UDP port; 0 with IP-in-IP, and while half bound with none known from before */
 	__u8 encapsulation;
 	__u8 flags;
 	__u32 reserved;
