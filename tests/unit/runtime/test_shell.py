@@ -17,11 +17,11 @@ from mobileip.forwarding import entries
 from mobileip.registration.bindings import Binding, Encapsulation
 from mobileip.registration.events import Attached, Detached, Endpoint, TunnelPortLearned
 from mobileip.runtime.arp import announcement
-from mobileip.runtime.attachment import attachment
+from mobileip.runtime.attachment import AttachmentWatcher, attachment
 from mobileip.runtime.control import ControlError, ControlServer, ask
 from mobileip.runtime.journal import line
 from mobileip.runtime.notify import notify, watchdog_period
-from mobileip.runtime.rtnetlink import PROTOCOL, InterfaceAddress, Link, Route
+from mobileip.runtime.rtnetlink import PROTOCOL, InterfaceAddress, Link, Route, Rtnetlink
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import RegistrationReply, RegistrationRequest
@@ -175,6 +175,33 @@ def test_no_carrier_and_no_interface_are_detached() -> None:
     down = Link(2, "eth0", bytes(6), False)
     assert attachment("eth0", HOME, [down], [InterfaceAddress(2, CARE_OF, 27, 0)], [DEFAULT]) == Detached("eth0")
     assert attachment("eth0", HOME, [], [], []) == Detached("eth0")
+
+
+def test_a_table_that_cannot_be_read_is_no_lost_link_and_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[list[Link] | OSError] = [InterruptedError(4, "the table changed while it was read"), [ETH0]]
+
+    def links(_kernel: Rtnetlink) -> list[Link]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Rtnetlink, "links", links)
+    monkeypatch.setattr(Rtnetlink, "addresses", lambda _kernel: [InterfaceAddress(2, CARE_OF, 27, 0)])
+    monkeypatch.setattr(Rtnetlink, "routes", lambda _kernel: [])
+    moves: list[Attached | Detached] = []
+
+    async def scene() -> None:
+        watcher = AttachmentWatcher("eth0", HOME, moves.append)
+        watcher.start(asyncio.get_running_loop())
+        for _ in range(200):
+            if moves:
+                break
+            await asyncio.sleep(0.005)
+        watcher.close(asyncio.get_running_loop())
+
+    asyncio.run(scene())
+    assert moves == [Attached("eth0", CARE_OF, 27, None)]
 
 
 def test_a_default_route_of_our_own_is_no_router_of_the_network() -> None:

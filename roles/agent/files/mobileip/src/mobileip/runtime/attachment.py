@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
 from mobileip.registration.events import Attached, Detached
+from mobileip.runtime.journal import log
 from mobileip.runtime.rtnetlink import (
     GROUP_ADDRESS,
     GROUP_LINK,
@@ -29,6 +30,8 @@ SETTLE_COMPLETE = 0.002
 SETTLE_INCOMPLETE = 0.012
 """Seconds of quiet before a link without address, or an address without router, is believed. Should the address come
 later all the same, it is a move like any other, and a solicitation has been sent in vain."""
+LOOK_AGAIN = 0.02
+"""Seconds until the kernel is asked again when it could not be read."""
 
 _SCOPE_UNIVERSE = 0
 _DEFAULT = IPv4Network("0.0.0.0/0")
@@ -87,7 +90,15 @@ class AttachmentWatcher:
     def _look(self) -> None:
         assert self._loop is not None
         kernel = self._kernel
-        seen = attachment(self._interface, self._home_address, kernel.links(), kernel.addresses(), kernel.routes())
+        try:
+            seen = attachment(self._interface, self._home_address, kernel.links(), kernel.addresses(), kernel.routes())
+        except (
+            OSError
+        ) as exc:  # the tables change faster than they can be read: look a moment later
+            log("warning", "attachment_unreadable", interface=self._interface, error=exc)
+            self._cancel()
+            self._settling = self._loop.call_later(LOOK_AGAIN, self._look_again)
+            return
         if seen == self._candidate and self._settling is not None:
             return  # still settling; what others change elsewhere must not put it off
         self._cancel()
@@ -97,6 +108,10 @@ class AttachmentWatcher:
         elif seen != self._reported:
             complete = seen.address is not None and seen.gateway is not None
             self._settling = self._loop.call_later(SETTLE_COMPLETE if complete else SETTLE_INCOMPLETE, self._report)
+
+    def _look_again(self) -> None:
+        self._settling = None
+        self._look()
 
     def _report(self) -> None:
         self._settling = None

@@ -46,6 +46,8 @@ _NTF_USE, _NTF_PROXY = 0x01, 0x08
 _NTF_EXT_MANAGED = 0x1
 _NDA_DST, _NDA_LLADDR, _NDA_FLAGS_EXT = 1, 2, 15
 
+_DUMP_ATTEMPTS = 10
+
 PROTOCOL = 0x4D
 """Marks the routes that the daemon made (`proto 77` in `ip route`), so that it never touches another's."""
 
@@ -231,13 +233,15 @@ class Rtnetlink:
             pass
 
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        for _attempt in range(3):
-            self._send(kind, _REQUEST | _ROOT_MATCH, body)
-            try:
-                return list(self._answers())
-            except InterruptedError:
-                continue  # the table changed under the dump (NLM_F_DUMP_INTR)
-        return []
+        """All entries of a table. InterruptedError if it changes under every attempt: no answer is no empty table."""
+        for _attempt in range(_DUMP_ATTEMPTS - 1):
+            with contextlib.suppress(InterruptedError):  # the table changed under the dump (NLM_F_DUMP_INTR)
+                return self._dump_once(kind, body)
+        return self._dump_once(kind, body)
+
+    def _dump_once(self, kind: int, body: bytes) -> list[bytes]:
+        self._send(kind, _REQUEST | _ROOT_MATCH, body)
+        return list(self._answers())
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -260,7 +264,7 @@ class Rtnetlink:
                     return
                 if kind == _DONE:
                     if flags & 0x10:
-                        raise InterruptedError
+                        raise InterruptedError(errno.EINTR, "the table changed while it was read")
                     return
                 yield body
 
