@@ -159,6 +159,46 @@ def test_truncated_oversized_and_random_datagrams_are_dropped_and_counted(site: 
     assert site.bindings("mipp") == [(HOME, OPEN)]
 
 
+def test_oversized_datagrams_come_in_fragments_and_are_dropped_and_counted_by_every_party(site: Site) -> None:
+    at(site, "open", OPEN)
+    payloads = [kind + bytes(size - 1) for size in (4097, 9000, 65000) for kind in (b"\x01", b"\x03")]
+    for host, source, address in (
+        ("mipp", "inet", MIPP_PUB),
+        ("ha", "inner", "192.0.2.40"),
+        ("fa", "inet", FOREIGN_AGENT),
+        ("mn", "inet", OPEN),
+    ):
+        before = {reason: dropped(site, reason, host) for reason in ("oversized", "internal_error")}
+        # A home agent gets no replies at all, the proxy none from outside: these are dropped before their size matters.
+        others = sum(dropped(site, reason, host) for reason in ("unknown_message", "reply_not_from_inside"))
+        send(site, source, payloads, address)
+
+        def counted(host: str = host, before: int = before["oversized"] + others) -> bool:
+            reasons = ("oversized", "unknown_message", "reply_not_from_inside")
+            return sum(dropped(site, reason, host) for reason in reasons) - before == len(payloads)
+
+        until(counted, what=f"drops of {host}: {site.show(host, 'drops')}")
+        assert dropped(site, "oversized", host) - before["oversized"] >= 3
+        assert dropped(site, "internal_error", host) == before["internal_error"]
+    assert site.ping() == 3
+
+
+def test_malformed_agent_discovery_is_dropped_and_counted(site: Site) -> None:
+    at(site, "open", OPEN)
+    script = (
+        "import socket, sys\n"
+        "channel = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)\n"
+        "channel.sendto(bytes.fromhex(sys.argv[2]), (sys.argv[1], 0))\n"
+    )
+    for host, source, address, message, reason in (
+        ("mn", "inet", OPEN, "0900000000000003", "malformed_advertisement"),  # a wrong checksum
+        ("fa", "inet", FOREIGN_AGENT, "0a07f5f800000000", "malformed_solicitation"),  # a code that is none
+    ):
+        before = dropped(site, reason, host)
+        site.run(source, sys.executable, "-c", script, address, message)
+        until(lambda: dropped(site, reason, host) == before + 1, what=f"drops of {host}: {site.show(host, 'drops')}")  # noqa: B023
+
+
 def test_node_roams_through_the_foreign_agent_home_and_back(site: Site) -> None:
     at(site, "fa", FOREIGN_AGENT)
     assert until(lambda: site.ping() == 3, what=f"ping; fa {site.show('fa', 'drops')}, {site.show('mipp', 'drops')}")
