@@ -150,6 +150,15 @@ def test_a_datagram_carries_address_interface_and_ttl() -> None:
     assert (reply.payload, reply.source) == (b"reply", IPv4Address("127.0.0.2"))
 
 
+def test_a_group_is_joined_twice_without_harm_and_not_at_all_aloud() -> None:
+    channel = DatagramSocket.udp(IPv4Address("0.0.0.0"), 0, lambda _: None)
+    for _ in range(2):
+        channel.join(IPv4Address("224.0.0.11"), "lo")
+    with pytest.raises(OSError, match="Invalid argument"):
+        channel.join(IPv4Address("192.0.2.1"), "lo")
+    channel._channel.close()
+
+
 # Attachment
 
 ETH0 = Link(2, "eth0", bytes(6), True)

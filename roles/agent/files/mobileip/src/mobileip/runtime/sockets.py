@@ -7,7 +7,7 @@ A registration reply leaves from the address that was asked (RFC 5944 3.8.3.1), 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -88,10 +88,13 @@ class DatagramSocket:
             raise
 
     def join(self, group: IPv4Address, interface: str) -> None:
-        """Receive what is sent to a multicast group on an interface; joining twice is no error."""
+        """Receive what is sent to a multicast group on an interface; joining twice is no error. Raises OSError."""
         request = struct.pack("=4s4si", group.packed, _ANY.packed, socket.if_nametoindex(interface))
-        with contextlib.suppress(FileExistsError, OSError):
+        try:
             self._channel.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call `received` from the loop for what arrives."""
