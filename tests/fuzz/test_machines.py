@@ -36,7 +36,8 @@ from mobileip.registration.events import (
 )
 from mobileip.registration.foreign_agent import ForeignAgent, ForeignAgentSettings
 from mobileip.registration.home_agent import HomeAgent
-from mobileip.registration.mobile_node import MobileNode, MobileNodeSettings, State
+from mobileip.registration.mobile_node import MobileNode, State
+from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import Proxy
 from mobileip.runtime.journal import line
 from mobileip.wire.messages import MAXIMUM_MESSAGE, MessageType, parse_message, parse_reply, parse_request

@@ -36,14 +36,8 @@ from mobileip.registration.events import (
     TunnelProbeAnswered,
     TunnelProbeLost,
 )
-from mobileip.registration.mobile_node import (
-    Location,
-    MobileNode,
-    MobileNodeSettings,
-    NodeStatus,
-    State,
-    Through,
-)
+from mobileip.registration.mobile_node import Location, MobileNode, NodeStatus, State
+from mobileip.registration.node_requests import MobileNodeSettings, Through
 from mobileip.wire import identification as timestamps
 from mobileip.wire.agent_discovery import serialize_solicitation
 from mobileip.wire.authentication import SecurityAssociation, append

@@ -25,7 +25,8 @@ from mobileip.registration.events import (
 )
 from mobileip.registration.foreign_agent import ForeignAgent, ForeignAgentSettings
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings, HomeLink, HomeNode
-from mobileip.registration.mobile_node import Location, MobileNode, MobileNodeSettings, State, Through
+from mobileip.registration.mobile_node import Location, MobileNode, State
+from mobileip.registration.node_requests import MobileNodeSettings, Through
 from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
 from mobileip.wire.agent_discovery import AgentFlags, parse_advertisement
 from mobileip.wire.authentication import SecurityAssociation

@@ -33,6 +33,7 @@ from mobileip.registration.actions import (
 )
 from mobileip.registration.bindings import Encapsulation, Visitor, expiry
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, SolicitationReceived
+from mobileip.registration.keepalives import interval_of
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.wire.agent_discovery import ALL_SYSTEMS, AgentAdvertisement, AgentFlags, RouterAddress, next_sequence
 from mobileip.wire.codes import Code, describe
@@ -53,8 +54,6 @@ from mobileip.wire.typed_extensions import HomeAgentParameterFormat, UdpTunnelRe
 
 LEAST_ADVERTISEMENT_GAP = 1.0  # seconds between two multicast advertisements (RFC 5944 2.3)
 LEAST_DENIAL_GAP = 1.0  # seconds between two denials to one node (RFC 5944 3.7.2)
-DEFAULT_KEEPALIVE = 110  # seconds, where the reply does not say (RFC 3519 3.2)
-LEAST_KEEPALIVE = 10  # seconds (RFC 3519 4.10)
 REQUEST_TTL = 255  # of a request that asks for a reverse tunnel: its sender is on the link (RFC 3024 4.2.1)
 
 _UNSPECIFIED = IPv4Address(0)
@@ -355,7 +354,7 @@ class ForeignAgent:
             identification=request.identification,
             granted=lifetime,
             expires=expiry(lifetime, now),  # RFC 5944 3.7.3.2: counted from here
-            keepalive=0 if tunnel is None else max(tunnel.keepalive or DEFAULT_KEEPALIVE, LEAST_KEEPALIVE),
+            keepalive=0 if tunnel is None else interval_of(tunnel),
         )
         self._visitors[home_address] = visitor
         self._next_keepalive.pop(home_address, None)

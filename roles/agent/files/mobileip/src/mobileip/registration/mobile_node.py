@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from ipaddress import IPv4Address
 
@@ -64,35 +64,29 @@ from mobileip.registration.events import (
     Attached,
     DatagramReceived,
     Detached,
-    Endpoint,
     Event,
     TunnelProbeAnswered,
     TunnelProbeLost,
 )
+from mobileip.registration.keepalives import PROBE_TIMEOUT, Keepalives, interval_of
+from mobileip.registration.node_requests import (
+    Identifications,
+    MobileNodeSettings,
+    Target,
+    Through,
+    association_of,
+    authentication_of,
+    build_request,
+    is_word_of_foreign_agent,
+    reason_of,
+)
 from mobileip.wire import identification as timestamps
 from mobileip.wire.agent_discovery import agent_rebooted, serialize_solicitation
-from mobileip.wire.authentication import Authentication, SecurityAssociation, append, verify
-from mobileip.wire.codes import Code, describe, is_foreign_agent_verdict
-from mobileip.wire.encapsulation import keepalive
+from mobileip.wire.codes import Code, describe
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised
-from mobileip.wire.messages import (
-    MAXIMUM_MESSAGE,
-    REGISTRATION_PORT,
-    Flag,
-    MessageType,
-    RegistrationReply,
-    RegistrationRequest,
-    parse_reply,
-)
-from mobileip.wire.typed_extensions import (
-    HomeAgentParameter,
-    HomeAgentParameterFormat,
-    MessageString,
-    UdpTunnelReply,
-    UdpTunnelRequest,
-    find_home_agent_parameter,
-)
+from mobileip.wire.messages import MAXIMUM_MESSAGE, MessageType, RegistrationReply, parse_reply
+from mobileip.wire.typed_extensions import HomeAgentParameter, UdpTunnelReply, find_home_agent_parameter
 
 LEAST_REQUEST_GAP = 1.0  # seconds between two requests to one agent (RFC 5944 3.6.3)
 FIRST_TIMEOUT = 1.0  # seconds until a request is repeated, doubled each time (RFC 5944 3.6.3)
@@ -100,16 +94,8 @@ LONGEST_TIMEOUT = 32.0
 RENEWAL = 0.75  # of a lifetime is over when the node renews
 MOST_RESYNCHRONISATIONS = 3  # codes 133 in a row that are answered by adjusting the clock
 ATTEMPTS_INSIDE = 5  # unanswered requests to the home agent before the proxy is asked again where we are
-REQUEST_TTL_ON_LINK = 255  # to a foreign agent, when a reverse tunnel is asked for (RFC 3024 3.2)
 QUICK_SOLICITATIONS = 3  # one a second, then ever slower (RFC 5944 2.4)
 LONGEST_SOLICITATION_GAP = 60.0
-DEFAULT_KEEPALIVE = 110  # seconds (RFC 3519 3.2)
-LEAST_KEEPALIVE = 10  # seconds (RFC 3519 4.10)
-PROBE_TIMEOUT = 2.0  # seconds until an unanswered keepalive is repeated
-MOST_PROBES_LOST = 3  # in a row, before the node registers again (RFC 3519 4.9)
-
-
-_COUNTED = 0x3FF  # low bits of an Identification that number the requests
 
 
 class State(StrEnum):
@@ -142,15 +128,6 @@ class Location(StrEnum):
     HOME = "home"
 
 
-class Through(StrEnum):
-    """The ways to register."""
-
-    PROXY = "proxy"  # co-located care-of address, to MIPP-Pub
-    FOREIGN_AGENT = "foreign_agent"  # the agent's care-of address, to MIPP-Pub (or, inside, to the home agent)
-    HOME_AGENT = "home_agent"  # co-located care-of address on a visited network inside
-    HOME_LINK = "home_link"  # deregistration on the home link
-
-
 class _Timer(Enum):
     """What the node waits for; the order is the order in which due ones are served."""
 
@@ -159,34 +136,6 @@ class _Timer(Enum):
     REQUEST = 2
     SOLICITATION = 3
     PROBE = 4
-
-
-@dataclass(frozen=True)
-class MobileNodeSettings:
-    """What a node is told. `lifetime` in seconds is what it asks for."""
-
-    home_address: IPv4Address
-    home_agent: IPv4Address
-    mipp_pub: IPv4Address
-    proxy_association: SecurityAssociation
-    home_agent_association: SecurityAssociation
-    lifetime: int = 300
-    keepalive: int = DEFAULT_KEEPALIVE
-    home_agent_parameter: HomeAgentParameterFormat = field(default_factory=HomeAgentParameterFormat)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Whom to register with, and how. `inside`: the home agent itself is the one who decides."""
-
-    through: Through
-    interface: str
-    source: IPv4Address
-    destination: IPv4Address
-    home_agent: IPv4Address
-    care_of_address: IPv4Address
-    lifetime: int
-    inside: bool
 
 
 @dataclass(frozen=True)
@@ -250,12 +199,9 @@ class MobileNode:
         self._attempts = 0
         self._resynchronisations = 0
         self._solicitations = 0
-        self._clock_offset = 0.0
-        self._requests = 0
-        self._accepted_identification: int | None = None
+        self._identifications = Identifications()
         self._lifetime_cap = settings.lifetime
-        self._probe = 0  # sequence number of the last keepalive
-        self._probes_lost = 0
+        self._keepalives = Keepalives(settings.home_address)
         self._last_denial: str | None = None
         self._understood = frozenset(
             {
@@ -314,7 +260,7 @@ class MobileNode:
             care_of_address=target.care_of_address if target else None,
             encapsulation=registration.path.encapsulation if registration else None,
             expires=registration.expires if registration else None,
-            clock_offset=self._clock_offset,
+            clock_offset=self._identifications.clock_offset,
             last_denial=self._last_denial,
         )
 
@@ -488,56 +434,13 @@ class MobileNode:
         return self._last_sent.get(target.destination, -math.inf) + LEAST_REQUEST_GAP
 
     def _request(self, target: Target, now: float) -> Send:
-        identification = self._next_identification(now)
+        identification = self._identifications.next(now)
         lifetime = min(target.lifetime, self._lifetime_cap)
-        request = RegistrationRequest(
-            # T always: the way out is the way in (draft 2.2.4). D only with a care-of address of our own.
-            flags=Flag.REVERSE_TUNNEL | (Flag.DECAPSULATES if _is_co_located(target) else 0),
-            lifetime=lifetime,
-            home_address=self._settings.home_address,
-            home_agent=target.home_agent,
-            care_of_address=target.care_of_address,
-            identification=identification,
-            extensions=self._extensions(target),
-        )
         # RFC 5944 3.6.2.1: only the last request to an agent can be answered.
         self._outstanding = {key: other for key, other in self._outstanding.items() if other.target != target}
         self._outstanding[timestamps.low(identification)] = _Outstanding(target, identification, lifetime, now)
         self._last_sent[target.destination] = now
-        on_link = target.through is Through.FOREIGN_AGENT
-        return Send(
-            append(request.serialize(), self._association(target)),
-            source=Endpoint(target.source, REGISTRATION_PORT),
-            destination=Endpoint(target.destination, REGISTRATION_PORT),
-            interface=target.interface if on_link else None,
-            ttl=REQUEST_TTL_ON_LINK if on_link else None,
-        )
-
-    def _extensions(self, target: Target) -> tuple[Extension, ...]:
-        extensions: list[Extension] = []
-        if not target.inside:  # D-2.5.3-a; a home agent that does not know it would drop the request
-            parameter = HomeAgentParameter(self._home_agent, self._settings.home_agent_parameter)
-            extensions.append(parameter.extension())
-        if _is_co_located(target):  # RFC 3519 3.1: before the authentication, with D only
-            extensions.append(UdpTunnelRequest().extension())
-        return tuple(extensions)
-
-    def _association(self, target: Target) -> SecurityAssociation:
-        return self._settings.home_agent_association if target.inside else self._settings.proxy_association
-
-    def _next_identification(self, now: float) -> int:
-        """A timestamp newer than any that was accepted, with a low half of its own (RFC 5944 5.7.1).
-
-        The bits a float has no room for count requests. Without that, two requests whole seconds apart would have one
-        low half, and a reply to the first would pass for one to the second.
-        """
-        number = self._requests & _COUNTED
-        self._requests += 1
-        stamp = timestamps.from_unix(now + self._clock_offset) & ~_COUNTED | number
-        accepted = self._accepted_identification
-        if accepted is None or timestamps.is_newer(stamp, accepted):
-            return stamp
-        return (accepted + 1 + number) % (1 << 64)  # the clock went back; what was accepted did not
+        return build_request(self._settings, target, self._home_agent, lifetime, identification)
 
     def _request_due(self, now: float) -> list[Action]:
         """No reply in time, the end of a pause, or time to renew."""
@@ -579,32 +482,13 @@ class MobileNode:
         request = self._outstanding.get(timestamps.low(reply.identification))
         if request is None or reply.home_address != self._settings.home_address:
             return [Count("reply_without_request")]
-        if self._is_word_of_foreign_agent(reply, event, request.target):
+        if is_word_of_foreign_agent(reply, event, request.target):
             return self._denied(reply, request, now)
-        authentication = self._authentication(reply, request.target)
+        authentication = authentication_of(reply, association_of(self._settings, request.target))
         if authentication is None:
             return [Count("reply_unauthenticated")]  # RFC 5944 3.6.2.1: silent
         believed = tuple(extension for extension in reply.extensions if extension.start < authentication.start)
         return self._decide(reply, believed, request, now)
-
-    def _is_word_of_foreign_agent(self, reply: RegistrationReply, event: DatagramReceived, target: Target) -> bool:
-        """A denial by the agent on our link needs no authentication (RFC 5944 3.6.2.1), and can only delay us."""
-        return (
-            target.through is Through.FOREIGN_AGENT
-            and is_foreign_agent_verdict(reply.code)
-            and event.source.address == target.destination
-        )
-
-    def _authentication(self, reply: RegistrationReply, target: Target) -> Authentication | None:
-        """The one MN-HA authentication of the reply, if it is right."""
-        found = [each for each in reply.extensions if each.type == ExtensionType.MN_HA_AUTHENTICATION]
-        if len(found) != 1:
-            return None
-        try:
-            authentication = Authentication.of(found[0])
-        except Malformed:
-            return None
-        return authentication if verify(reply.raw, authentication, self._association(target)) else None
 
     def _decide(
         self, reply: RegistrationReply, believed: tuple[Extension, ...], request: _Outstanding, now: float
@@ -623,7 +507,7 @@ class MobileNode:
             return self._resynchronise(reply, request, now)
         if reply.code == Code.ASSIGNED_HOME_AGENT and not request.target.inside:
             return self._told_inside(request, now)
-        return self._denied(reply, request, now, reason=_reason(believed))
+        return self._denied(reply, request, now, reason=reason_of(believed))
 
     def _accepted(
         self, reply: RegistrationReply, tunnel: UdpTunnelReply | None, request: _Outstanding, now: float
@@ -633,7 +517,7 @@ class MobileNode:
         if lifetime == 0 and target.through is not Through.HOME_LINK:
             return self._denied(reply, request, now, "accepted_without_lifetime")  # no binding came of it
         self._outstanding.clear()
-        self._accepted_identification = request.identification
+        self._identifications.accepted(request.identification)
         self._last_denial = None
         self._resynchronisations = 0
         self._timers.pop(_Timer.REQUEST, None)
@@ -664,7 +548,7 @@ class MobileNode:
         )
         if tunnel is None or not by_udp:
             return path, 0
-        return path, max(tunnel.keepalive or self._settings.keepalive, LEAST_KEEPALIVE)
+        return path, interval_of(tunnel, self._settings.keepalive)
 
     def _set_lifetime_timers(self, lifetime: int, sent: float, interval: int, now: float) -> None:
         expires = expiry(lifetime, sent)
@@ -674,7 +558,7 @@ class MobileNode:
             self._timers[_Timer.EXPIRY] = expires
             self._timers[_Timer.REQUEST] = sent + RENEWAL * lifetime
         if interval:
-            self._probes_lost = 0
+            self._keepalives.start()
             self._timers[_Timer.PROBE] = now + interval
 
     def _travel(self, path: NodePath, target: Target, now: float) -> list[Action]:
@@ -723,7 +607,7 @@ class MobileNode:
         if self._state is not State.REGISTERING:  # a renewal: the proxy learned something; what we had is void
             actions = self._forget_place("the proxy changed its mind", now)
         self._forget(request)
-        self._accepted_identification = request.identification  # the proxy has taken note of it
+        self._identifications.accepted(request.identification)  # the proxy has taken note of it
         why = f"{request.target.home_agent} answered {Code.ASSIGNED_HOME_AGENT:d} (inside)"
         self._place(Location.INSIDE, why, now)
         log = Log(Level.INFO, "inside", {"proxy": str(request.target.home_agent), "home_agent": str(self._home_agent)})
@@ -733,10 +617,9 @@ class MobileNode:
         """Code 133: take the agent's clock from the high half (RFC 5944 5.7.1) and ask again."""
         self._resynchronisations += 1
         self._forget(request)
-        middle_of_second = timestamps.high(reply.identification) << 32 | 1 << 31
-        self._clock_offset = timestamps.to_unix(middle_of_second, near=now) - now
+        self._identifications.adjust(reply.identification, now)
         self._timeout = FIRST_TIMEOUT
-        log = Log(Level.WARNING, "clock_adjusted", {"offset_seconds": round(self._clock_offset, 3)})
+        log = Log(Level.WARNING, "clock_adjusted", {"offset_seconds": round(self._identifications.clock_offset, 3)})
         return [log, *self._register(now)]
 
     def _forget(self, request: _Outstanding) -> None:
@@ -768,49 +651,18 @@ class MobileNode:
     def _send_probe(self, now: float) -> list[Action]:
         registration = self._registration
         assert registration is not None
-        if self._probes_lost >= MOST_PROBES_LOST:
+        if self._keepalives.is_tunnel_lost:
             return self._renew(now, "keepalives are not answered")
-        peer, local = registration.path.peer, registration.path.local
-        assert peer is not None
-        assert local is not None
-        self._probe = (self._probe + 1) & 0xFFFF
-        self._probes_lost += 1  # until its answer comes
         self._timers[_Timer.PROBE] = now + PROBE_TIMEOUT
-        return [
-            Send(
-                keepalive(self._settings.home_address, peer, self._probe_identifier(), self._probe),
-                source=Endpoint(local, REGISTRATION_PORT),
-                destination=Endpoint(peer, REGISTRATION_PORT),
-            )
-        ]
+        return [self._keepalives.next(registration.path)]
 
     def _probe_answered(self, event: TunnelProbeAnswered, now: float) -> list[Action]:
         registration = self._registration
-        if registration is None or not registration.keepalive or not self._probes_lost:
+        if registration is None or not registration.keepalive or not self._keepalives.is_answer(event):
             return []
-        if (event.identifier, event.sequence) != (self._probe_identifier(), self._probe):
-            return []
-        self._probes_lost = 0
         if self._state is State.BOUND:
             self._timers[_Timer.PROBE] = now + registration.keepalive
         return []
-
-    def _probe_identifier(self) -> int:
-        return int(self._settings.home_address) & 0xFFFF
-
-
-def _reason(believed: tuple[Extension, ...]) -> str:
-    """What the agent says for people to read (RFC 4917)."""
-    extension = find(believed, ExtensionType.MESSAGE_STRING)
-    try:
-        return MessageString.of(extension).text if extension is not None else ""
-    except Malformed:
-        return ""
-
-
-def _is_co_located(target: Target) -> bool:
-    """The care-of address is ours, and is one: a deregistration at home names the home address there."""
-    return target.through is not Through.FOREIGN_AGENT and target.lifetime > 0
 
 
 _ON_TIMER: Mapping[_Timer, Callable[[MobileNode, float], list[Action]]] = {

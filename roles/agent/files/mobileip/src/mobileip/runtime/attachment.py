@@ -92,9 +92,7 @@ class AttachmentWatcher:
         kernel = self._kernel
         try:
             seen = attachment(self._interface, self._home_address, kernel.links(), kernel.addresses(), kernel.routes())
-        except (
-            OSError
-        ) as exc:  # the tables change faster than they can be read: look a moment later
+        except OSError as exc:  # the tables change faster than they can be read: look a moment later
             log("warning", "attachment_unreadable", interface=self._interface, error=exc)
             self._cancel()
             self._settling = self._loop.call_later(LOOK_AGAIN, self._look_again)

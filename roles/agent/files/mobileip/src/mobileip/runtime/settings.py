@@ -9,8 +9,8 @@ from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForward
 from mobileip.registration.foreign_agent import ForeignAgentSettings
 from mobileip.registration.home_agent import HomeAgentSettings, HomeLink, HomeNode
 from mobileip.registration.location import LocationMode
-from mobileip.registration.mobile_node import MobileNodeSettings
 from mobileip.registration.nat import NatPolicy
+from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import ProxyNode, ProxySettings
 from mobileip.runtime.interfaces import index_of
 from mobileip.wire.authentication import Algorithm, SecurityAssociation
