@@ -64,11 +64,17 @@ def dropped(site: Site, reason: str, host: str = "mipp") -> int:
 
 def test_node_outside_registers_and_its_packets_take_the_whole_way(site: Site) -> None:
     at(site, "open", OPEN)
-    location = site.show("mn", "location")
+    # The agents' bindings are there before the reply that tells the node of them.
+    location = until(lambda: _known_location(site), what="a location; " + site.log("mn")[-1000:])
     assert (location["location"], location["through"], location["agent"]) == ("outside", "proxy", MIPP_PUB)
     assert until(lambda: site.ping() == 3, what=f"ping; drops {site.show('mipp', 'drops')}")
     packets = site.show("mipp", "counters")["kernel"]["packets"]
     assert all(packets[row] >= 3 for row in ("node_to_gateway", "gateway_to_node", "home_agent_to_gateway"))
+
+
+def _known_location(site: Site) -> dict[str, str] | None:
+    location: dict[str, str] = site.show("mn", "location")
+    return location if location["location"] != "unknown" else None
 
 
 def test_home_agent_answers_arp_for_the_absent_node(site: Site) -> None:

@@ -34,7 +34,6 @@ from mobileip.registration.events import (
     Event,
     SolicitationReceived,
     TunnelProbeAnswered,
-    TunnelProbeLost,
 )
 from mobileip.registration.mobile_node import Location, MobileNode, NodeStatus, State
 from mobileip.registration.node_requests import MobileNodeSettings, Through
@@ -811,12 +810,6 @@ def test_three_lost_keepalives_make_the_node_register_again_RFC_3519_4_9(node: M
     ]
 
 
-def test_loss_that_another_noticed_makes_the_node_register_again(node: MobileNode) -> None:
-    bound_by_udp(node, 25)
-    assert node.feed(TunnelProbeLost(), NOW + 20)[-1] == to_proxy(NOW + 20, 1)
-    assert node.feed(TunnelProbeLost(), NOW + 20.1) == []  # it is at it already
-
-
 def test_ipip_tunnel_has_no_keepalives(node: MobileNode) -> None:
     bound_at_open(node)
     assert node.next_deadline() == NOW + 225
@@ -826,7 +819,7 @@ def test_ipip_tunnel_has_no_keepalives(node: MobileNode) -> None:
 def test_whatever_happens_packets_travel_only_while_registered_and_something_is_always_due(node: MobileNode) -> None:
     source = random.Random(265)
     now, actions = NOW, node.feed(AT_OPEN, NOW)
-    places: list[Event] = [AT_OPEN, AT_HOME, AT_VISITED, AT_AGENT, Detached("eth0"), TunnelProbeLost()]
+    places: list[Event] = [AT_OPEN, AT_HOME, AT_VISITED, AT_AGENT, Detached("eth0")]
     path = PathMode.BLOCKED
     for _ in range(5000):
         now += source.choice([0.0, 0.1, 1.0, 5.0, 120.0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mobileip.wire.codes import Code, describe, is_accepted, is_foreign_agent_verdict
+from ipaddress import IPv4Address
+
+from mobileip.wire.codes import Code, describe, is_foreign_agent_verdict
+from mobileip.wire.messages import RegistrationReply
 
 
 def test_numbers_of_the_draft_D_2_4_1() -> None:
@@ -14,8 +17,9 @@ def test_insufficient_resources_is_130_and_133_a_mismatch_AMB_1() -> None:
     assert (Code.INSUFFICIENT_RESOURCES.value, Code.IDENTIFICATION_MISMATCH.value) == (130, 133)
 
 
-def test_only_0_and_1_are_accepted() -> None:
-    assert [code for code in range(256) if is_accepted(code)] == [0, 1]
+def test_only_0_and_1_are_accepted_RFC_5944_3_4() -> None:
+    zero = IPv4Address(0)
+    assert [code for code in range(256) if RegistrationReply(code, 0, zero, zero, 0).accepted] == [0, 1]
 
 
 def test_verdicts_of_foreign_agents_R5944_3_6_2_1() -> None:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from mobileip.wire.identification import (
     distance,
-    following,
     from_unix,
     high,
     is_close,
@@ -46,15 +45,6 @@ def test_window_is_on_both_sides_and_includes_its_border() -> None:
 def test_equal_is_not_newer() -> None:
     assert not is_newer(5, 5)
     assert distance(5, 6) == -1
-
-
-def test_following_is_unique_when_the_clock_stands_or_goes_back() -> None:
-    now = 1_700_000_000.0
-    assert following(None, now) == from_unix(now)
-    assert following(from_unix(now), now) == from_unix(now) + 1
-    assert following(from_unix(now), now - 3) == from_unix(now) + 1
-    assert following(from_unix(now), now + 3) == from_unix(now + 3)
-    assert following(2**64 - 1, ROLL_OVER - 1) == 0
 
 
 def test_resynchronising_keeps_the_low_half_and_says_our_seconds() -> None:

@@ -80,11 +80,6 @@ class TunnelProbeAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class TunnelProbeLost:
-    """Mobile node: the keepalives of the present tunnel are not answered any more (RFC 3519 4.9)."""
-
-
-@dataclass(frozen=True, slots=True)
 class TunnelPortLearned:
     """Proxy, home agent: the first tunnelled packet of a half-bound node came from this endpoint (RFC 3519 4.4)."""
 
@@ -100,6 +95,5 @@ Event = (
     | AdvertisementReceived
     | SolicitationReceived
     | TunnelProbeAnswered
-    | TunnelProbeLost
     | TunnelPortLearned
 )

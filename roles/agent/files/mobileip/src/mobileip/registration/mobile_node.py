@@ -66,7 +66,6 @@ from mobileip.registration.events import (
     Detached,
     Event,
     TunnelProbeAnswered,
-    TunnelProbeLost,
 )
 from mobileip.registration.keepalives import PROBE_TIMEOUT, Keepalives, interval_of
 from mobileip.registration.node_requests import (
@@ -226,8 +225,6 @@ class MobileNode:
                 return self._receive(event, now)
             case TunnelProbeAnswered():
                 return self._probe_answered(event, now)
-            case TunnelProbeLost():
-                return self._renew(now, "keepalives are not answered")
             case _:
                 raise TypeError(f"a mobile node has no use for {type(event).__name__}")
 

@@ -81,11 +81,6 @@ def describe(code: int) -> str:
         return f"unassigned_{code}"
 
 
-def is_accepted(code: int) -> bool:
-    """True for the two codes that say a binding exists (RFC 5944 3.4)."""
-    return code in (Code.ACCEPTED, Code.ACCEPTED_NO_SIMULTANEOUS)
-
-
 def is_foreign_agent_verdict(code: int) -> bool:
     """True if a foreign agent made the reply itself, so that it need not carry MN-HA authentication (3.6.2.1)."""
     return 64 <= code <= 127 or code == Code.FA_INVALID_HOME_AGENT

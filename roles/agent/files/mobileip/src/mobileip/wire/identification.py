@@ -15,7 +15,7 @@ _HALF = 1 << 63
 
 
 def from_unix(now: float) -> int:
-    """Unix seconds as a timestamp. A float keeps some 2^-22 s of the fraction; see `following` for uniqueness."""
+    """Unix seconds as a timestamp. A float keeps some 2^-22 s of the fraction."""
     seconds = int(now)
     fraction = int((now - seconds) * _FRACTION)
     return ((seconds + NTP_EPOCH) % _FRACTION) << 32 | fraction
@@ -39,14 +39,6 @@ def is_newer(identification: int, than: int) -> bool:
 def is_close(identification: int, now: float, window: float) -> bool:
     """Is the timestamp within `window` seconds of `now`, on either side?"""
     return abs(distance(identification, from_unix(now))) <= window * _FRACTION
-
-
-def following(previous: int | None, now: float) -> int:
-    """A timestamp for a new request: that of `now`, or just above the previous one if the clock has not moved."""
-    identification = from_unix(now)
-    if previous is not None and not is_newer(identification, previous):
-        return (previous + 1) % _MODULUS
-    return identification
 
 
 def low(identification: int) -> int:
