@@ -213,7 +213,7 @@ def test_node_roams_through_the_foreign_agent_home_and_back(site: Site) -> None:
     site.park(True)
     try:
         until(lambda: not site.bindings("ha") and not site.bindings("mipp"), what=f"deregistration; {site.log('mn')}")
-        assert site.show("mn", "location")["location"] == "home"
+        until(lambda: site.show("mn", "location")["location"] == "home", what=f"home; {site.log('mn')[-1000:]}")
         assert until(lambda: site.ping() == 3, what="ping from home")
         assert site.ping(to="192.0.2.80") == 3
     finally:
