@@ -109,18 +109,36 @@ def _frame(line: str) -> Frame:
     )
 
 
+def _tshark(capture: Path, *arguments: str) -> list[str]:
+    command = ["tshark", "-n", "-r", str(capture), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode != 0 and "cut short" not in done.stderr:
+        raise CaptureError(f"{capture}: tshark says: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
+def _decode_as_mip(capture: Path) -> list[str]:
+    """Name every port that spoke with port 434.
+
+    A NAT gives a second node behind it another source port, from 1 to 511 as the first was, and tshark would take the
+    frames for the protocol that owns that one.
+    """
+    fields = ("-T", "fields", "-e", "udp.srcport", "-e", "udp.dstport")
+    lines = set(_tshark(capture, "-Y", f"udp.port == {MIP_PORT}", *fields))
+    ports = {port for line in lines for port in line.replace(",", "\t").split("\t") if port}
+    return [argument for port in sorted(ports) for argument in ("-d", f"udp.port=={port},mip")]
+
+
 def read(capture: Path, display_filter: str = "ip") -> list[Frame]:
     """Decode `capture` with tshark, oldest frame first.
 
     Raises `CaptureError` with tshark's words when it fails for another reason than a last frame cut by our own stop.
     """
-    command = ["tshark", "-n", "-r", str(capture), "-Y", display_filter, "-T", "fields", "-E", "occurrence=a"]
-    for name in FIELDS:
-        command += ["-e", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode != 0 and "cut short" not in done.stderr:
-        raise CaptureError(f"{capture}: tshark says: {done.stderr.strip()}")
-    return [_frame(line) for line in done.stdout.splitlines()]
+    fields = [argument for name in FIELDS for argument in ("-e", name)]
+    lines = _tshark(
+        capture, *_decode_as_mip(capture), "-Y", display_filter, "-T", "fields", "-E", "occurrence=a", *fields
+    )
+    return [_frame(line) for line in lines]
 
 
 def within(frames: Iterable[Frame], start: float, end: float) -> Iterator[Frame]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from roaming.wire import Frame, exchanges, longest_gap
+from roaming.wire import TUNNEL_DATA, Frame, exchanges, longest_gap, read
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+from scapy.utils import wrpcap
 
 
 def frame(time: float, kind: int, identification: str, source: str, destination: str, code: int | None = None) -> Frame:
@@ -38,3 +44,12 @@ def test_each_reply_belongs_to_the_request_with_its_identification() -> None:
     (only,) = exchanges(frames, "192.0.2.69")
     assert only.round_trip == pytest.approx(0.5)
     assert (only.code, only.agent) == (0, "203.0.113.10")
+
+
+def test_tunnel_from_a_port_that_another_protocol_owns_is_read_as_mip(tmp_path: Path) -> None:
+    inner = IP(src="192.0.2.69", dst="203.0.113.20", proto=50) / Raw(bytes(40))
+    outer = Ether() / IP(src="198.51.100.40", dst="203.0.113.10") / UDP(sport=319, dport=434)
+    wrpcap(str(tmp_path / "nat.pcap"), [outer / Raw(bytes([TUNNEL_DATA, 4, 0, 0]) + bytes(inner))])
+    (only,) = read(tmp_path / "nat.pcap")
+    assert only.mip_types == (TUNNEL_DATA,)
+    assert (only.is_esp, only.malformed) == (True, False)
