@@ -103,11 +103,15 @@ class World:
             MobileNodeTables(pin_dir).set_path(tables.mobile_node)
 
     def restore(self, pin_dir: Path, key: rules.Key, bound: rules.Bound) -> None:
-        """Write one binding anew."""
+        """Write one binding anew; without the port that a half-bound tunnel keeps over a renewal."""
         if self.tables.home_agent is not None and key[0] == self.tables.home_agent.address:
-            HomeAgentTables(pin_dir).put(HomeBinding(key[1], bound.tunnels))
+            agent = HomeAgentTables(pin_dir)
+            agent.delete(key[1])
+            agent.put(HomeBinding(key[1], bound.tunnels))
         else:
-            ProxyTables(pin_dir).put(ProxyBinding(key[0], key[1], bound.home_agent, bound.tunnels))
+            proxy = ProxyTables(pin_dir)
+            proxy.delete(*key)
+            proxy.put(ProxyBinding(key[0], key[1], bound.home_agent, bound.tunnels))
 
 
 def worlds(now: float, public: int, private: int) -> Iterator[World]:
