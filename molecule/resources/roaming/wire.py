@@ -123,9 +123,10 @@ def _decode_as_mip(capture: Path) -> list[str]:
     A NAT gives a second node behind it another source port, from 1 to 511 as the first was, and tshark would take the
     frames for the protocol that owns that one.
     """
-    fields = ("-T", "fields", "-e", "udp.srcport", "-e", "udp.dstport")
+    # The first of each alone: what travels inside the tunnel (IKE, from port 500) keeps its own decoder.
+    fields = ("-T", "fields", "-E", "occurrence=f", "-e", "udp.srcport", "-e", "udp.dstport")
     lines = set(_tshark(capture, "-Y", f"udp.port == {MIP_PORT}", *fields))
-    ports = {port for line in lines for port in line.replace(",", "\t").split("\t") if port}
+    ports = {port for line in lines for port in line.split("\t") if port}
     return [argument for port in sorted(ports) for argument in ("-d", f"udp.port=={port},mip")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from roaming.wire import TUNNEL_DATA, Frame, exchanges, longest_gap, read
+from roaming.wire import TUNNEL_DATA, Frame, exchanges, ike_messages, longest_gap, read
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -53,3 +53,16 @@ def test_tunnel_from_a_port_that_another_protocol_owns_is_read_as_mip(tmp_path: 
     (only,) = read(tmp_path / "nat.pcap")
     assert only.mip_types == (TUNNEL_DATA,)
     assert (only.is_esp, only.malformed) == (True, False)
+
+
+def test_ike_in_a_tunnel_stays_ike(tmp_path: Path) -> None:
+    ike = UDP(sport=500, dport=500) / Raw(
+        bytes(8) + bytes(8) + bytes([0, 0x20, 34, 8]) + bytes(4) + bytes([0, 0, 0, 28])
+    )
+    inner = IP(src="192.0.2.69", dst="203.0.113.20") / ike
+    outer = Ether() / IP(src="198.51.100.40", dst="203.0.113.10") / UDP(sport=319, dport=434)
+    handed = Ether() / inner
+    wrpcap(str(tmp_path / "ike.pcap"), [outer / Raw(bytes([TUNNEL_DATA, 4, 0, 0]) + bytes(inner)), handed])
+    tunnelled, clear = read(tmp_path / "ike.pcap")
+    assert (tunnelled.ike, tunnelled.mip_types) == (True, (TUNNEL_DATA,))
+    assert ike_messages([tunnelled, clear], "203.0.113.20") == [clear]
