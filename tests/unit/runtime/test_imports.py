@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "registration": {"registration", "wire"},
     "forwarding": {"forwarding", "wire"},
     "store": {"store", "registration", "wire"},
-    "config": set(),
+    "config": {"config"},
     "decode": {"wire"},
     "runtime": {"runtime", "store", "forwarding", "registration", "wire", "config", ""},
     "cli": {"runtime", "store", "forwarding", "registration", "wire", "config", "decode", ""},

@@ -15,7 +15,6 @@ from mobileip.config import (
     Loaded,
     MobileNodeConfig,
     ProxyConfig,
-    associations,
     load_config,
 )
 from mobileip.forwarding import loader
@@ -37,7 +36,7 @@ SERVICE_USER = "mobileip"
 
 def party_of(loaded: Loaded) -> Party:
     """The party that a configuration describes. Opens the pinned tables; raises OSError if they are not loaded."""
-    if loaded.keys is None and any(True for _ in associations(loaded.config)):
+    if loaded.keys is None and any(True for _ in loaded.config.associations()):
         raise StartError("no keys file: name it with --keys, or start the daemon with the systemd credential `keys`")
     match loaded.config:
         case ProxyConfig() as proxy:

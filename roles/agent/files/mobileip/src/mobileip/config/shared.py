@@ -1,0 +1,65 @@
+"""Pieces that several roles share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mobileip.config.findings import Finding
+from mobileip.config.problems import KeyPath
+from mobileip.config.values import KeyName, Model, Seconds
+
+KEY_LENGTHS: Mapping[str, int] = {"hmac-md5": 16}
+"""Bytes of key that each authentication algorithm takes (RFC 5944 5.1: 128 bits)."""
+
+DEFAULT_BPF_OBJECT = Path("/opt/mobileip/lib/mobileip.bpf.o")
+
+
+class SecurityAssociation(Model):
+    """A mobility security association (RFC 5944 1.6): SPI, algorithm and the name of the key."""
+
+    spi: int = Field(ge=256, le=0xFFFFFFFF, description="SPI, 256 to 4294967295 (0 to 255 are reserved, RFC 5944 1.6)")
+    key: KeyName = Field(description="name of the key in the keys file")
+    algorithm: Literal["hmac-md5"] = Field(default="hmac-md5", description="authentication algorithm")
+
+
+class Replay(Model):
+    """Protection by timestamps (RFC 5944 5.7.1)."""
+
+    window: int = Field(default=7, ge=1, le=3600, description="seconds that two clocks may differ; RFC 5944 proposes 7")
+
+
+class Nat(Model):
+    """UDP tunnelling through address translators (RFC 3519)."""
+
+    keepalive: int = Field(
+        default=110, ge=1, le=65535, description="seconds between keepalives; 110 suits a NAT of 2 minutes"
+    )
+    max_lifetime: Seconds = Field(
+        default=60, description="longest lifetime in seconds granted behind a NAT, 1 to 65534"
+    )
+
+
+class Party(Model, ABC):
+    """Paths of one instance; each has a default made from the instance's name."""
+
+    bpf_object: Path = Field(default=DEFAULT_BPF_OBJECT, strict=False, description="path of the compiled BPF object")
+    state: Path | None = Field(default=None, strict=False, description="path of the SQLite file with bindings")
+    control_socket: Path | None = Field(default=None, strict=False, description="path of the control socket")
+    pin_directory: Path | None = Field(default=None, strict=False, description="directory below /sys/fs/bpf for pins")
+
+    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+        """Every security association of the file with its key path."""
+        yield from ()
+
+    def findings(self) -> Iterator[Finding]:
+        """What no single field can know: overlaps, addresses that must differ."""
+        yield from ()
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What it configures, in a few words."""
