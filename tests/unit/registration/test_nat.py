@@ -127,6 +127,55 @@ def test_encapsulation_that_we_lack_is_139_R3024_4_3_1(bit: Flag) -> None:
     assert code(negotiate(asked(flags=CO_LOCATED | bit), CARE_OF, POLICY)) == 139
 
 
+ALL = frozenset(Encapsulation)
+
+
+@pytest.mark.parametrize(
+    ("bits", "have", "expected"),
+    [
+        (Flag.GRE, ALL, Encapsulation.GRE),
+        (Flag.MINIMAL, ALL, Encapsulation.MINIMAL),
+        (Flag.MINIMAL | Flag.GRE, ALL, Encapsulation.GRE),
+        (Flag.MINIMAL | Flag.GRE, ALL - {Encapsulation.GRE}, Encapsulation.MINIMAL),
+        (0, ALL, Encapsulation.IPIP),
+    ],
+)
+def test_m_and_g_bits_choose_the_encapsulation_R5944_4_1(
+    bits: int, have: frozenset[Encapsulation], expected: Encapsulation
+) -> None:
+    assert negotiate(asked(flags=CO_LOCATED | bits), CARE_OF, POLICY, have) == Tunnel(expected)
+    declined = Tunnel(expected, answer=UdpTunnelReply(64))
+    assert negotiate(asked(PLAIN, flags=CO_LOCATED | bits), CARE_OF, POLICY, have) == declined
+
+
+def test_without_reverse_tunnel_an_encapsulation_that_we_lack_is_ip_in_ip_R5944_4_1() -> None:
+    assert negotiate(asked(flags=Flag.DECAPSULATES | Flag.GRE), CARE_OF, POLICY) == IPIP
+
+
+@pytest.mark.parametrize(
+    ("bits", "field", "expected"),
+    [
+        (0, 47, Encapsulation.UDP_GRE),
+        (0, 55, Encapsulation.UDP_MINIMAL),
+        (Flag.GRE, 0, Encapsulation.UDP_GRE),
+        (Flag.MINIMAL, 0, Encapsulation.UDP_MINIMAL),
+        (Flag.MINIMAL | Flag.GRE, 4, Encapsulation.UDP),
+        (Flag.MINIMAL | Flag.GRE, 0, Encapsulation.UDP_GRE),
+    ],
+)
+def test_extension_or_else_the_bits_choose_what_is_in_udp_R3519_3_1(
+    bits: int, field: int, expected: Encapsulation
+) -> None:
+    request = asked(UdpTunnelRequest(encapsulation=field), flags=CO_LOCATED | bits)
+    assert negotiate(request, NAT.address, POLICY, ALL) == replace(UDP, encapsulation=expected)
+    assert expected.in_udp
+
+
+def test_bits_that_we_lack_in_udp_are_142_R3519_3_5() -> None:
+    request = asked(UdpTunnelRequest(encapsulation=0), flags=CO_LOCATED | Flag.GRE)
+    assert code(negotiate(request, NAT.address, POLICY)) == 142
+
+
 def test_question_with_reserved3_does_not_exist_R3519_3_1_3() -> None:
     odd = Extension(144, bytes.fromhex("000080040001"))
     assert negotiate(asked(odd), CARE_OF, POLICY) == IPIP

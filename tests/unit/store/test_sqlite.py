@@ -38,9 +38,16 @@ BINDING = Binding(
     half_bound=True,
     keepalive=110,
     spi=2001,
+    nai="mn@home.example",
 )
 AT_HOME_AGENT = dataclasses.replace(
-    BINDING, gateway=None, encapsulation=Encapsulation.IPIP, expires=math.inf, via_foreign_agent=False, half_bound=False
+    BINDING,
+    gateway=None,
+    encapsulation=Encapsulation.IPIP,
+    expires=math.inf,
+    via_foreign_agent=False,
+    half_bound=False,
+    nai=None,
 )
 IDENTIFICATION = PersistIdentification(HOME, 2001, 0xFFFFFFFF_FFFFFFFF, GATEWAY)
 
@@ -189,6 +196,14 @@ def test_layout_of_a_newer_version_is_refused_and_left_alone(path: Path, store: 
     store._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     store.close()
     with pytest.raises(StoreError, match=f"has layout {SCHEMA_VERSION + 1}, .*a newer mobileip wrote it"):
+        SqliteStore(path)
+    assert path.exists()
+
+
+def test_layout_of_an_older_version_is_refused_with_what_to_do(path: Path, store: SqliteStore) -> None:
+    store._database.execute("PRAGMA user_version = 1")
+    store.close()
+    with pytest.raises(StoreError, match=r"has layout 1, .*move it away"):
         SqliteStore(path)
     assert path.exists()
 

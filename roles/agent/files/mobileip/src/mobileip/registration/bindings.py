@@ -18,7 +18,16 @@ class Encapsulation(StrEnum):
     """How data travels in a tunnel."""
 
     IPIP = "ipip"  # IP protocol 4, RFC 2003
-    UDP = "udp"  # UDP port 434, MIP tunnel data, RFC 3519
+    MINIMAL = "minimal"  # IP protocol 55, RFC 2004
+    GRE = "gre"  # IP protocol 47, RFC 2784
+    UDP = "udp"  # UDP port 434, MIP tunnel data with next header 4, RFC 3519
+    UDP_MINIMAL = "udp-minimal"  # the same with next header 55
+    UDP_GRE = "udp-gre"  # the same with next header 47
+
+    @property
+    def in_udp(self) -> bool:
+        """The tunnel is one of RFC 3519: addresses and port are what a NAT made them."""
+        return self in (Encapsulation.UDP, Encapsulation.UDP_MINIMAL, Encapsulation.UDP_GRE)
 
 
 class BindingKey(NamedTuple):
@@ -39,7 +48,8 @@ class Binding:
     `care_of_address` is the field of the request. `source` is where the request came from: replies go there, and with
     UDP encapsulation, or a foreign agent before the node, the tunnel's packets come from its address.
     `expires` is Unix time in seconds, infinity for a lifetime of 0xFFFF. `granted` is the lifetime in seconds that
-    the node was told, `identification` the one of the request that made the binding.
+    the node was told, `identification` the one of the request that made the binding. `nai` is what a node called itself
+    that said so (RFC 2794).
     """
 
     home_address: IPv4Address
@@ -57,6 +67,7 @@ class Binding:
     half_bound: bool = False
     keepalive: int = 0
     spi: int = 0
+    nai: str | None = None
 
     @property
     def key(self) -> BindingKey:
@@ -66,7 +77,7 @@ class Binding:
     @property
     def tunnel_peer(self) -> Endpoint:
         """The other end of the tunnel: with UDP the request's source (RFC 3519 4.2), else the care-of address."""
-        if self.encapsulation is Encapsulation.UDP:
+        if self.encapsulation.in_udp:
             return self.source
         return Endpoint(self.care_of_address, 0)
 
@@ -77,7 +88,7 @@ class Binding:
         The care-of address; behind a foreign agent the address that its request came from, which need not be the
         care-of address (draft 2.7.2); with UDP the NAT's.
         """
-        if self.via_foreign_agent or self.encapsulation is Encapsulation.UDP:
+        if self.via_foreign_agent or self.encapsulation.in_udp:
             return self.source.address
         return self.care_of_address
 

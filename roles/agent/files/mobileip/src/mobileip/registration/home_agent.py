@@ -31,7 +31,7 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, expiry
+from mobileip.registration.bindings import Binding, BindingTable, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
@@ -177,7 +177,7 @@ class HomeAgent:
     def _register(self, admitted: Admitted, tunnel: Tunnel, link: HomeLink, now: float) -> list[Action]:
         message, received = admitted.request.message, admitted.received
         lifetime = min(message.lifetime, self._settings.max_lifetime)  # RFC 5944 3.8.3.2: never more than asked
-        if tunnel.encapsulation is Encapsulation.UDP:
+        if tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
         binding = Binding(
             home_address=message.home_address,

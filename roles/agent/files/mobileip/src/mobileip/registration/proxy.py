@@ -41,7 +41,7 @@ from mobileip.registration.events import DatagramReceived, Event, TunnelPortLear
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, registration_endpoint
 from mobileip.registration.location import Location, LocationMode, LocationRule
-from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
+from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.security import (
@@ -110,6 +110,7 @@ class ProxySettings:
     pending_per_node: int = 5
     max_lifetime: int = 1800
     nat: NatPolicy = field(default_factory=NatPolicy)
+    encapsulations: frozenset[Encapsulation] = CARRIED
     reverse_tunnel: bool = True
     broadcast: bool = True
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
@@ -230,7 +231,9 @@ class Proxy:
             return self._deny(admitted, assignment, assignment, now)
         tunnel = None
         if not message.deregisters:
-            chosen = negotiate(request, admitted.received.source.address, self._settings.nat)
+            chosen = negotiate(
+                request, admitted.received.source.address, self._settings.nat, self._settings.encapsulations
+            )
             if isinstance(chosen, Denied):
                 return self._deny(admitted, chosen, assignment, now)
             tunnel = chosen
@@ -246,7 +249,7 @@ class Proxy:
         """D-2.2-a: note the request, then send a new one of our own to the home agent."""
         message = admitted.request.message
         lifetime = min(message.lifetime, self._settings.max_lifetime)
-        if tunnel is not None and tunnel.encapsulation is Encapsulation.UDP:
+        if tunnel is not None and tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
         self._pending.add(
             PendingRequest(

@@ -21,7 +21,7 @@ from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
 from mobileip.registration.events import Endpoint
 
 APPLICATION_ID = 0x4D495034  # "MIP4"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Change = PersistIdentification | PersistBinding | ForgetBinding
 """The actions that a store makes durable."""
@@ -51,14 +51,15 @@ CREATE TABLE binding (
     half_bound        INTEGER NOT NULL,
     keepalive         INTEGER NOT NULL,
     spi               INTEGER NOT NULL,
+    nai               TEXT,
     PRIMARY KEY (gateway, home_address, care_of_address)
 ) WITHOUT ROWID;
 """
 _PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?)"
-_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 16)})"
+_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 17)})"
 _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
 
-Row = tuple[int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int]
+Row = tuple[int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int, str | None]
 
 
 def coalesced(changes: Iterable[Change]) -> list[Change]:
@@ -154,8 +155,13 @@ class SqliteStore:
             raise StoreError(f"{self._path}: is a database of another program; name another file with the key `state`")
         if version > SCHEMA_VERSION:
             raise StoreError(
-                f"{self._path}: has layout {version}, this program knows layouts up to {SCHEMA_VERSION}; "
+                f"{self._path}: has layout {version}, this program knows layout {SCHEMA_VERSION}; "
                 "a newer mobileip wrote it: upgrade, or restore the file from before the upgrade"
+            )
+        if not new and version < SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path}: has layout {version}, this program knows layout {SCHEMA_VERSION}; "
+                "move it away with its -wal and -shm files: nodes register anew"
             )
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
@@ -241,12 +247,13 @@ def _row(binding: Binding) -> Row:
         binding.half_bound,
         binding.keepalive,
         binding.spi,
+        binding.nai,
     )
 
 
 def _binding(row: Row) -> Binding:
     gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification, *rest = row
-    granted, expires, via_foreign_agent, half_bound, keepalive, spi = rest
+    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai = rest
     return Binding(
         home_address=IPv4Address(home),
         home_agent=IPv4Address(home_agent),
@@ -263,4 +270,5 @@ def _binding(row: Row) -> Binding:
         half_bound=bool(half_bound),
         keepalive=int(keepalive),
         spi=int(spi),
+        nai=nai,
     )
