@@ -252,8 +252,8 @@ def _row(binding: Binding) -> Row:
 
 
 def _binding(row: Row) -> Binding:
-    gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification, *rest = row
-    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai = rest
+    gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification = row[:10]
+    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai = row[10:]
     return Binding(
         home_address=IPv4Address(home),
         home_agent=IPv4Address(home_agent),
@@ -263,12 +263,12 @@ def _binding(row: Row) -> Binding:
         encapsulation=Encapsulation(encapsulation),
         flags=flags,
         identification=int.from_bytes(identification, "big"),
-        granted=int(granted),
-        expires=float(expires),
+        granted=granted,
+        expires=expires,
         gateway=_address(gateway),
         via_foreign_agent=bool(via_foreign_agent),
         half_bound=bool(half_bound),
-        keepalive=int(keepalive),
-        spi=int(spi),
+        keepalive=keepalive,
+        spi=spi,
         nai=nai,
     )
