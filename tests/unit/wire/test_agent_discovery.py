@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -110,6 +111,33 @@ def test_unknown_extension_below_128_voids_the_message_RFC_5944_1_8() -> None:
 def test_contradictory_advertisement_is_malformed(change, field) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Malformed, match=field):
         parse_advertisement(with_checksum(change(VECTOR)))
+
+
+# Extension 24 with 8 bytes, extension 136 of sub-type 3, behind the vector's prefix lengths.
+TRUSTED = replace(ADVERTISEMENT, challenge=bytes(range(8)), nai=b"fa@example.org")
+TRUSTED_VECTOR = with_checksum(
+    VECTOR[:-1] + bytes.fromhex("18080001020304050607") + bytes.fromhex("880f03") + b"fa@example.org"
+)
+
+
+def test_challenge_and_nai_are_serialized_as_R4721_2_a_and_D_5_7_2_a_draw_them() -> None:
+    assert TRUSTED.serialize() == TRUSTED_VECTOR
+    assert parse_advertisement(TRUSTED_VECTOR) == TRUSTED
+
+
+def test_nai_is_read_plain_as_well_and_among_others() -> None:
+    plain = with_checksum(VECTOR[:-1] + b"\x83\x05fa@ex\0")
+    assert parse_advertisement(plain) == replace(ADVERTISEMENT, nai=b"fa@ex")
+    gateway_first = with_checksum(VECTOR[:-1] + b"\x88\x03\x04gw" + b"\x88\x03\x03fa\0")
+    assert parse_advertisement(gateway_first) == replace(ADVERTISEMENT, nai=b"fa")
+    nobody = with_checksum(VECTOR[:-1] + b"\x88\x01\x03" + b"\x83\x00")
+    assert parse_advertisement(nobody) == ADVERTISEMENT
+
+
+@pytest.mark.parametrize("extension", ["1800", "180401020304" * 2], ids=["empty", "two"])
+def test_challenge_that_is_none_is_malformed_R4721_2_a(extension: str) -> None:
+    with pytest.raises(Malformed):
+        parse_advertisement(with_checksum(VECTOR[:-1] + bytes.fromhex(extension)))
 
 
 def test_wrong_checksum_is_malformed() -> None:

@@ -47,7 +47,11 @@ class Detached:
 
 @dataclass(frozen=True, slots=True)
 class AdvertisementReceived:
-    """Mobile node: a foreign or home agent advertises itself (RFC 5944 2.1). Lifetimes in seconds."""
+    """Mobile node: a foreign or home agent advertises itself (RFC 5944 2.1). Lifetimes in seconds.
+
+    `challenge` (RFC 4721 2) goes into the next request; `nai` is the agent's name, by which a trusted one is known
+    (draft 5.7.2). Both None if the advertisement has none.
+    """
 
     agent: IPv4Address
     interface: str
@@ -61,6 +65,8 @@ class AdvertisementReceived:
     foreign_agent: bool = True
     reverse_tunnelling: bool = False
     udp_tunnelling: bool = False
+    challenge: bytes | None = None
+    nai: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

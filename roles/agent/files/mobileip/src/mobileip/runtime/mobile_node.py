@@ -247,6 +247,8 @@ class MobileNodeParty(Party):
                 foreign_agent=bool(flags & AgentFlags.FOREIGN_AGENT),
                 reverse_tunnelling=bool(flags & AgentFlags.REVERSE_TUNNELLING),
                 udp_tunnelling=bool(flags & AgentFlags.UDP_TUNNELLING),
+                challenge=advertisement.challenge,
+                nai=advertisement.nai,
             )
         )
 

@@ -1,7 +1,8 @@
 """Agent discovery: the ICMP messages by which a mobile node finds a foreign agent (RFC 5944 2.1, RFC 1256).
 
 An agent advertisement is an ICMP router advertisement with the mobility agent advertisement extension behind
-the router addresses; an agent solicitation is a plain router solicitation. Both are handled here from the ICMP
+the router addresses, and perhaps a challenge (RFC 4721 2) and the agent's NAI (RFC 4857: draft 5.7.2 tells a trusted
+agent by it); an agent solicitation is a plain router solicitation. Both are handled here from the ICMP
 type byte to the last byte of the IP payload; the IP header (TTL 1) belongs to whoever sends it.
 
 The invariant: `parse_advertisement` and `parse_solicitation` raise `Malformed` and nothing else, whatever the bytes.
@@ -21,6 +22,7 @@ ALL_SYSTEMS = IPv4Address("224.0.0.1")  # where advertisements go (RFC 5944 2.1)
 ALL_ROUTERS = IPv4Address("224.0.0.2")  # where solicitations go (RFC 1256 5.1)
 DISCOVERY_TTL = 1  # of both messages (RFC 5944 2.1, 2.2)
 
+_FA_NAI = 3  # sub-type of NAI_CARRYING (RFC 4857)
 _BOOT_SEQUENCES = 256  # 0..255 are used only once after a boot (RFC 5944 2.3.2)
 
 _ROUTER_ADVERTISEMENT = struct.Struct("!BBHBBH")  # type, code, checksum, addresses, entry size in words, lifetime
@@ -42,6 +44,9 @@ class AdvertisementExtension(IntEnum):
     PADDING = 0
     MOBILITY_AGENT = 16
     PREFIX_LENGTHS = 19
+    CHALLENGE = 24  # RFC 4721 2
+    NAI = 131  # plain, as RFC 2794 writes a node's: read, not sent
+    NAI_CARRYING = 136  # RFC 3846 3; sub-type 3 is a foreign agent's NAI (RFC 4857)
 
 
 class AgentFlags(IntFlag):
@@ -89,6 +94,8 @@ class AgentAdvertisement:
     router_addresses: tuple[RouterAddress, ...] = ()
     prefix_lengths: tuple[int, ...] = ()
     routes_common_traffic: bool = False
+    challenge: bytes | None = None
+    nai: bytes | None = None
 
     def contradiction(self) -> str | None:
         """What RFC 5944 2.1.1 and 2.1.2 forbid of this combination of fields, or None."""
@@ -103,6 +110,10 @@ class AgentAdvertisement:
             return f"{len(self.router_addresses)} prefix lengths, one a router address, got {len(self.prefix_lengths)}"
         if any(length > 32 for length in self.prefix_lengths):
             return "prefix lengths of 32 or less"
+        if self.challenge is not None and not 1 <= len(self.challenge) <= 255:
+            return f"a challenge of 1 to 255 bytes, got {len(self.challenge)}"
+        if self.nai is not None and not 1 <= len(self.nai) <= 254:
+            return f"an NAI of 1 to 254 bytes, got {len(self.nai)}"
         return None
 
     def serialize(self) -> bytes:
@@ -129,6 +140,10 @@ class AgentAdvertisement:
         message += b"".join(address.packed for address in self.care_of_addresses)
         if self.prefix_lengths:
             message += bytes([AdvertisementExtension.PREFIX_LENGTHS, len(self.prefix_lengths), *self.prefix_lengths])
+        if self.challenge is not None:
+            message += bytes([AdvertisementExtension.CHALLENGE, len(self.challenge)]) + self.challenge
+        if self.nai is not None:
+            message += bytes([AdvertisementExtension.NAI_CARRYING, 1 + len(self.nai), _FA_NAI]) + self.nai
         if len(message) % 2:
             message += bytes([AdvertisementExtension.PADDING])  # RFC 5944 2.1.3: even, for stacks that insist
         return _with_checksum(message)
@@ -178,6 +193,8 @@ def parse_advertisement(message: bytes) -> AgentAdvertisement | None:
         ),
         prefix_lengths=tuple(extensions.get(AdvertisementExtension.PREFIX_LENGTHS, b"")),
         routes_common_traffic=code == 0,
+        challenge=extensions.get(AdvertisementExtension.CHALLENGE),
+        nai=_nai_of(extensions),
     )
     if (problem := advertisement.contradiction()) is not None:
         raise Malformed("agent advertisement", at=start, expected=problem)
@@ -212,9 +229,22 @@ def _parse_agent(body: bytes, at: int) -> tuple[int, int, AgentFlags, tuple[IPv4
     return sequence, lifetime, AgentFlags(flags & _SENT_FLAGS), care_of
 
 
+def _nai_of(extensions: dict[int, bytes]) -> bytes | None:
+    """The agent's NAI in either form; one that carries something else, or nothing, is passed over."""
+    carried = extensions.get(AdvertisementExtension.NAI_CARRYING, b"")
+    if len(carried) > 1:
+        return carried[1:]
+    plain = extensions.get(AdvertisementExtension.NAI, b"")
+    return plain if 1 <= len(plain) <= 254 else None
+
+
 def _parse_extensions(message: bytes, start: int) -> dict[int, bytes]:
-    """The known extensions by type; each may be there once."""
-    known = (AdvertisementExtension.MOBILITY_AGENT, AdvertisementExtension.PREFIX_LENGTHS)
+    """The known extensions by type; those below 128 may be there once. Of the carried NAIs the agent's own."""
+    known = (
+        AdvertisementExtension.MOBILITY_AGENT,
+        AdvertisementExtension.PREFIX_LENGTHS,
+        AdvertisementExtension.CHALLENGE,
+    )
     found: dict[int, bytes] = {}
     at = start
     while at < len(message):
@@ -225,7 +255,11 @@ def _parse_extensions(message: bytes, start: int) -> dict[int, bytes]:
         if at + 2 > len(message) or at + 2 + message[at + 1] > len(message):
             raise Malformed(f"extension {kind}", at=at, expected="a length that ends within the message")
         end = at + 2 + message[at + 1]
-        if kind in known:
+        if kind in (AdvertisementExtension.NAI, AdvertisementExtension.NAI_CARRYING):
+            # Others' NAIs may stand beside the agent's, each in an extension of its own (RFC 3846 3).
+            if kind == AdvertisementExtension.NAI or message[at + 2 : end][:1] == bytes([_FA_NAI]):
+                found.setdefault(kind, message[at + 2 : end])
+        elif kind in known:
             if kind in found:
                 raise Malformed(f"extension {kind}", at=at, expected="one in a message")
             found[kind] = message[at + 2 : end]
