@@ -24,7 +24,7 @@ from mobileip.registration.actions import (
 )
 from mobileip.registration.bindings import Binding, Encapsulation
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
-from mobileip.registration.home_agent import HomeAgent, HomeLink
+from mobileip.registration.home_agent import HomeAgent, HomeLink, ReverseTunnel
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.identification import high
@@ -223,6 +223,115 @@ def test_move_replaces_the_binding_and_keeps_the_claim_R5944_3_8_2_2(agent: Home
         Bind(binding, (BINDING.key,)),
     ]
     assert isinstance(actions[4], Send)
+
+
+@pytest.fixture
+def generous() -> HomeAgent:
+    """It offers two simultaneous bindings a node."""
+    return HomeAgent(replace(HOME_AGENT_SETTINGS, simultaneous=2))
+
+
+SECOND = replace(
+    DIRECT_REQUEST,
+    flags=CO_LOCATED | Flag.SIMULTANEOUS,
+    care_of_address=IPv4Address("192.0.2.141"),
+    identification=at(NOW + 10),
+)
+
+
+def care_of(agent: HomeAgent) -> list[IPv4Address]:
+    return [binding.care_of_address for binding in agent.bindings]
+
+
+def test_s_keeps_the_other_bindings_and_code_is_0_R5944_3_8_2_2_a_and_R5944_3_8_3_2_c(generous: HomeAgent) -> None:
+    assert codes(generous.feed(to_home_agent(DIRECT_REQUEST), NOW)) == [0]
+    actions = generous.feed(to_home_agent(SECOND, SECOND.care_of_address), NOW + 10)
+    assert codes(actions) == [0]
+    assert [action for action in actions if isinstance(action, ForgetBinding | ClaimHome | Unbind)] == []
+    assert [action.replaces for action in actions if isinstance(action, Bind)] == [()]
+    assert care_of(generous) == [VISITED, SECOND.care_of_address]
+    # Each has its own lifetime.
+    assert [binding.expires for binding in generous.bindings] == [NOW + 600, NOW + 610]
+    generous.handle_timer(NOW + 600)
+    assert care_of(generous) == [SECOND.care_of_address]
+
+
+def test_without_s_all_others_are_replaced_R5944_3_8_2_2_b(generous: HomeAgent) -> None:
+    generous.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    generous.feed(to_home_agent(SECOND, SECOND.care_of_address), NOW + 10)
+    alone = replace(SECOND, flags=CO_LOCATED, identification=at(NOW + 20))
+    actions = generous.feed(to_home_agent(alone, SECOND.care_of_address), NOW + 20)
+    assert codes(actions) == [0]
+    assert ForgetBinding(BINDING.key) in actions
+    assert care_of(generous) == [SECOND.care_of_address]
+
+
+def test_s_that_is_not_offered_replaces_and_says_code_1_R5944_3_8_2_2_c(agent: HomeAgent) -> None:
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    assert codes(agent.feed(to_home_agent(SECOND, SECOND.care_of_address), NOW + 10)) == [1]
+    assert care_of(agent) == [SECOND.care_of_address]
+
+
+def test_one_binding_too_many_is_135_and_a_refresh_is_none_R5944_3_8_3_2_d(generous: HomeAgent) -> None:
+    generous.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    generous.feed(to_home_agent(SECOND, SECOND.care_of_address), NOW + 10)
+    third = replace(SECOND, care_of_address=IPv4Address("192.0.2.142"), identification=at(NOW + 20))
+    actions = generous.feed(to_home_agent(third, third.care_of_address), NOW + 20)
+    assert (codes(actions), only_reply(actions).lifetime) == ([135], 0)
+    assert care_of(generous) == [VISITED, SECOND.care_of_address]
+    again = replace(SECOND, identification=at(NOW + 30))
+    assert codes(generous.feed(to_home_agent(again, SECOND.care_of_address), NOW + 30)) == [0]
+    assert [binding.expires for binding in generous.bindings] == [NOW + 600, NOW + 630]
+    # Without S it replaces the others, so there is room.
+    moved = replace(third, flags=CO_LOCATED, identification=at(NOW + 40))
+    assert codes(generous.feed(to_home_agent(moved, third.care_of_address), NOW + 40)) == [0]
+    assert care_of(generous) == [third.care_of_address]
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_deregistration_of_one_and_of_all_R5944_3_8_2_2_d(generous: HomeAgent, all_of_them: bool) -> None:
+    generous.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    generous.feed(to_home_agent(SECOND, SECOND.care_of_address), NOW + 10)
+    address = HOME if all_of_them else VISITED
+    request = replace(AT_HOME, care_of_address=address, identification=at(NOW + 20))
+    actions = generous.feed(to_home_agent(request, address), NOW + 20)
+    assert (codes(actions), only_reply(actions).lifetime) == ([0], 0)
+    assert care_of(generous) == ([] if all_of_them else [SECOND.care_of_address])
+    # The address is given back with the last binding, not before.
+    assert [action for action in actions if isinstance(action, ReleaseHome)] == (
+        [ReleaseHome(HOME, "home")] if all_of_them else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags", "code"),
+    [
+        (ReverseTunnel.OPTIONAL, Flag.DECAPSULATES, 1),
+        (ReverseTunnel.OPTIONAL, CO_LOCATED, 1),
+        (ReverseTunnel.REQUIRED, Flag.DECAPSULATES, 138),
+        (ReverseTunnel.REQUIRED, CO_LOCATED, 1),
+        (ReverseTunnel.UNAVAILABLE, CO_LOCATED, 137),
+        (ReverseTunnel.UNAVAILABLE, Flag.DECAPSULATES, 1),
+    ],
+)
+def test_reverse_tunnel_as_configured_R3024_4_3_1_a_and_R3024_4_3_1_b(
+    mode: ReverseTunnel, flags: int, code: int
+) -> None:
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, reverse_tunnel=mode))
+    assert codes(agent.feed(to_home_agent(replace(DIRECT_REQUEST, flags=flags)), NOW)) == [code]
+    assert len(agent.bindings) == (code == 1)
+
+
+def test_deregistration_needs_no_t_bit_R3024_4_3_1_c() -> None:
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, reverse_tunnel=ReverseTunnel.REQUIRED))
+    agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
+    assert codes(agent.feed(to_home_agent(replace(AT_HOME, flags=0), HOME, "home"), NOW + 5)) == [0]
+
+
+@pytest.mark.parametrize("flag", [Flag.MINIMAL, Flag.GRE, Flag.MINIMAL | Flag.GRE])
+def test_encapsulation_that_is_not_offered_is_139_R3024_4_3_1_d(agent: HomeAgent, flag: int) -> None:
+    assert codes(agent.feed(to_home_agent(replace(DIRECT_REQUEST, flags=CO_LOCATED | flag)), NOW)) == [139]
+    assert agent.bindings == ()
 
 
 def test_return_home_gives_the_address_back_before_the_reply_R5944_3_8_3_1(agent: HomeAgent) -> None:

@@ -1,9 +1,10 @@
 """The home agent (RFC 5944 3.8): keeps where its nodes are, and has their packets tunnelled there.
 
 A request passes the gate (authentic, fresh, well-formed, for us). Then a lifetime of 0 ends one binding, or all of
-them if the care-of address is the home address; any other makes one, instead of all others of the node: simultaneous
-bindings are not offered, and code 1 says so. Which tunnel it is follows from RFC 3519 (see `nat`): a node behind a
-NAT inside is reached by UDP.
+them if the care-of address is the home address; any other makes one: beside the others of the node if the S bit is set
+and simultaneous bindings are offered, else instead of them (code 1 says that they are not). Which tunnel it is follows
+from RFC 3519 (see `nat`): a node behind a NAT inside is reached by UDP. Whether it may do without a reverse tunnel is
+configured (RFC 3024 4.3.1).
 
 While a node has a binding, its address is claimed on the home link (proxy and gratuitous ARP, 4.6). An expired binding
 ends in silence. Requests come from nodes inside, and from the proxy on behalf of nodes outside: for the home agent
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from mobileip.registration.actions import (
@@ -70,15 +72,28 @@ class HomeNode:
     associations: tuple[SecurityAssociation, ...]
 
 
+class ReverseTunnel(StrEnum):
+    """Who may have packets of the node tunnelled to us (T bit, RFC 3024 4.3.1)."""
+
+    OPTIONAL = "optional"  # whoever asks
+    REQUIRED = "required"  # everybody: without T it is 138
+    UNAVAILABLE = "unavailable"  # nobody: with T it is 137
+
+
 @dataclass(frozen=True, slots=True)
 class HomeAgentSettings:
-    """What the home agent is told. Times and lifetimes in seconds."""
+    """What the home agent is told. Times and lifetimes in seconds.
+
+    `simultaneous` is how many bindings a node may have at once; with 1 the S bit is not honoured.
+    """
 
     address: IPv4Address
     home_links: tuple[HomeLink, ...]
     nodes: tuple[HomeNode, ...]
     window: float = 7.0
     max_lifetime: int = 1800
+    simultaneous: int = 1
+    reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     nat: NatPolicy = field(default_factory=NatPolicy)
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
     reply_on_failed_authentication: bool = False
@@ -169,16 +184,43 @@ class HomeAgent:
             return admitted.actions + self._deny(admitted, denied, now)
         if admitted.request.message.deregisters:
             return admitted.actions + self._deregister(admitted)
-        tunnel = negotiate(admitted.request, received.source.address, self._settings.nat)
+        refused = self._refused(admitted.request.message)
+        tunnel = refused or negotiate(admitted.request, received.source.address, self._settings.nat)
         if isinstance(tunnel, Denied):
             return admitted.actions + self._deny(admitted, tunnel, now)
         return admitted.actions + self._register(admitted, tunnel, link, now)
+
+    def _refused(self, message: RegistrationRequest) -> Denied | None:
+        """What we do not do for this node: reverse tunnels (RFC 3024 4.3.1), one more binding (RFC 5944 3.8.3.2)."""
+        mode = self._settings.reverse_tunnel
+        if mode is ReverseTunnel.UNAVAILABLE and message.reverse_tunnel:
+            return Denied(Code.REVERSE_TUNNEL_UNAVAILABLE, "no reverse tunnels here")
+        if mode is ReverseTunnel.REQUIRED and not message.reverse_tunnel:
+            return Denied(Code.REVERSE_TUNNEL_MANDATORY, "the T bit must be set")
+        kept = self._kept(message)
+        if kept and len(kept) >= self._settings.simultaneous:
+            return Denied(Code.TOO_MANY_BINDINGS, f"{len(kept)} bindings already, as many as a node may have")
+        return None
+
+    def _kept(self, message: RegistrationRequest) -> list[Binding]:
+        """The node's other bindings that this registration leaves alone (RFC 5944 3.8.2.2): with S, all of them."""
+        if not message.simultaneous or self._settings.simultaneous == 1:
+            return []
+        bindings = self._bindings.of_node(message.home_address)
+        return [binding for binding in bindings if binding.care_of_address != message.care_of_address]
 
     def _register(self, admitted: Admitted, tunnel: Tunnel, link: HomeLink, now: float) -> list[Action]:
         message, received = admitted.request.message, admitted.received
         lifetime = min(message.lifetime, self._settings.max_lifetime)  # RFC 5944 3.8.3.2: never more than asked
         if tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
+        expires = expiry(lifetime, now)
+        before = self._bindings.of_node(message.home_address)
+        current = next((one for one in before if one.care_of_address == message.care_of_address), None)
+        if current is not None and current.identification == message.identification and current.expires < expires:
+            # RFC 5944 3.8.2.2: a request that comes again, which nonces allow, makes nothing last longer.
+            expires = current.expires
+            lifetime = int(expires - now)
         binding = Binding(
             home_address=message.home_address,
             home_agent=self._settings.address,
@@ -189,14 +231,14 @@ class HomeAgent:
             flags=message.flags,
             identification=message.identification,
             granted=lifetime,
-            expires=expiry(lifetime, now),
+            expires=expires,
             via_foreign_agent=not message.decapsulates,
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
             spi=admitted.request.association.spi,
         )
-        before = self._bindings.of_node(message.home_address)
-        replaced = tuple(other.key for other in before if other.key != binding.key)
+        stay = {binding.key, *(other.key for other in self._kept(message))}
+        replaced = tuple(other.key for other in before if other.key not in stay)
         actions: list[Action] = []
         for key in replaced:
             self._bindings.remove(key)
@@ -209,7 +251,7 @@ class HomeAgent:
         if tunnel.answer is not None:
             extensions += (tunnel.answer.extension(),)
         # RFC 5944 3.8.2.2: code 1 says what we can do, whether or not S was set.
-        code = Code.ACCEPTED_NO_SIMULTANEOUS
+        code = Code.ACCEPTED if self._settings.simultaneous > 1 else Code.ACCEPTED_NO_SIMULTANEOUS
         reply = self._gate.answer(admitted.request, received, code, lifetime=lifetime, extensions=extensions)
         return [*actions, reply, Count("registered")]
 
