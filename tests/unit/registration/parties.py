@@ -143,7 +143,7 @@ class Disk:
         """Make durable what `actions` say."""
         for action in actions:
             if isinstance(action, PersistIdentification):
-                self.identifications[action.gateway, action.home_address, action.spi] = action
+                self.identifications[action.node, action.spi] = action
             elif isinstance(action, PersistBinding):
                 self.bindings[action.binding.key] = action
             elif isinstance(action, Forget):

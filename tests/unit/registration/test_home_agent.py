@@ -22,7 +22,7 @@ from mobileip.registration.actions import (
     Send,
     Unbind,
 )
-from mobileip.registration.bindings import Binding, Encapsulation
+from mobileip.registration.bindings import Binding, Encapsulation, NodeKey
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
 from mobileip.registration.home_agent import HomeAgent, HomeLink, ReverseTunnel
 from mobileip.wire.authentication import SecurityAssociation, append
@@ -83,7 +83,7 @@ def by_proxy(**changes: object) -> DatagramReceived:
 def test_binding_is_durable_and_the_address_claimed_before_the_reply_R5944_3_8_2_2(agent: HomeAgent) -> None:
     reply = RegistrationReply(1, 600, HOME, HOME_AGENT, at(NOW))
     assert agent.feed(to_home_agent(DIRECT_REQUEST), NOW) == [
-        PersistIdentification(HOME, 4001, at(NOW)),
+        PersistIdentification(NodeKey(None, HOME), 4001, at(NOW)),
         PersistBinding(BINDING),
         Bind(BINDING),
         ClaimHome(HOME, "home"),
@@ -217,7 +217,7 @@ def test_move_replaces_the_binding_and_keeps_the_claim_R5944_3_8_2_2(agent: Home
     (binding,) = agent.bindings
     assert binding.care_of_address == MIPP_PRIV
     assert actions[:4] == [
-        PersistIdentification(HOME, 3001, at(NOW + 10)),
+        PersistIdentification(NodeKey(None, HOME), 3001, at(NOW + 10)),
         ForgetBinding(BINDING.key),
         PersistBinding(binding),
         Bind(binding, (BINDING.key,)),
@@ -338,7 +338,7 @@ def test_return_home_gives_the_address_back_before_the_reply_R5944_3_8_3_1(agent
     agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
     reply = RegistrationReply(0, 0, HOME, HOME_AGENT, at(NOW + 5))
     assert agent.feed(to_home_agent(AT_HOME, HOME, "home"), NOW + 5) == [
-        PersistIdentification(HOME, 4001, at(NOW + 5)),
+        PersistIdentification(NodeKey(None, HOME), 4001, at(NOW + 5)),
         ForgetBinding(BINDING.key),
         Unbind(BINDING.key),
         ReleaseHome(HOME, "home"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mobileip.registration.bindings import NodeKey
 from mobileip.registration.nat import IPIP
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
 from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.identification import low
 from tests.unit.registration.parties import GATEWAY, HOME, HOME_AGENT, NODE_SA, NOW, REQUEST, at, from_node
 
-NODE = (GATEWAY, HOME)
+NODE = NodeKey(GATEWAY, HOME)
 
 
 def pending(moment: float) -> PendingRequest:
@@ -43,7 +44,7 @@ def test_timeouts_come_in_order_and_free_the_room() -> None:
     for request in (FIRST, SECOND):
         waiting.add(request)
     assert not waiting.has_room(NODE)
-    assert waiting.has_room((None, HOME))
+    assert waiting.has_room(NodeKey(None, HOME))
     assert waiting.next_deadline() == NOW + 7
     assert waiting.expire(NOW + 7) == [FIRST]
     assert waiting.has_room(NODE)
@@ -73,7 +74,7 @@ def test_same_key_again_replaces_the_older_one() -> None:
 
 def test_node_that_turned_up_inside_waits_for_nothing() -> None:
     waiting = PendingList(7, 5)
-    other = replace(SECOND, node=(None, HOME))
+    other = replace(SECOND, node=NodeKey(None, HOME))
     for request in (FIRST, other):
         waiting.add(request)
     waiting.remove_node(NODE)

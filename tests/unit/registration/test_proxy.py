@@ -21,7 +21,7 @@ from mobileip.registration.actions import (
     Send,
     Unbind,
 )
-from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
 from mobileip.registration.location import LocationMode
 from mobileip.registration.proxy import Proxy
@@ -105,7 +105,7 @@ def bound(proxy: Proxy, request: RegistrationRequest = REQUEST, now: float = NOW
 def test_identification_is_durable_before_the_request_is_relayed_D_2_2_a(proxy: Proxy) -> None:
     relayed = RegistrationRequest(Flag.REVERSE_TUNNEL, 600, HOME, HOME_AGENT, MIPP_PRIV, at(NOW))
     assert proxy.feed(from_node(REQUEST), NOW) == [
-        PersistIdentification(HOME, 2001, at(NOW), GATEWAY),
+        PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW)),
         Send(append(relayed.serialize(), PROXY_SA), Endpoint(MIPP_PRIV, 434), Endpoint(HOME_AGENT, 434)),
         Count("request_relayed"),
     ]
@@ -279,7 +279,7 @@ def test_request_without_t_bit_is_138_D_2_2_4_b_c(proxy: Proxy) -> None:
         "reason": "reverse tunnel required",
     }
     assert actions == [
-        PersistIdentification(HOME, 2001, at(NOW), GATEWAY),
+        PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW)),
         Send(signed(denial), Endpoint(MIPP_PUB, 434), Endpoint(CARE_OF, 434)),
         Count("denied_138"),
         Log(Level.INFO, "registration_denied", fields),
@@ -315,7 +315,7 @@ def test_206_ends_the_binding_outside_AMB_11(proxy: Proxy) -> None:
     request = replace(INSIDE, identification=at(NOW + 2))
     actions = proxy.feed(from_node(request, VISITED, "priv"), NOW + 2)
     assert actions[:3] == [
-        PersistIdentification(HOME, 2001, at(NOW + 2), GATEWAY),
+        PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW + 2)),
         ForgetBinding(BINDING.key),
         Unbind(BINDING.key),
     ]

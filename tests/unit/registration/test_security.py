@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import PersistIdentification
+from mobileip.registration.bindings import NodeKey
 from mobileip.registration.security import (
     AuthenticationFailure,
     AuthenticReply,
@@ -19,7 +20,7 @@ from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import parse_reply, parse_request
 from tests.unit.registration.parties import GATEWAY, HOME, NODE_SA, NOW, REQUEST, STRANGER_SA, at, reply_to, signed
 
-NODE = (GATEWAY, HOME)
+NODE = NodeKey(GATEWAY, HOME)
 KNOWN = {NODE_SA.spi: NODE_SA}
 
 
@@ -58,15 +59,15 @@ def test_other_authenticators_are_checked_alike() -> None:
 def test_timestamp_is_fresh_once() -> None:
     guard = ReplayGuard(7)
     assert guard.is_fresh(NODE, at(NOW), NOW)
-    assert guard.accept(NODE, 2001, at(NOW)) == PersistIdentification(HOME, 2001, at(NOW), GATEWAY)
+    assert guard.accept(NODE, 2001, at(NOW)) == PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW))
     assert not guard.is_fresh(NODE, at(NOW), NOW)
     assert not guard.is_fresh(NODE, at(NOW) - 1, NOW)
     assert guard.is_fresh(NODE, at(NOW) + 1, NOW)
-    assert guard.is_fresh((GATEWAY, IPv4Address("192.0.2.70")), at(NOW), NOW)
+    assert guard.is_fresh(NodeKey(GATEWAY, IPv4Address("192.0.2.70")), at(NOW), NOW)
 
 
 def test_restored_timestamps_never_go_back() -> None:
     guard = ReplayGuard(7)
     for moment in (NOW, NOW - 5):
-        guard.restore(PersistIdentification(HOME, 2001, at(moment), GATEWAY))
-    assert list(guard.records()) == [PersistIdentification(HOME, 2001, at(NOW), GATEWAY)]
+        guard.restore(PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(moment)))
+    assert list(guard.records()) == [PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW))]

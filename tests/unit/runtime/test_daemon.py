@@ -22,7 +22,7 @@ from mobileip.registration.actions import (
     SetPath,
     Unbind,
 )
-from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, Event
 from mobileip.runtime.control import ask
 from mobileip.runtime.daemon import Daemon
@@ -180,7 +180,10 @@ def test_a_burst_shares_one_commit(tmp_path: Path) -> None:
         await until(lambda: sends(party.journal) == 3)
 
     answers: list[list[Action] | Exception] = [
-        [PersistIdentification(HOME, 2001 + number, 7), Send(bytes([number]), REPLY.source, REPLY.destination)]
+        [
+            PersistIdentification(NodeKey(None, HOME), 2001 + number, 7),
+            Send(bytes([number]), REPLY.source, REPLY.destination),
+        ]
         for number in range(3)
     ]
     journal, _, _ = play(tmp_path, answers, act)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification
-from mobileip.registration.bindings import Binding, Encapsulation
+from mobileip.registration.bindings import Binding, Encapsulation, NodeKey
 from mobileip.registration.events import Endpoint
 from mobileip.store.sqlite import SCHEMA_VERSION, SqliteStore, StoreError, coalesced
 
@@ -49,7 +49,8 @@ AT_HOME_AGENT = dataclasses.replace(
     half_bound=False,
     nai=None,
 )
-IDENTIFICATION = PersistIdentification(HOME, 2001, 0xFFFFFFFF_FFFFFFFF, GATEWAY)
+IDENTIFICATION = PersistIdentification(NodeKey(GATEWAY, HOME), 2001, 0xFFFFFFFF_FFFFFFFF)
+OF_NAMED_NODE = PersistIdentification(NodeKey(GATEWAY, "2130706433"), 2001, 1)  # a NAI may be all digits
 
 
 @pytest.fixture
@@ -98,11 +99,12 @@ def test_forgotten_binding_is_gone_and_its_identification_stays(store: SqliteSto
     assert reopened(path) == [IDENTIFICATION]
 
 
-def test_identifications_are_kept_for_each_gateway_and_spi(store: SqliteStore, path: Path) -> None:
+def test_identifications_are_kept_for_each_gateway_node_and_spi(store: SqliteStore, path: Path) -> None:
     others = [
         IDENTIFICATION,
         dataclasses.replace(IDENTIFICATION, spi=4001),
-        dataclasses.replace(IDENTIFICATION, gateway=None),
+        dataclasses.replace(IDENTIFICATION, node=NodeKey(None, HOME)),
+        OF_NAMED_NODE,
     ]
     store.commit(others)
     assert set(reopened(path)) == set(others)
@@ -128,6 +130,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 sys.path[:0] = {path!r}
 from mobileip.registration.actions import PersistBinding, PersistIdentification
+from mobileip.registration.bindings import NodeKey
 from mobileip.store.sqlite import SqliteStore
 exec(open({module!r}).read().split("@pytest.fixture")[0])
 store = SqliteStore(Path(sys.argv[1]))
@@ -137,7 +140,7 @@ while True:
     for _ in range(20):
         number += 1
         home = IPv4Address(0x0A000000 + number)
-        burst.append(PersistIdentification(home, 2001, number))
+        burst.append(PersistIdentification(NodeKey(None, home), 2001, number))
         burst.append(PersistBinding(dataclasses.replace(BINDING, home_address=home, identification=number)))
     store.commit(burst)
     print(number, flush=True)

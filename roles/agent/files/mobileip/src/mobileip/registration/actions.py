@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, Visitor
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey, Visitor
 from mobileip.registration.events import Endpoint
 
 
@@ -29,10 +29,9 @@ class Send:
 class PersistIdentification:
     """Make durable: the last Identification accepted from a node, per SPI. A crash must not let a replay in."""
 
-    home_address: IPv4Address
+    node: NodeKey
     spi: int
     identification: int
-    gateway: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

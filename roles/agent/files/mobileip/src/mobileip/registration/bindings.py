@@ -30,6 +30,17 @@ class Encapsulation(StrEnum):
         return self in (Encapsulation.UDP, Encapsulation.UDP_MINIMAL, Encapsulation.UDP_GRE)
 
 
+class NodeKey(NamedTuple):
+    """Which node is meant. Home addresses may overlap behind different VPN gateways, and only so.
+
+    `gateway` is VPNGW-Pub of the home network at the proxy, None at a home agent. `name` is the home address of a node
+    configured with one, the NAI of a node whose home address is assigned.
+    """
+
+    gateway: IPv4Address | None
+    name: IPv4Address | str
+
+
 class BindingKey(NamedTuple):
     """What tells bindings apart. Home addresses may overlap behind different VPN gateways, and only so.
 

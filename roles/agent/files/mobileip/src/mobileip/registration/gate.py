@@ -13,18 +13,18 @@ The order is the contract, since a check that answers before authentication make
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, Send
+from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived, Endpoint
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.security import (
     Associations,
     AuthenticationFailure,
     AuthenticRequest,
-    NodeKey,
     ReplayGuard,
     authenticate_request,
     verify_extension,
@@ -33,7 +33,14 @@ from mobileip.wire import identification as timestamps
 from mobileip.wire.authentication import append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
-from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised, serialize_extensions
+from mobileip.wire.extensions import (
+    AUTHENTICATION_TYPES,
+    Extension,
+    ExtensionType,
+    find,
+    first_unrecognised,
+    serialize_extensions,
+)
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
@@ -55,10 +62,63 @@ _LIMITED_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node that may register: which one it is, and what we share with it."""
+    """A node that may register: which one it is, and what we share with it. `nai` if it may call itself so."""
 
     key: NodeKey
     associations: Associations
+    nai: str | None = None
+
+
+class Peers:
+    """The nodes that may register, by what a request calls them: its home address, or its NAI (RFC 5944 1.6, 2794 3).
+
+    Several may have one home address, each behind a VPN gateway of its own: SPI and authenticator tell which it is.
+    """
+
+    def __init__(self, peers: Iterable[Peer]) -> None:
+        """Raises ValueError for two peers that no request could be told apart by."""
+        self._by_key: dict[NodeKey, Peer] = {}
+        self._by_home_address: dict[IPv4Address, list[Peer]] = {}
+        self._by_nai: dict[str, list[Peer]] = {}
+        for peer in peers:
+            if peer.key in self._by_key:
+                raise ValueError(f"node {peer.key.name}: two nodes behind the same gateway have this name")
+            self._by_key[peer.key] = peer
+            if isinstance(peer.key.name, IPv4Address):
+                _file(self._by_home_address.setdefault(peer.key.name, []), peer)
+            nai = peer.nai if isinstance(peer.key.name, IPv4Address) else peer.key.name
+            if nai is not None:
+                _file(self._by_nai.setdefault(nai, []), peer)
+
+    def __contains__(self, key: NodeKey) -> bool:
+        return key in self._by_key
+
+    def candidates(self, request: RegistrationRequest) -> Sequence[Peer]:
+        """Who may have sent this: those with its home address, else those with its NAI. Nothing is proven yet."""
+        by_home_address = self._by_home_address.get(request.home_address)
+        if by_home_address:
+            return by_home_address
+        nai = nai_of(request)
+        return () if nai is None else self._by_nai.get(nai, ())
+
+
+def nai_of(request: RegistrationRequest) -> str | None:
+    """What the node calls itself: its NAI extension, which stands before the authenticator (RFC 2794 3)."""
+    for extension in request.extensions:
+        if extension.type == ExtensionType.NAI:
+            return extension.data.decode(errors="surrogateescape")
+        if extension.type in AUTHENTICATION_TYPES:
+            return None
+    return None
+
+
+def _file(peers: list[Peer], peer: Peer) -> None:
+    """Add one to those of the same name, unless the same key under the same SPI would make it two of them."""
+    for other in peers:
+        for spi, association in peer.associations.items():
+            if other.associations.get(spi) == association:
+                raise ValueError(f"node {peer.key.name}: SPI {spi} means two nodes with the same key")
+    peers.append(peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +136,7 @@ class GateSettings:
     """What the checks need to know. `understood`: extension types below 128 that the agent handles."""
 
     address: IPv4Address
-    peers: Mapping[IPv4Address, Peer]
+    peers: Peers
     understood: frozenset[int]
     foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
     reply_on_failed_authentication: bool = False
@@ -100,11 +160,11 @@ class Gate:
             return [Count("malformed")]
         if first_unrecognised(request.extensions, self._settings.understood) is not None:
             return [Count("unknown_extension")]  # RFC 5944 1.8: the whole message, in silence
-        peer = self._settings.peers.get(request.home_address)
-        if peer is None:
-            # D-2.6.3-d, -e: silent also for the home address 0, which only a NAI could stand for.
+        candidates = self._settings.peers.candidates(request)
+        if not candidates:
+            # D-2.6.3-d, -e: silent also for the home address 0, which only a NAI can stand for.
             return [Count("zero_home_address" if request.home_address.is_unspecified else "unknown_node")]
-        checked = authenticate_request(request, peer.associations, defect)
+        peer, checked = _authenticated(request, candidates, defect)
         if isinstance(checked, AuthenticationFailure):
             return self._unauthenticated(checked, request, defect, received, peer, now)
         if not self._guard.is_fresh(peer.key, request.identification, now):
@@ -251,6 +311,21 @@ class Gate:
             source = Endpoint(self._settings.address, received.destination.port)
             actions.append(Send(payload, source, received.source))
         return actions
+
+
+def _authenticated(
+    request: RegistrationRequest, candidates: Sequence[Peer], defect: Malformed | None
+) -> tuple[Peer, AuthenticRequest | AuthenticationFailure]:
+    """The candidate whose key made the authenticator; if none, one who shares the SPI it names, and what is wrong."""
+    best: tuple[Peer, AuthenticRequest | AuthenticationFailure] | None = None
+    for peer in candidates:
+        checked = authenticate_request(request, peer.associations, defect)
+        if isinstance(checked, AuthenticRequest):
+            return peer, checked
+        if best is None or checked is AuthenticationFailure.WRONG:
+            best = peer, checked
+    assert best is not None, "there are candidates"
+    return best
 
 
 def is_usable_care_of_address(request: RegistrationRequest) -> bool:

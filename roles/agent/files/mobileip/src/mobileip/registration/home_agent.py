@@ -33,9 +33,9 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, expiry
+from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer
+from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.security import Associations, ReplayGuard
@@ -106,7 +106,10 @@ class HomeAgent:
     def __init__(self, settings: HomeAgentSettings) -> None:
         self._settings = settings
         self._parameter = AssignmentRule({}, settings.home_agent_parameter)
-        self._peers = _peers(settings.nodes)
+        self._peers = Peers(
+            Peer(NodeKey(None, node.home_address), {one.spi: one for one in node.associations})
+            for node in settings.nodes
+        )
         self._guard = ReplayGuard(settings.window)
         self._gate = Gate(
             GateSettings(
@@ -167,7 +170,7 @@ class HomeAgent:
                 continue
             binding = record.binding
             link = self._link_of(binding.home_address)
-            if binding.expires <= now or binding.home_address not in self._peers or link is None:
+            if binding.expires <= now or NodeKey(None, binding.home_address) not in self._peers or link is None:
                 over += self._ended(binding)
             else:
                 self._bindings.put(binding)
@@ -305,12 +308,3 @@ class HomeAgent:
 
 def _is_given_up(binding: Binding, request: RegistrationRequest) -> bool:
     return request.deregisters_all or request.care_of_address == binding.care_of_address
-
-
-def _peers(nodes: Iterable[HomeNode]) -> dict[IPv4Address, Peer]:
-    peers: dict[IPv4Address, Peer] = {}
-    for node in nodes:
-        if node.home_address in peers:
-            raise ValueError(f"home address {node.home_address}: two nodes have it")
-        peers[node.home_address] = Peer((None, node.home_address), {one.spi: one for one in node.associations})
-    return peers

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived
 from mobileip.registration.nat import Tunnel
-from mobileip.registration.security import AuthenticRequest, NodeKey
+from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.identification import low
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 

@@ -36,10 +36,10 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.assignment import Assignment, AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, expiry
+from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, NodeKey, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, registration_endpoint
+from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, registration_endpoint
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
@@ -48,7 +48,6 @@ from mobileip.registration.security import (
     Associations,
     AuthenticationFailure,
     AuthenticReply,
-    NodeKey,
     ReplayGuard,
     authenticate_reply,
 )
@@ -85,7 +84,7 @@ class ProxyNode:
     @property
     def key(self) -> NodeKey:
         """Which node it is, among those with overlapping addresses too."""
-        return (self.gateway, self.home_address)
+        return NodeKey(self.gateway, self.home_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,9 @@ class Proxy:
         self._gate = Gate(
             GateSettings(
                 address=settings.public_address,
-                peers=_peers(settings.nodes),
+                peers=Peers(
+                    Peer(node.key, {one.spi: one for one in node.node_associations}) for node in settings.nodes
+                ),
                 understood=UNDERSTOOD_IN_REQUEST | self._assignment.types,
                 foreign_agents=settings.foreign_agents,
                 reply_on_failed_authentication=settings.reply_on_failed_authentication,
@@ -196,7 +197,7 @@ class Proxy:
                 self._guard.restore(record)
                 continue
             binding = record.binding
-            if binding.expires <= now or (binding.gateway, binding.home_address) not in self._nodes:
+            if binding.expires <= now or NodeKey(binding.gateway, binding.home_address) not in self._nodes:
                 over += [ForgetBinding(binding.key), Unbind(binding.key)]
             else:
                 self._bindings.put(binding)
@@ -285,10 +286,9 @@ class Proxy:
         """AMB-8: giving up one of several care-of addresses must not end the one binding at the home agent."""
         if not message.deregisters or message.deregisters_all:
             return lifetime
-        gateway, home_address = node.key
         others = [
             binding.expires - now
-            for binding in self._bindings.of_node(home_address, gateway)
+            for binding in self._bindings.of_node(node.home_address, node.gateway)
             if binding.care_of_address != message.care_of_address
         ]
         longest = max(others, default=0.0)
@@ -300,8 +300,7 @@ class Proxy:
             return self._deny(admitted, assignment, assignment, now)
         actions: list[Action] = []
         self._pending.remove_node(node.key)  # a reply on its way would bring the binding back
-        gateway, home_address = node.key
-        for binding in self._bindings.of_node(home_address, gateway):
+        for binding in self._bindings.of_node(node.home_address, node.gateway):
             self._bindings.remove(binding.key)
             actions += [ForgetBinding(binding.key), Unbind(binding.key)]
         extensions = self._parameter(admitted, assignment)
@@ -332,8 +331,7 @@ class Proxy:
     def _known_home_agents(self, node: ProxyNode) -> list[IPv4Address]:
         """Home agents to fall back on: the configured mapping, then the one of the present binding."""
         known = [] if node.home_agent is None else [node.home_agent]
-        gateway, home_address = node.key
-        return known + [binding.home_agent for binding in self._bindings.of_node(home_address, gateway)]
+        return known + [binding.home_agent for binding in self._bindings.of_node(node.home_address, node.gateway)]
 
     # -- from the home agent --------------------------------------------------------------------------------------
 
@@ -366,10 +364,9 @@ class Proxy:
     def _relay_reply(self, reply: AuthenticReply, pending: PendingRequest, now: float) -> list[Action]:
         """D-2.3: update the bindings, then tell the node."""
         message, request = reply.message, pending.request.message
-        gateway, home_address = pending.node
         if not message.accepted:
             return [self._for_node(reply, pending, message.lifetime), Count(f"home_agent_code_{message.code}")]
-        bound = self._bindings.of_node(home_address, gateway)
+        bound = self._bindings.of_node(request.home_address, pending.node.gateway)
         if any(is_newer(binding.identification, request.identification) for binding in bound):
             return [Count("reply_superseded")]  # it announces what a newer request has replaced
         lifetime = 0 if request.deregisters else min(message.lifetime, pending.lifetime)  # D-2.6.2-e, AMB-8
@@ -381,9 +378,8 @@ class Proxy:
     def _binding(self, pending: PendingRequest, lifetime: int) -> Binding:
         request, tunnel = pending.request.message, pending.tunnel
         assert tunnel is not None, "a request with a lifetime has negotiated a tunnel"
-        gateway, home_address = pending.node
         return Binding(
-            home_address=home_address,
+            home_address=request.home_address,
             home_agent=pending.home_agent,
             care_of_address=request.care_of_address,
             source=pending.received.source,
@@ -393,7 +389,7 @@ class Proxy:
             identification=request.identification,
             granted=lifetime,
             expires=expiry(lifetime, pending.relayed_at),  # node's expiry <= ours <= the home agent's
-            gateway=gateway,
+            gateway=pending.node.gateway,
             via_foreign_agent=not request.decapsulates,
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
@@ -453,15 +449,6 @@ class Proxy:
                 self._bindings.put(whole)
                 return [PersistBinding(whole), Bind(whole)]
         return [Count("port_of_no_half_bound_node")]
-
-
-def _peers(nodes: Iterable[ProxyNode]) -> dict[IPv4Address, Peer]:
-    peers: dict[IPv4Address, Peer] = {}
-    for node in nodes:
-        if node.home_address in peers:
-            raise ValueError(f"home address {node.home_address}: two nodes have it")
-        peers[node.home_address] = Peer(node.key, {one.spi: one for one in node.node_associations})
-    return peers
 
 
 def _fields(binding: Binding) -> dict[str, str | int | float | bool]:

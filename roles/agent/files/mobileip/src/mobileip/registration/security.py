@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 
 from mobileip.registration.actions import PersistIdentification
+from mobileip.registration.bindings import NodeKey
 from mobileip.wire import identification as timestamps
 from mobileip.wire.authentication import FIRST_USABLE_SPI, Authentication, SecurityAssociation, verify
 from mobileip.wire.errors import Malformed
@@ -20,9 +20,6 @@ from mobileip.wire.messages import RegistrationReply, RegistrationRequest
 
 Associations = Mapping[int, SecurityAssociation]
 """The security associations with one peer, by SPI."""
-
-NodeKey = tuple[IPv4Address | None, IPv4Address]
-"""Gateway (None at a home agent) and home address: which node is meant."""
 
 
 class AuthenticationFailure(StrEnum):
@@ -144,18 +141,17 @@ class ReplayGuard:
     def accept(self, node: NodeKey, spi: int, identification: int) -> PersistIdentification:
         """Remember the timestamp of an authentic request; what makes that durable is returned."""
         self._accepted.setdefault(node, {})[spi] = identification
-        gateway, home_address = node
-        return PersistIdentification(home_address, spi, identification, gateway)
+        return PersistIdentification(node, spi, identification)
 
     def records(self) -> Iterator[PersistIdentification]:
         """Everything that is remembered."""
-        for (gateway, home_address), by_spi in self._accepted.items():
+        for node, by_spi in self._accepted.items():
             for spi, identification in by_spi.items():
-                yield PersistIdentification(home_address, spi, identification, gateway)
+                yield PersistIdentification(node, spi, identification)
 
     def restore(self, record: PersistIdentification) -> None:
         """Remember what was made durable before; an older value never replaces a newer one."""
-        by_spi = self._accepted.setdefault((record.gateway, record.home_address), {})
+        by_spi = self._accepted.setdefault(record.node, {})
         earlier = by_spi.get(record.spi)
         if earlier is None or timestamps.is_newer(record.identification, earlier):
             by_spi[record.spi] = record.identification

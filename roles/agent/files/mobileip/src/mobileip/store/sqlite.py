@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification, Record
-from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey
 from mobileip.registration.events import Endpoint
 
 APPLICATION_ID = 0x4D495034  # "MIP4"
@@ -29,10 +29,10 @@ Change = PersistIdentification | PersistBinding | ForgetBinding
 _SCHEMA = """
 CREATE TABLE identification (
     gateway        INTEGER NOT NULL,  -- IPv4 address as a number, 0: none
-    home_address   INTEGER NOT NULL,
+    node           BLOB    NOT NULL,  -- home address as a number, or the NAI as text: BLOB converts neither
     spi            INTEGER NOT NULL,
     identification BLOB    NOT NULL,  -- 8 bytes, network order: SQLite has no unsigned 64 bits
-    PRIMARY KEY (gateway, home_address, spi)
+    PRIMARY KEY (gateway, node, spi)
 ) WITHOUT ROWID;
 CREATE TABLE binding (
     gateway           INTEGER NOT NULL,
@@ -67,8 +67,8 @@ def coalesced(changes: Iterable[Change]) -> list[Change]:
     last: dict[Hashable, Change] = {}
     for change in changes:
         match change:
-            case PersistIdentification(home_address, spi, _, gateway):
-                last[gateway, home_address, spi] = change
+            case PersistIdentification(node, spi):
+                last[node, spi] = change
             case PersistBinding(binding):
                 last[binding.key] = change
             case ForgetBinding(key):
@@ -131,8 +131,8 @@ class SqliteStore:
         """Everything that is kept, Identifications first. Raises `StoreError`."""
         try:
             identifications: list[Record] = [
-                PersistIdentification(IPv4Address(home), spi, int.from_bytes(identification, "big"), _address(gateway))
-                for gateway, home, spi, identification in self._database.execute("SELECT * FROM identification")
+                PersistIdentification(_node(gateway, name), spi, int.from_bytes(identification, "big"))
+                for gateway, name, spi, identification in self._database.execute("SELECT * FROM identification")
             ]
             return [*identifications, *(PersistBinding(_binding(row)) for row in self._select_bindings())]
         except (sqlite3.Error, ValueError, TypeError) as exc:
@@ -221,8 +221,14 @@ def _address(number: int) -> IPv4Address | None:
     return IPv4Address(number) if number else None
 
 
-def _identification_row(item: PersistIdentification) -> tuple[int, int, int, bytes]:
-    return _number(item.gateway), int(item.home_address), item.spi, item.identification.to_bytes(8, "big")
+def _node(gateway: int, name: int | str) -> NodeKey:
+    return NodeKey(_address(gateway), name if isinstance(name, str) else IPv4Address(name))
+
+
+def _identification_row(item: PersistIdentification) -> tuple[int, int | str, int, bytes]:
+    gateway, name = item.node
+    stored = name if isinstance(name, str) else int(name)
+    return _number(gateway), stored, item.spi, item.identification.to_bytes(8, "big")
 
 
 def _key_row(key: BindingKey) -> tuple[int, int, int]:
