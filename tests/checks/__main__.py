@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests.checks import steps
-from tests.checks.step import CHECKOUT, Outcome, run, summary
+from tests.checks.step import CHECKOUT, Outcome, failures, run, summary
 
 REPORT = CHECKOUT / "build" / "test-long" / "report.json"
 
@@ -27,7 +27,7 @@ def _run_long(part: str) -> list[Outcome]:
     for name in [part] if part else list(parts):
         done = [run(step) for step in parts[name]]
         outcomes += done
-        failed = [failure for outcome in done for failure in outcome.failed]
+        failed = [failure.what for outcome in done for failure in outcome.failed]
         entry = {
             "part": name,
             "commit": _commit(),
@@ -56,9 +56,11 @@ def main(argv: list[str]) -> int:
         return 2
     print(f"\n{'step':24} {'seconds':>8}  result")
     for outcome in outcomes:
-        print(f"{outcome.name:24} {outcome.seconds:8.0f}  {'; '.join(outcome.failed) or 'passed'}")
+        result = f"{len(outcome.failed)} failed" if outcome.failed else "passed"
+        print(f"{outcome.name:24} {outcome.seconds:8.0f}  {result}")
     print(f"all of it took {time.monotonic() - started:.0f} s")
-    print(summary(outcomes))
+    # Last, since a run is often seen by its last lines only.
+    print("\n".join([*failures(outcomes), summary(outcomes)]))
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 

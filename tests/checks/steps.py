@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tests.checks.step import CHECKOUT, Step, python
 
@@ -52,15 +51,11 @@ def rest_of_short() -> list[Step]:
 
 
 def _scenario(name: str, minutes: float) -> Step:
-    record = Path("build/scenario") / name
     return Step(
         f"molecule-{name}",
-        (
-            ["rm", "-rf", str(record)],
-            ["mkdir", "-p", str(record)],
-            ["molecule", "test", "--scenario-name", name],
-        ),
+        (["molecule", "test", "--scenario-name", name],),
         minutes,
+        fresh=CHECKOUT / "build" / "scenario" / name,
     )
 
 
