@@ -41,7 +41,7 @@ test-long: deps venv image secrets ## what takes longer, in parts: make test-lon
 	@python -m tests.checks long $(PART)
 
 .PHONY: bench
-bench: rollout ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
+bench: deps venv ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
 	@PYTHONPATH=molecule/resources python -m tests.bench $(if $(ROWS),--rows $(ROWS))
 
 .PHONY: rollout

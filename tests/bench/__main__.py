@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from . import handoff, site
+from .registration import rows as registration
 from .rows import Group, entry
 
 REPORT = Path("build/bench/report.json")
-GROUPS: tuple[Group, ...] = (handoff.GROUP, site.GROUP)
+GROUPS: tuple[Group, ...] = (handoff.GROUP, site.GROUP, registration.SHIPPED_GROUP, registration.PURE_GROUP)
 
 
 def say(words: str) -> None:
@@ -77,6 +78,8 @@ def main() -> int:
         parser.error(str(exc))
     report: dict[str, Any] = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
     failed: list[str] = []
+    if any(group.needs_hosts for group in groups):
+        subprocess.run(["make", "--no-print-directory", "rollout"], check=True)
     for group in groups:
         names = [row.name for row in group.rows]
         say(f"measuring {', '.join(names)}")

@@ -35,10 +35,11 @@ Measurement = Callable[[Callable[[str], None]], dict[str, Measured]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that come out of one measurement."""
+    """Rows that come out of one measurement. `needs_hosts`: it runs on the rolled-out hosts of the lab."""
 
     rows: tuple[Row, ...]
     measure: Measurement
+    needs_hosts: bool = True
 
 
 def entry(row: Row, measured: Measured) -> dict[str, Any]:

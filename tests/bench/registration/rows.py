@@ -1,0 +1,99 @@
+"""The rows of registration through the proxy, and what has to be done to fill them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..rows import Group, Measured, Row
+from .bed import Bed, Outcome
+
+RATE = Row("registrations_per_second", "1/s", 20_000, at_most=False)
+PURE = Row("registrations_per_second_pure", "1/s", 12_000, at_most=False)
+ADDED = Row("registration_added_p99_ms", "ms", 10)
+NODES = 100_000
+SECONDS = 30
+TRIAL_SECONDS = 5
+WINDOW = 256
+"""Registrations under way in the closed loop that looks for the rate to try first."""
+STEP = 0.95
+TRIES = 8
+
+Say = Callable[[str], None]
+
+
+def sustained(bed: Bed, say: Say) -> Outcome:
+    """The highest rate, in steps of 5 %, at which arrivals of an open loop are all answered for 30 s.
+
+    Raises when none of `TRIES` steps below what a closed loop gets is kept up with.
+    """
+    bed.run(-WINDOW, TRIAL_SECONDS)  # warm up: every node has a binding from here on
+    rate = bed.run(-WINDOW, TRIAL_SECONDS).rate
+    say(f"closed loop, {WINDOW} under way: {rate:.0f} a second")
+    for _ in range(TRIES):
+        outcome = bed.run(round(rate), SECONDS)
+        say(
+            f"open loop, {rate:.0f} a second for {SECONDS} s: {outcome.accepted} of {outcome.sent} accepted, "
+            f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms, CPU {outcome.cpu_seconds:.1f} s"
+        )
+        if outcome.kept_up:
+            return outcome
+        rate *= STEP
+    raise RuntimeError(f"the proxy kept up with none of {TRIES} rates down to {rate:.0f} a second")
+
+
+def ceiling(bed: Bed, say: Say) -> float:
+    """What the load itself can do, with a bare relay in the proxy's place."""
+    with bed.relay():
+        rate = bed.run(-WINDOW, TRIAL_SECONDS).rate
+    say(f"the load's own ceiling: {rate:.0f} a second")
+    return rate
+
+
+def _how(bed: Bed, outcome: Outcome, most: float, implementation: str) -> str:
+    """Enough for someone else to repeat it."""
+    return (
+        f"{implementation}, {1e6 * outcome.cpu_seconds / outcome.accepted:.0f} us of CPU a registration; {NODES} nodes with keys of their own, Poisson arrivals at the highest rate (steps of "
+        f"5 %) that is answered for {SECONDS} s, {outcome.accepted} of {outcome.sent} accepted, "
+        f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms; the daemon with its BPF tables on one pinned core in a namespace, "
+        f"{outcome.cpu_seconds:.1f} s of CPU; SQLite on a disk, {outcome.syncs} syncs, two durable writes a "
+        f"registration; nodes and home agent in C on another core, every authenticator made and checked, their own "
+        f"ceiling {most:.0f} a second ({most / outcome.rate:.1f} times); load average {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores"
+    )
+
+
+def measure_shipped(say: Say) -> dict[str, Measured]:
+    """The daemon as it is installed: rate, and at half of it what it adds to a registration's time."""
+    with Bed(NODES) as bed:
+        most = ceiling(bed, say)
+        with bed.proxy():
+            implementation = str(bed.show("status")["implementation"])
+            best = sustained(bed, say)
+            half = bed.run(round(best.rate / 2), SECONDS)
+        with bed.relay():
+            bare = bed.run(round(best.rate / 2), SECONDS)
+    say(f"at half the rate: p99 {half.p99_ms:.2f} ms with the proxy, {bare.p99_ms:.2f} ms with the bare relay")
+    return {
+        RATE.name: Measured(round(best.rate), _how(bed, best, most, implementation)),
+        ADDED.name: Measured(
+            round(half.p99_ms - bare.p99_ms, 2),
+            f"p99 of {half.accepted} registrations at {half.rate:.0f} a second for {SECONDS} s, each from when it was "
+            f"due: {half.p99_ms:.2f} ms, less {bare.p99_ms:.2f} ms with a bare relay in C in the proxy's place "
+            f"(p50 {half.p50_ms:.2f} and {bare.p50_ms:.2f} ms); {implementation}; bed as for {RATE.name}",
+        ),
+    }
+
+
+def measure_pure(say: Say) -> dict[str, Measured]:
+    """The daemon without compiled parts."""
+    with Bed(NODES, pure=True) as bed:
+        most = ceiling(bed, say)
+        with bed.proxy():
+            implementation = str(bed.show("status")["implementation"])
+            best = sustained(bed, say)
+    return {PURE.name: Measured(round(best.rate), _how(bed, best, most, implementation))}
+
+
+SHIPPED_GROUP = Group((RATE, ADDED), measure_shipped, needs_hosts=False)
+PURE_GROUP = Group((PURE,), measure_pure, needs_hosts=False)
