@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mobileip.registration.actions import Send
 from mobileip.registration.bindings import NodeKey
+from mobileip.registration.events import Endpoint
 from mobileip.registration.nat import IPIP
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
 from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.identification import low
-from tests.unit.registration.parties import GATEWAY, HOME, HOME_AGENT, NODE_SA, NOW, REQUEST, at, from_node
+from tests.unit.registration.parties import GATEWAY, HOME, HOME_AGENT, MIPP_PRIV, NODE_SA, NOW, REQUEST, at, from_node
 
 NODE = NodeKey(GATEWAY, HOME)
 
@@ -18,7 +20,8 @@ def pending(moment: float) -> PendingRequest:
     """A request relayed at `moment`."""
     message = replace(REQUEST, identification=at(moment))
     request = AuthenticRequest(message, NODE_SA, 1)
-    return PendingRequest(request, from_node(message), NODE, HOME_AGENT, IPIP, 600, moment, None)
+    sent = Send(message.serialize(), Endpoint(MIPP_PRIV, 434), Endpoint(HOME_AGENT, 434))
+    return PendingRequest(request, from_node(message), NODE, HOME_AGENT, IPIP, 600, moment, None, sent)
 
 
 FIRST, SECOND = pending(NOW), pending(NOW + 1.25)
@@ -80,3 +83,21 @@ def test_node_that_turned_up_inside_waits_for_nothing() -> None:
     waiting.remove_node(NODE)
     waiting.remove_node(NODE)
     assert waiting.expire(NOW + 99) == [other]
+
+
+def test_requests_of_a_port_come_newest_first_and_timed_out_ones_not_at_all() -> None:
+    waiting = PendingList(7, 5)
+    for request in (FIRST, SECOND):
+        waiting.add(request)
+    assert list(waiting.sent_from(434, NOW + 2)) == [SECOND, FIRST]
+    assert list(waiting.sent_from(434, NOW + 7)) == [SECOND]
+    assert list(waiting.sent_from(20434, NOW + 2)) == []
+
+
+def test_request_is_reported_once_while_it_waits() -> None:
+    waiting = PendingList(7, 5)
+    assert not waiting.report(FIRST.key)
+    waiting.add(FIRST)
+    assert [waiting.report(FIRST.key), waiting.report(FIRST.key)] == [True, False]
+    waiting.add(FIRST)
+    assert waiting.report(FIRST.key)

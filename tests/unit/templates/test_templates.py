@@ -117,6 +117,7 @@ RULESETS = {
     "inner, any MAC": ("firewall/inner.nft.j2", firewall(__dmz_firewall_vpngw_priv_macs=[])),
     "inner with the site's own": ("firewall/inner.nft.j2", firewall(dmz_firewall_allow=ALLOW)),
     "host": ("firewall/host.nft.j2", firewall()),
+    "host, port 434 alone": ("firewall/host.nft.j2", firewall(dmz_firewall_haleg_source_ports=[])),
     "gateway, kernel": ("firewall/gateway-guard.nft.j2", gateway(vpn_gateway_backend="kernel")),
     "gateway, libipsec": ("firewall/gateway-guard.nft.j2", gateway()),
 }
@@ -164,6 +165,20 @@ def test_home_sources_pass_from_the_gateways_mac_only() -> None:
     inner = render(*RULESETS["inner"])
     assert "ether saddr { 02:00:00:00:00:14 } ip saddr @home_networks ip daddr @intranet counter accept" in inner
     assert "02:00:00:00:00:0a" not in inner
+
+
+def test_host_guards_the_ports_that_the_proxy_asks_home_agents_from_by_default_AMB_14() -> None:
+    proxy = defaults("mip_proxy")
+    first, count = proxy["mip_proxy_haleg_first_source_port"], proxy["mip_proxy_haleg_source_ports"]
+    assert f"udp dport {{ 434, {first}-{first + count - 1} }} ip saddr != @home_agents goto refuse" in render(
+        *RULESETS["host"]
+    )
+    assert "udp dport { 434 } ip saddr != @home_agents goto refuse" in render(*RULESETS["host, port 434 alone"])
+
+
+def test_inner_firewall_lets_the_proxy_hear_that_a_home_agent_is_unreachable_D_2_6_7_a() -> None:
+    to_dmz = render(*RULESETS["inner"]).split("chain to_dmz {")[1].split("chain site {")[0]
+    assert f"ip daddr {SITE['site_mipp_priv']} icmp type destination-unreachable counter accept" in to_dmz
 
 
 def test_guard_knows_a_missing_policy_by_what_the_backend_offers() -> None:

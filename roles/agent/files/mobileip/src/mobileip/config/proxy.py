@@ -50,6 +50,36 @@ class Pending(Model):
     max_per_node: int = Field(default=5, ge=1, le=64, description="requests of one node that may wait at a time")
 
 
+class HaLeg(Model):
+    """The leg between proxy and home agents."""
+
+    source_ports: int = Field(
+        default=16,
+        ge=0,
+        le=256,
+        description="number of UDP ports, 0 to 256, that requests to home agents leave from; 0: port 434 alone",
+    )
+    first_source_port: int = Field(
+        default=20434, ge=1024, le=65280, description="the first of these ports, 1024 to 65280; the others follow it"
+    )
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports besides 434, in their order."""
+        return tuple(range(self.first_source_port, self.first_source_port + self.source_ports))
+
+
+class Icmp(Model):
+    """ICMP errors about requests to home agents (draft 2.6.7)."""
+
+    grace: int = Field(
+        default=500,
+        ge=0,
+        le=5000,
+        description="milliseconds, 0 to 5000, to wait for a reply after an ICMP error",
+    )
+
+
 class HaParameter(Model):
     type: int = Field(default=126, ge=1, le=255, description="type number of the HA Parameter extension (draft 4.1)")
     subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension")
@@ -73,6 +103,8 @@ class ProxyConfig(Party):
     replay: Replay = Field(default_factory=Replay)
     pending: Pending = Field(default_factory=Pending)
     nat: Nat = Field(default_factory=Nat)
+    haleg: HaLeg = Field(default_factory=HaLeg)
+    icmp: Icmp = Field(default_factory=Icmp)
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
     ha_parameter: HaParameter = Field(default_factory=HaParameter)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from mobileip.wire.unreachable import Unreachable
+
 
 class Endpoint(NamedTuple):
     """A UDP address and port."""
@@ -94,8 +96,18 @@ class TunnelPortLearned:
     gateway: IPv4Address | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UnreachableReceived:
+    """An ICMP error came that says that a datagram of ours did not arrive. Nobody has vouched for it."""
+
+    error: Unreachable
+    reporter: IPv4Address
+    interface: str
+
+
 Event = (
     DatagramReceived
+    | UnreachableReceived
     | Attached
     | Detached
     | AdvertisementReceived

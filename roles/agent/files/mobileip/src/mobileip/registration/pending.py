@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import NamedTuple
 
+from mobileip.registration.actions import Send
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived
 from mobileip.registration.nat import Tunnel
@@ -29,6 +32,7 @@ class PendingRequest:
 
     `lifetime` is what the node may get at most, in seconds; `tunnel` is None for a deregistration.
     `parameter` is the format in which the node sent its HA Parameter extension, None if it sent none.
+    `sent` is the request to the home agent.
     """
 
     request: AuthenticRequest
@@ -39,12 +43,17 @@ class PendingRequest:
     lifetime: int
     relayed_at: float
     parameter: HomeAgentParameterFormat | None
+    sent: Send
 
     @property
     def key(self) -> PendingKey:
         """What its reply is matched by."""
         message = self.request.message
         return PendingKey(self.home_agent, message.home_address, low(message.identification))
+
+
+_MOST_OF_PORT = 1024
+"""Requests of one source port that an ICMP error is compared with: the work that a forged one may cause."""
 
 
 class PendingList:
@@ -55,6 +64,8 @@ class PendingList:
         self._per_node = per_node
         self._by_key: dict[PendingKey, PendingRequest] = {}
         self._of_node: dict[NodeKey, int] = {}
+        self._of_port: dict[int, dict[PendingKey, PendingRequest]] = {}
+        self._reported: set[PendingKey] = set()
         self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
 
     def __len__(self) -> int:
@@ -76,12 +87,27 @@ class PendingList:
         self.remove(request.key)
         self._by_key[request.key] = request
         self._of_node[request.node] = self._of_node.get(request.node, 0) + 1
+        self._of_port.setdefault(request.sent.source.port, {})[request.key] = request
         self._order.append(request)
+
+    def sent_from(self, port: int, now: float) -> Iterator[PendingRequest]:
+        """The latest requests that went out from this port of ours, newest first."""
+        latest = islice(reversed(self._of_port.get(port, {}).values()), _MOST_OF_PORT)
+        return (request for request in latest if request.relayed_at + self._timeout > now)
+
+    def report(self, key: PendingKey) -> bool:
+        """Somebody says that this request did not arrive; True the first time."""
+        if key not in self._by_key or key in self._reported:
+            return False
+        self._reported.add(key)
+        return True
 
     def remove(self, key: PendingKey) -> None:
         """Wait no more."""
         request = self._by_key.pop(key, None)
         if request is not None:
+            del self._of_port[request.sent.source.port][key]
+            self._reported.discard(key)
             left = self._of_node[request.node] - 1
             if left:
                 self._of_node[request.node] = left

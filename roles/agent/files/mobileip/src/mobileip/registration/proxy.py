@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from itertools import cycle
 
 from mobileip.registration.actions import (
     Action,
@@ -37,7 +38,7 @@ from mobileip.registration.actions import (
 )
 from mobileip.registration.assignment import Assignment, AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, NodeKey, expiry
-from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
+from mobileip.registration.events import DatagramReceived, Endpoint, Event, TunnelPortLearned, UnreachableReceived
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, registration_endpoint
 from mobileip.registration.location import Location, LocationMode, LocationRule
@@ -51,6 +52,7 @@ from mobileip.registration.security import (
     ReplayGuard,
     authenticate_reply,
 )
+from mobileip.registration.unreachable import Verdicts, request_quoted_in
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
@@ -59,12 +61,14 @@ from mobileip.wire.identification import is_newer, low
 from mobileip.wire.messages import (
     INFINITE_LIFETIME,
     MAXIMUM_MESSAGE,
+    REGISTRATION_PORT,
     Flag,
     MessageType,
     RegistrationRequest,
     parse_reply,
 )
 from mobileip.wire.typed_extensions import TRUSTED_NETWORKS, HomeAgentParameterFormat
+from mobileip.wire.unreachable import FRAGMENTATION_NEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class ProxySettings:
 
     `home_agents` is the allow-list, with the home networks of each. `home_agent_parameter` lists the forms of the HA
     Parameter extension that are accepted; an answer has the form received. `reverse_tunnel` asks home agents to accept
-    nodes' packets for mobility subnets through the tunnel.
+    nodes' packets for mobility subnets through the tunnel. Requests to home agents leave from
+    `source_ports` in turn; `unreachable_grace` is how long a reply may yet come after an ICMP error.
     """
 
     public_address: IPv4Address
@@ -107,6 +112,8 @@ class ProxySettings:
     window: float = 7.0
     pending_timeout: float = 7.0
     pending_per_node: int = 5
+    source_ports: tuple[int, ...] = (REGISTRATION_PORT,)
+    unreachable_grace: float = 0.5
     max_lifetime: int = 1800
     nat: NatPolicy = field(default_factory=NatPolicy)
     encapsulations: frozenset[Encapsulation] = CARRIED
@@ -140,6 +147,8 @@ class Proxy:
             RateLimit(),
         )
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
+        self._source_ports = cycle(settings.source_ports)
+        self._verdicts = Verdicts(settings.unreachable_grace)
         self._bindings = BindingTable()
 
     @property
@@ -157,6 +166,8 @@ class Proxy:
         actions = self.handle_timer(now)
         if isinstance(event, TunnelPortLearned):
             return actions + self._learn_port(event)
+        if isinstance(event, UnreachableReceived):
+            return actions + self._hear_of_unreachable(event, now)
         if not isinstance(event, DatagramReceived):
             return actions
         kind = event.payload[0] if event.payload else None
@@ -170,12 +181,13 @@ class Proxy:
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do (Unix seconds); None: never."""
-        deadlines = [at for at in (self._pending.next_deadline(), self._bindings.next_expiry()) if at is not None]
-        return min(deadlines, default=None)
+        deadlines = (self._pending.next_deadline(), self._bindings.next_expiry(), self._verdicts.next_deadline())
+        return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
         """End what is over at `now`. In silence: nobody is told of an expiry (RFC 5944 3.8, AMB-13)."""
-        actions: list[Action] = [Count("pending_timeout") for _ in self._pending.expire(now)]
+        actions: list[Action] = self._answer_unreachable(now)
+        actions += [Count("pending_timeout") for _ in self._pending.expire(now)]
         for binding in self._bindings.expire(now):
             actions += [
                 ForgetBinding(binding.key),
@@ -252,18 +264,6 @@ class Proxy:
         lifetime = min(message.lifetime, self._settings.max_lifetime)
         if tunnel is not None and tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
-        self._pending.add(
-            PendingRequest(
-                admitted.request,
-                admitted.received,
-                node.key,
-                assignment.home_agent,
-                tunnel,
-                lifetime,
-                now,
-                assignment.parameter,
-            )
-        )
         request = RegistrationRequest(
             flags=self._flags(message),
             lifetime=self._lifetime_at_home_agent(message, node, lifetime, now),
@@ -274,8 +274,22 @@ class Proxy:
             extensions=relayed(admitted.request.covered, self._assignment.types),  # D-2.2.3-a
         )
         payload = append(request.serialize(), node.home_agent_association)  # D-2.2.3-b
-        source = registration_endpoint(self._settings.private_address)  # D-2.7.1-a
-        return [Send(payload, source, registration_endpoint(assignment.home_agent)), Count("request_relayed")]
+        source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
+        send = Send(payload, source, registration_endpoint(assignment.home_agent))
+        self._pending.add(
+            PendingRequest(
+                admitted.request,
+                admitted.received,
+                node.key,
+                assignment.home_agent,
+                tunnel,
+                lifetime,
+                now,
+                assignment.parameter,
+                send,
+            )
+        )
+        return [send, Count("request_relayed")]
 
     def _flags(self, message: RegistrationRequest) -> int:
         """D-2.2.1: B as the node says, T as we deliver; never S, and never D, so that broadcasts come nested."""
@@ -438,6 +452,38 @@ class Proxy:
             extensions=extensions,
             identification=message.identification,
         )
+
+    # -- from routers on the way to the home agent ----------------------------------------------------------------
+
+    def _hear_of_unreachable(self, event: UnreachableReceived, now: float) -> list[Action]:
+        """D-2.6.7-a: a request of ours did not arrive, if the error is to be believed (AMB-14)."""
+        settings = self._settings
+        if event.interface == settings.public_interface != settings.private_interface:
+            return [Count("unreachable_from_outside")]
+        if event.error.code == FRAGMENTATION_NEEDED:
+            return [Count("unreachable_for_size")]  # the kernel has learned the size: the node's next request fits
+        request = request_quoted_in(event.error, self._pending, now)
+        if request is None:
+            return [Count("unreachable_without_request")]
+        if not self._pending.report(request.key):
+            return [Count("unreachable_repeated")]
+        self._verdicts.note(request, event.error, now)
+        fields = {"home_agent": str(request.home_agent), "error": event.error.describe(), "from": str(event.reporter)}
+        return [Count("home_agent_unreachable"), Log(Level.INFO, "home_agent_unreachable", fields)]
+
+    def _answer_unreachable(self, now: float) -> list[Action]:
+        """Tell nodes why nobody answered. Their requests stay pending: a reply that comes yet still counts."""
+        actions: list[Action] = []
+        for request, error in self._verdicts.due(self._pending, now):
+            actions += self._gate.deny(
+                request.request,
+                request.received,
+                Code.HOME_AGENT_UNREACHABLE,
+                now,
+                f"home agent {request.home_agent}: {error.describe()}",
+                extensions=parameter_extension(request.home_agent, request.parameter),
+            )
+        return actions
 
     # -- from the kernel ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -59,7 +58,6 @@ _MOST_WAITING = 8192
 """Events in the inbox: more may come than a disk that hangs lets through, and memory must not grow with them."""
 _LONGEST_SLEEP = 30.0
 """Seconds; a deadline is looked at again this often, because the wall clock may be set while we sleep."""
-_ANY = IPv4Address("0.0.0.0")
 
 
 @dataclass(frozen=True)
@@ -258,10 +256,7 @@ class Daemon:
                 assert_never(action)
 
     def _send(self, action: Send) -> None:
-        sockets = self._party.sockets
-        channel = sockets.get(action.source.address) or sockets.get(_ANY)
-        if channel is None:
-            raise LookupError(f"no socket has the address {action.source.address}")
+        channel = self._party.socket_from(action.source)
         try:
             channel.send(
                 action.payload,

@@ -26,10 +26,14 @@ from mobileip.registration.actions import (
     UnbindVisitor,
 )
 from mobileip.registration.bindings import BindingKey, Visitor
-from mobileip.registration.events import DatagramReceived, Endpoint, Event
+from mobileip.registration.events import DatagramReceived, Endpoint, Event, UnreachableReceived
 from mobileip.runtime.control import Command
 from mobileip.runtime.sockets import Arrival, DatagramSocket
+from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
+from mobileip.wire.unreachable import parse_unreachable
+
+_ANY = IPv4Address("0.0.0.0")
 
 Inbox = Callable[[Event], None]
 """Where a party puts what happened."""
@@ -48,6 +52,8 @@ class Machine(Protocol):
 class Party:
     """Base of the four parties. `sockets`: by local address; 0.0.0.0 takes what no other address does.
 
+    They are those of port 434; `source_ports` are others that requests leave from.
+
     `counters` are the daemon's, where a party counts what it drops before the machine sees it.
     """
 
@@ -59,6 +65,7 @@ class Party:
 
     def __init__(self) -> None:
         self.sockets: dict[IPv4Address, DatagramSocket] = {}
+        self.source_ports: dict[Endpoint, DatagramSocket] = {}
         self.counters: Counter[str] = Counter()
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
@@ -67,8 +74,15 @@ class Party:
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of sockets and watchers. The kernel's tables stay as they are: packets keep flowing."""
-        for socket in self.sockets.values():
+        for socket in (*self.sockets.values(), *self.source_ports.values()):
             socket.close(loop)
+
+    def socket_from(self, source: Endpoint) -> DatagramSocket:
+        """The socket that sends from `source`. Raises LookupError if there is none."""
+        found = self.source_ports.get(source) or self.sockets.get(source.address) or self.sockets.get(_ANY)
+        if found is None:
+            raise LookupError(f"no socket has the address {source}")
+        return found
 
     async def finish(self) -> None:
         """Await whatever this party started."""
@@ -148,14 +162,29 @@ class Party:
         raise NotImplementedError(f"a {self.role} has no way to perform {action}")
 
 
-def put_datagram(inbox: Inbox, arrival: Arrival) -> None:
-    """A datagram of port 434 as the event that the machines know."""
+def put_datagram(inbox: Inbox, arrival: Arrival, port: int = REGISTRATION_PORT) -> None:
+    """A datagram to our `port` as the event that the machines know."""
     inbox(
         DatagramReceived(
             payload=arrival.payload,
             source=Endpoint(arrival.source, arrival.source_port),
-            destination=Endpoint(arrival.destination, REGISTRATION_PORT),
+            destination=Endpoint(arrival.destination, port),
             interface=arrival.interface,
             ttl=arrival.ttl,
         )
     )
+
+
+def put_unreachable(inbox: Inbox, counters: Counter[str], arrival: Arrival) -> None:
+    """An ICMP destination unreachable as the event that the machines know.
+
+    Taken from a raw socket: the error queue of a UDP socket (IP_RECVERR) lacks the quoted UDP header, whose checksum is
+    all that tells datagrams apart where a router quotes no more.
+    """
+    try:
+        error = parse_unreachable(arrival.payload)
+    except Malformed:
+        counters["malformed_unreachable"] += 1
+        return
+    if error is not None:
+        inbox(UnreachableReceived(error, arrival.source, arrival.interface))

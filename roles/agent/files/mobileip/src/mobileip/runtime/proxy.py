@@ -1,4 +1,4 @@
-"""The MIP Proxy on a host: two sockets, the tables of `proxy_pub` and `proxy_priv`, the gateways' MAC addresses."""
+"""The MIP Proxy on a host: its sockets, the tables of `proxy_pub` and `proxy_priv`, the gateways' MAC addresses."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding
 from mobileip.forwarding.tables import ProxyTables
 from mobileip.registration.actions import Action, Bind, Record, Unbind
 from mobileip.registration.bindings import Binding, BindingKey
+from mobileip.registration.events import Endpoint
 from mobileip.registration.proxy import Proxy
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_row
-from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import proxy_settings
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
+from mobileip.wire.unreachable import DESTINATION_UNREACHABLE
 
 _PROBE_INTERVAL = 10.0
 """Seconds between two looks at the gateways (and probes, where the kernel keeps no neighbour by itself), and at the
@@ -46,6 +48,7 @@ class ProxyParty(Party):
         self._watcher = RtnetlinkWatcher(GROUP_NEIGHBOUR, self._learn_macs)
         self._macs: dict[IPv4Address, set[str]] = {}
         self._probe: asyncio.TimerHandle | None = None
+        self._icmp: DatagramSocket | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         config = self._config
@@ -54,11 +57,22 @@ class ProxyParty(Party):
             socket = DatagramSocket.udp(side.address, REGISTRATION_PORT, partial(put_datagram, inbox))
             self.sockets[side.address] = socket
             socket.watch(loop)
+        for port in config.haleg.ports:
+            received = partial(put_datagram, inbox, port=port)
+            socket = DatagramSocket.udp(config.mipp_priv.address, port, received)
+            self.source_ports[Endpoint(config.mipp_priv.address, port)] = socket
+            socket.watch(loop)
+        self._icmp = DatagramSocket.icmp(
+            frozenset({DESTINATION_UNREACHABLE}), partial(put_unreachable, inbox, self.counters)
+        )
+        self._icmp.watch(loop)
         self._watcher.watch(loop)
         self._look_regularly(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        if self._icmp is not None:
+            self._icmp.close(loop)
         if self._probe is not None:
             self._probe.cancel()
         self._watcher.close(loop)

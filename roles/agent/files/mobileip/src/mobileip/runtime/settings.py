@@ -14,6 +14,7 @@ from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import ProxyNode, ProxySettings
 from mobileip.runtime.interfaces import index_of
 from mobileip.wire.authentication import Algorithm, SecurityAssociation
+from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
@@ -55,6 +56,8 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         window=config.replay.window,
         pending_timeout=config.pending.timeout,
         pending_per_node=config.pending.max_per_node,
+        source_ports=config.haleg.ports or (REGISTRATION_PORT,),
+        unreachable_grace=config.icmp.grace / 1000,
         max_lifetime=config.max_lifetime,
         nat=_nat(config.nat),
         reverse_tunnel=config.mobility_delivery == "reverse_tunnel",

@@ -1,0 +1,41 @@
+"""Settings of what is between the parties: source ports, ICMP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mobileip.config import ProxyConfig
+from tests.unit.config.test_config import PROXY, errors, load
+
+
+def proxy(directory: Path, more: str = "") -> ProxyConfig:
+    config = load(directory, PROXY + more).config
+    assert isinstance(config, ProxyConfig)
+    return config
+
+
+def test_defaults_are_those_of_the_documents_AMB_14(tmp_path: Path) -> None:
+    config = proxy(tmp_path)
+    assert config.icmp.grace == 500
+    assert config.haleg.ports == tuple(range(20434, 20450))
+
+
+def test_no_source_ports_means_434_alone_AMB_14(tmp_path: Path) -> None:
+    assert proxy(tmp_path, "haleg: {source_ports: 0}\n").haleg.ports == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("haleg: {source_ports: 257}", "haleg.source_ports: 257"),
+        ("haleg: {first_source_port: 434}", "haleg.first_source_port: 434"),
+        ("icmp: {grace: 5001}", "icmp.grace: 5001"),
+        ("icmp: {grace: half a second}", "icmp.grace"),
+        ("icmp: {pause: 1}", "did you mean|known here: grace"),
+    ],
+)
+def test_what_is_out_of_range_is_named_with_the_range(tmp_path: Path, more: str, said: str) -> None:
+    (line,) = errors(tmp_path, PROXY + more + "\n")
+    assert any(words in line for words in said.split("|")), line
