@@ -36,6 +36,10 @@ lint: venv ## style and types
 unit: venv ## unit and property tests, without root
 	@python -m tests.checks unit
 
+.PHONY: conformance
+conformance: deps venv image secrets ## judge every rule: build/conformance/report.json and docs/conformance.md
+	@python -m tests.checks conformance
+
 .PHONY: test-long
 test-long: deps venv image secrets ## what takes longer, in parts: make test-long PART=NAME; leaves build/test-long/report.json
 	@python -m tests.checks long $(PART)

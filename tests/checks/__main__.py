@@ -1,14 +1,15 @@
-"""`python -m tests.checks lint|unit|short|long [PART]`: runs the steps, ends with 'N passed, N failed'."""
+"""`python -m tests.checks lint|unit|conformance|short|long [PART]`: runs the steps, ends with 'N passed, N failed'."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 
-from tests.checks import steps
-from tests.checks.step import CHECKOUT, Outcome, failures, run, summary
+from tests.checks import conformance, steps
+from tests.checks.step import CHECKOUT, JUNIT, Outcome, Step, failures, run, summary
 
 REPORT = CHECKOUT / "build" / "test-long" / "report.json"
 
@@ -42,23 +43,37 @@ def _run_long(part: str) -> list[Outcome]:
     return outcomes
 
 
+def _run_with_rules(wanted: list[Step]) -> tuple[list[Outcome], str]:
+    """Runs steps and judges the rules by these alone: what an earlier run left says nothing about this one."""
+    shutil.rmtree(JUNIT, ignore_errors=True)
+    outcomes = [run(step) for step in wanted]
+    judgement = conformance.judge()
+    return outcomes, judgement.figures
+
+
 def main(argv: list[str]) -> int:
     """Runs what is asked for; 0 when nothing failed."""
-    sets = {"lint": steps.lint, "unit": steps.unit, "short": steps.short}
+    sets = {"lint": steps.lint, "unit": steps.unit}
+    judged = {"short": steps.short, "conformance": steps.conformance}
     what = argv[0] if argv else ""
     started = time.monotonic()
+    figures = ""
     if what == "long":
         outcomes = _run_long(argv[1] if len(argv) > 1 else "")
     elif what in sets:
         outcomes = [run(step) for step in sets[what]()]
+    elif what in judged:
+        outcomes, figures = _run_with_rules(judged[what]())
     else:
-        print(f"usage: python -m tests.checks {'|'.join(sets)}|long [PART]", file=sys.stderr)
+        print(f"usage: python -m tests.checks {'|'.join([*sets, *judged])}|long [PART]", file=sys.stderr)
         return 2
     print(f"\n{'step':24} {'seconds':>8}  result")
     for outcome in outcomes:
         result = f"{len(outcome.failed)} failed" if outcome.failed else "passed"
         print(f"{outcome.name:24} {outcome.seconds:8.0f}  {result}")
-    print(f"all of it took {time.monotonic() - started:.0f} s")
+    if what == "conformance":
+        conformance.write_document()
+    print(*filter(None, [f"all of it took {time.monotonic() - started:.0f} s", figures]), sep="\n")
     # Last, since a run is often seen by its last lines only.
     print("\n".join([*failures(outcomes), summary(outcomes)]))
     return 1 if any(outcome.failed for outcome in outcomes) else 0

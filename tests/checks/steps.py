@@ -40,14 +40,29 @@ def unit() -> list[Step]:
 
 def rest_of_short() -> list[Step]:
     """What needs root, hosts or minutes, and still belongs to every run."""
-    steps = _pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})
-    steps += _pytest("conformance", 6, "tests/conformance")
-    steps += _pytest("namespaces", 8, "tests/forwarding", "tests/integration", "tests/interop")
-    steps.append(Step("collection", (python("-m", "tests.checks.collection"),), 10))
-    for scenario in ("two_box", "one_box"):
-        if (CHECKOUT / "molecule" / scenario / "molecule.yml").exists() and (CHECKOUT / "playbooks/site.yml").exists():
-            steps.append(_scenario(scenario, 15))
-    return steps
+    return [
+        *_pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS}),
+        *_rules(),
+        Step("collection", (python("-m", "tests.checks.collection"),), 10),
+        *_scenarios(),
+    ]
+
+
+def conformance() -> list[Step]:
+    """Every test that may carry the id of a rule."""
+    return [*unit(), *_rules(), *_scenarios()]
+
+
+def _rules() -> list[Step]:
+    return [
+        *_pytest("conformance", 6, "tests/conformance"),
+        *_pytest("namespaces", 8, "tests/forwarding", "tests/integration", "tests/interop"),
+    ]
+
+
+def _scenarios() -> list[Step]:
+    names = ("two_box", "one_box")
+    return [_scenario(name, 15) for name in names if (CHECKOUT / "molecule" / name / "molecule.yml").exists()]
 
 
 def _scenario(name: str, minutes: float) -> Step:

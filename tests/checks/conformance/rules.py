@@ -37,9 +37,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """A choice that the draft leaves open: what was chosen, and the keys that choose otherwise."""
+    """A choice that the draft leaves open to some rules: what was chosen, and the keys that choose otherwise."""
 
     id: str
+    rules: tuple[str, ...]
     text: str
     chosen: str
     config: tuple[str, ...] = ()
@@ -67,6 +68,8 @@ def load(path: Path = TABLE) -> Table:
     for ambiguity in ambiguities:
         if not _AMBIGUITY.fullmatch(ambiguity.id):
             problems.append(f"{ambiguity.id}: an ambiguity's id is AMB-number")
+        unknown = sorted(set(ambiguity.rules) - {rule.id for rule in rules})
+        problems += [f"{ambiguity.id}: there is no rule {rule}" for rule in unknown]
         problems += [f"{ambiguity.id}: {key!r} is no configuration key" for key in _no_keys(ambiguity.config)]
     if problems:
         raise ValueError(f"{path.name}: " + "; ".join(problems))

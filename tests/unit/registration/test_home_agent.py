@@ -329,7 +329,7 @@ def test_deregistration_needs_no_t_bit_R3024_4_3_1_c() -> None:
 
 
 @pytest.mark.parametrize("flag", [Flag.MINIMAL, Flag.GRE, Flag.MINIMAL | Flag.GRE])
-def test_encapsulation_that_is_not_offered_is_139_R3024_4_3_1_d(agent: HomeAgent, flag: int) -> None:
+def test_encapsulation_that_is_not_offered_is_139_R3024_4_3_1_a(agent: HomeAgent, flag: int) -> None:
     assert codes(agent.feed(to_home_agent(replace(DIRECT_REQUEST, flags=CO_LOCATED | flag)), NOW)) == [139]
     assert agent.bindings == ()
 
