@@ -200,7 +200,7 @@ def test_home_networks_may_overlap_behind_different_gateways(tmp_path: Path) -> 
         (
             KEYS.replace("00112233445566778899aabbccddeeff", "00112233445566778899aabbccddee"),
             "instance.yml:14: mobile_nodes[0].node_sa.key: 'mn-proxy-192.0.2.69': has 15 bytes in keys.yml, expected "
-            "16 bytes (32 hex digits) for hmac-md5; make a new key: openssl rand -hex 16",
+            "16 bytes (32 hex digits) or more; make a new key: openssl rand -hex 16",
         ),
         (
             KEYS.replace("mn-proxy-192.0.2.69", "mn-proxy-192.0.2.70"),
@@ -210,7 +210,7 @@ def test_home_networks_may_overlap_behind_different_gateways(tmp_path: Path) -> 
         (
             KEYS.replace("00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeexx"),
             "keys.yml:1: mn-proxy-192.0.2.69: has 32 characters that are not all pairs of hexadecimal digits; "
-            "write the key as hex, 32 digits for hmac-md5",
+            "write the key as hex, 32 digits or more: openssl rand -hex 16",
         ),
     ],
 )
@@ -265,3 +265,36 @@ def test_file_that_cannot_be_read_is_an_error_and_no_traceback(tmp_path: Path) -
 )
 def test_other_roles_are_checked_across_fields(tmp_path: Path, text: str, old: str, new: str, key: str) -> None:
     assert [line.split(": ")[1] for line in errors(tmp_path, changed(text, old, new))] == [key]
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["hmac-md5", "md5-prefix-suffix", "md5-prefix-suffix-rfc2002", "hmac-sha1", "hmac-sha256"]
+)
+def test_every_algorithm_takes_any_key_of_128_bits_or_more_R5944_5_1_b_and_R5944_5_1_c(
+    tmp_path: Path, algorithm: str
+) -> None:
+    text = changed(PROXY, "algorithm: hmac-md5", f"algorithm: {algorithm}")
+    for key in ("00" * 16, "ff" * 17, "00010a0d7f80ff" * 10):
+        keys = f"mn-proxy-192.0.2.69: '{key}'\nproxy-ha-192.0.2.69: {'11' * 16}\n"
+        loaded = load(tmp_path, text, keys)
+        assert isinstance(loaded.config, ProxyConfig)
+        assert loaded.config.mobile_nodes[0].node_sa.algorithm == algorithm
+        assert loaded.key(loaded.config.mobile_nodes[0].node_sa) == bytes.fromhex(key)
+
+
+@pytest.mark.parametrize("spi", [0, 2, 255, -1, 0x1_0000_0000])
+@pytest.mark.parametrize(("text", "old"), [(PROXY, "spi: 2001"), (HOME_AGENT, "spi: 4001"), (MOBILE_NODE, "spi: 2001")])
+def test_reserved_spi_is_refused_in_every_role_R5944_1_6_a(tmp_path: Path, text: str, old: str, spi: int) -> None:
+    (error,) = errors(tmp_path, changed(text, old, f"spi: {spi}"))
+    assert f".spi: {spi}: expected " in error
+    assert error.endswith("SPI, 256 to 4294967295 (0 to 255 are reserved, RFC 5944 1.6)")
+
+
+def test_the_two_legs_of_a_node_protect_against_replay_alike_AMB_6(tmp_path: Path) -> None:
+    text = changed(PROXY, "algorithm: hmac-md5}", "algorithm: hmac-md5, replay: nonce}")
+    (error,) = errors(tmp_path, text)
+    assert error == (
+        "instance.yml:15: mobile_nodes[0].home_agent_sa.replay: 'timestamp': is not nonce as in node_sa; the "
+        "Identification passes through the proxy unchanged, so both associations need the same style"
+    )
+    load(tmp_path, changed(text, "proxy-ha-192.0.2.69}", "proxy-ha-192.0.2.69, replay: nonce}"))

@@ -23,7 +23,11 @@ def load_keys(file: Path) -> dict[str, bytes]:
             keys[name] = bytes.fromhex(text)
         except ValueError:
             expected = f"has {len(text)} characters that are not all pairs of hexadecimal digits"
-            problems.append(source.problem((name,), NOTHING, expected, "write the key as hex, 32 digits for hmac-md5"))
+            problems.append(
+                source.problem(
+                    (name,), NOTHING, expected, "write the key as hex, 32 digits or more: openssl rand -hex 16"
+                )
+            )
     if problems:
         raise ConfigError(problems)
     return keys

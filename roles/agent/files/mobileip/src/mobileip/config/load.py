@@ -9,7 +9,7 @@ from pathlib import Path
 from mobileip.config.keys import load_keys
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.schema import Config, closest, validated
-from mobileip.config.shared import KEY_LENGTHS, SecurityAssociation
+from mobileip.config.shared import LEAST_KEY, SecurityAssociation
 from mobileip.config.source import Source, read_yaml
 
 
@@ -56,16 +56,15 @@ class Loaded:
 def _key_problems(source: Source, config: Config, keys: Mapping[str, bytes], keys_file: Source) -> Iterator[Problem]:
     for path, association in config.associations():
         key = keys.get(association.key)
-        wanted = KEY_LENGTHS[association.algorithm]
         if key is None:
             advice = closest(association.key, list(keys)) if keys else "the keys file is empty"
             yield source.problem((*path, "key"), association.key, f"is not in the keys file {keys_file.name}", advice)
-        elif len(key) != wanted:
+        elif len(key) < LEAST_KEY:
             yield source.problem(
                 (*path, "key"),
                 association.key,
-                f"has {len(key)} bytes in {keys_file.name}, expected {wanted} bytes ({2 * wanted} hex digits) "
-                f"for {association.algorithm}",
+                f"has {len(key)} bytes in {keys_file.name}, expected {LEAST_KEY} bytes ({2 * LEAST_KEY} hex digits) "
+                "or more",
                 "make a new key: openssl rand -hex 16",
             )
 

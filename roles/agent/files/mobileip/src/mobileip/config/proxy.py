@@ -203,6 +203,13 @@ def _check_nodes(config: ProxyConfig) -> Iterator[Finding]:
         yield from host_in_network(home, node.home_address, config.home_networks, "any VPN gateway")
         if node.home_address in taken:
             yield home, node.home_address, f"is the address of {taken[node.home_address]}", "correct one of the two"
+        if node.home_agent_sa.replay != node.node_sa.replay:
+            yield (
+                (*path, "home_agent_sa", "replay"),
+                node.home_agent_sa.replay,
+                f"is not {node.node_sa.replay} as in node_sa",
+                "the Identification passes through the proxy unchanged, so both associations need the same style",
+            )
         if node.home_agent is not None and node.home_agent not in agents:
             yield (
                 (*path, "home_agent"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,8 @@ from mobileip.config.findings import Finding
 from mobileip.config.problems import KeyPath
 from mobileip.config.values import KeyName, Model, Seconds
 
-KEY_LENGTHS: Mapping[str, int] = {"hmac-md5": 16}
-"""Bytes of key that each authentication algorithm takes (RFC 5944 5.1: 128 bits)."""
+LEAST_KEY = 16
+"""Bytes of the shortest key that is accepted: 128 bits (RFC 5944 5.1). Longer ones may hold any bytes."""
 
 DEFAULT_BPF_OBJECT = Path("/opt/mobileip/lib/mobileip.bpf.o")
 
@@ -24,7 +24,12 @@ class SecurityAssociation(Model):
 
     spi: int = Field(ge=256, le=0xFFFFFFFF, description="SPI, 256 to 4294967295 (0 to 255 are reserved, RFC 5944 1.6)")
     key: KeyName = Field(description="name of the key in the keys file")
-    algorithm: Literal["hmac-md5"] = Field(default="hmac-md5", description="authentication algorithm")
+    algorithm: Literal["hmac-md5", "md5-prefix-suffix", "md5-prefix-suffix-rfc2002", "hmac-sha1", "hmac-sha256"] = (
+        Field(default="hmac-md5", description="authentication algorithm, the same at both ends")
+    )
+    replay: Literal["timestamp", "nonce"] = Field(
+        default="timestamp", description="style of replay protection, the same at both ends (RFC 5944 5.7)"
+    )
 
 
 class Replay(Model):

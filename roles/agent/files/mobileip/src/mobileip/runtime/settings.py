@@ -13,13 +13,15 @@ from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import ProxyNode, ProxySettings
 from mobileip.runtime.interfaces import index_of
-from mobileip.wire.authentication import Algorithm, SecurityAssociation
+from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation
 from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
 def _association(loaded: written.Loaded, association: written.SecurityAssociation) -> SecurityAssociation:
-    return SecurityAssociation(association.spi, loaded.key(association), Algorithm(association.algorithm))
+    return SecurityAssociation(
+        association.spi, loaded.key(association), Algorithm(association.algorithm), ReplayStyle(association.replay)
+    )
 
 
 def _nat(nat: written.Nat) -> NatPolicy:

@@ -28,6 +28,13 @@ class Algorithm(StrEnum):
     HMAC_SHA256 = "hmac-sha256"  # no RFC assigns it to extension 32
 
 
+class ReplayStyle(StrEnum):
+    """What the Identification is (RFC 5944 5.7); both ends are configured alike."""
+
+    TIMESTAMP = "timestamp"
+    NONCE = "nonce"
+
+
 AUTHENTICATOR_SIZE: dict[Algorithm, int] = {
     Algorithm.HMAC_MD5: 16,
     Algorithm.MD5_PREFIX_SUFFIX: 16,
@@ -47,6 +54,7 @@ class SecurityAssociation:
     spi: int
     key: bytes = field(repr=False)
     algorithm: Algorithm = Algorithm.HMAC_MD5
+    replay: ReplayStyle = ReplayStyle.TIMESTAMP
 
 
 @dataclass(frozen=True, slots=True)
