@@ -21,7 +21,7 @@ def pending(moment: float) -> PendingRequest:
     message = replace(REQUEST, identification=at(moment))
     request = AuthenticRequest(message, NODE_SA, 1)
     sent = Send(message.serialize(), Endpoint(MIPP_PRIV, 434), Endpoint(HOME_AGENT, 434))
-    return PendingRequest(request, from_node(message), NODE, HOME_AGENT, IPIP, 600, moment, None, sent)
+    return PendingRequest(request, from_node(message), NODE, HOME_AGENT, IPIP, 600, 600, moment, None, sent)
 
 
 FIRST, SECOND = pending(NOW), pending(NOW + 1.25)

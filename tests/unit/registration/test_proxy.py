@@ -83,6 +83,8 @@ BINDING = Binding(
     expires=NOW + 300,
     gateway=GATEWAY,
     spi=2001,
+    registered=NOW,
+    home_agent_expires=NOW + 300,
 )
 DEREGISTER_ALL = replace(REQUEST, lifetime=0, care_of_address=HOME)
 
@@ -587,6 +589,8 @@ def test_move_replaces_the_binding_without_a_gap_D_2_6_6_d(proxy: Proxy) -> None
         source=Endpoint(OTHER_CARE_OF, 434),
         identification=at(NOW + 10),
         expires=NOW + 310,
+        registered=NOW + 10,
+        home_agent_expires=NOW + 310,
     )
     assert actions[:3] == [ForgetBinding(BINDING.key), PersistBinding(binding), Bind(binding, (BINDING.key,))]
     assert proxy.bindings == (binding,)
@@ -597,7 +601,7 @@ def test_newer_request_wins_whichever_is_answered_first(proxy: Proxy) -> None:
     proxy.feed(from_node(REQUEST), NOW)
     proxy.feed(from_node(moved, OTHER_CARE_OF), NOW + 1.25)
     assert codes(proxy.feed(from_home_agent(reply_to(moved)), NOW + 1.3)) == [0]
-    assert proxy.feed(from_home_agent(reply_to(REQUEST)), NOW + 1.4) == [Count("reply_superseded")]
+    assert proxy.feed(from_home_agent(reply_to(REQUEST)), NOW + 1.4) == [Count("reply_without_request")]
     assert [binding.care_of_address for binding in proxy.bindings] == [OTHER_CARE_OF]
 
 

@@ -39,6 +39,8 @@ BINDING = Binding(
     keepalive=110,
     spi=2001,
     nai="mn@home.example",
+    registered=1_799_999_700.5,
+    home_agent_expires=1_800_000_300.25,
 )
 AT_HOME_AGENT = dataclasses.replace(
     BINDING,

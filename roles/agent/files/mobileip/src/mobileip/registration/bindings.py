@@ -60,7 +60,8 @@ class Binding:
     UDP encapsulation, or a foreign agent before the node, the tunnel's packets come from its address.
     `expires` is Unix time in seconds, infinity for a lifetime of 0xFFFF. `granted` is the lifetime in seconds that
     the node was told, `identification` the one of the request that made the binding. `nai` is what a node called itself
-    that said so (RFC 2794).
+    that said so (RFC 2794). `registered` is when its request was relayed, `home_agent_expires` until when the home
+    agent has its own binding for the node, both Unix time in seconds; a home agent leaves them out.
     """
 
     home_address: IPv4Address
@@ -79,6 +80,8 @@ class Binding:
     keepalive: int = 0
     spi: int = 0
     nai: str | None = None
+    registered: float = 0.0
+    home_agent_expires: float = 0.0
 
     @property
     def key(self) -> BindingKey:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from mobileip.registration.actions import Send
@@ -30,7 +30,8 @@ class PendingKey(NamedTuple):
 class PendingRequest:
     """A relayed request: what its reply will need.
 
-    `lifetime` is what the node may get at most, in seconds; `tunnel` is None for a deregistration.
+    `lifetime` is what the node may get at most, `at_home_agent` what the home agent was asked for, both in seconds;
+    `tunnel` is None for a deregistration. `adds`: the binding stands beside others, instead of in their place.
     `parameter` is the format in which the node sent its HA Parameter extension, None if it sent none.
     `sent` is the request to the home agent.
     """
@@ -41,9 +42,17 @@ class PendingRequest:
     home_agent: IPv4Address
     tunnel: Tunnel | None
     lifetime: int
+    at_home_agent: int
     relayed_at: float
     parameter: HomeAgentParameterFormat | None
     sent: Send
+    adds: bool = False
+
+    @property
+    def replaces_all(self) -> bool:
+        """Whatever the node had before is over with it: a registration that does not add, or the end of all."""
+        message = self.request.message
+        return message.deregisters_all if message.deregisters else not self.adds
 
     @property
     def key(self) -> PendingKey:
@@ -63,7 +72,7 @@ class PendingList:
         self._timeout = timeout
         self._per_node = per_node
         self._by_key: dict[PendingKey, PendingRequest] = {}
-        self._of_node: dict[NodeKey, int] = {}
+        self._of_node: dict[NodeKey, dict[PendingKey, PendingRequest]] = {}  # in the order of relaying
         self._of_port: dict[int, dict[PendingKey, PendingRequest]] = {}
         self._reported: set[PendingKey] = set()
         self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
@@ -73,7 +82,15 @@ class PendingList:
 
     def has_room(self, node: NodeKey) -> bool:
         """May the node have one more?"""
-        return self._of_node.get(node, 0) < self._per_node
+        return len(self._of_node.get(node, ())) < self._per_node
+
+    def of_node(self, node: NodeKey) -> list[PendingRequest]:
+        """The requests of one node, in the order in which they were relayed."""
+        return list(self._of_node.get(node, {}).values())
+
+    def before(self, request: PendingRequest) -> list[PendingRequest]:
+        """Those of the same node that were relayed before this one."""
+        return list(takewhile(lambda other: other is not request, self.of_node(request.node)))
 
     def find(self, key: PendingKey, now: float) -> PendingRequest | None:
         """The request with this key, unless it has timed out."""
@@ -86,7 +103,7 @@ class PendingList:
         """Wait for the reply to this request; one with the same key gives way."""
         self.remove(request.key)
         self._by_key[request.key] = request
-        self._of_node[request.node] = self._of_node.get(request.node, 0) + 1
+        self._of_node.setdefault(request.node, {})[request.key] = request
         self._of_port.setdefault(request.sent.source.port, {})[request.key] = request
         self._order.append(request)
 
@@ -108,17 +125,15 @@ class PendingList:
         if request is not None:
             del self._of_port[request.sent.source.port][key]
             self._reported.discard(key)
-            left = self._of_node[request.node] - 1
-            if left:
-                self._of_node[request.node] = left
-            else:
+            of_node = self._of_node[request.node]
+            del of_node[key]
+            if not of_node:
                 del self._of_node[request.node]
 
     def remove_node(self, node: NodeKey) -> None:
         """Wait no more for any reply to this node."""
-        if node in self._of_node:
-            for key in [key for key, request in self._by_key.items() if request.node == node]:
-                self.remove(key)
+        for request in self.of_node(node):
+            self.remove(request.key)
 
     def next_deadline(self) -> float | None:
         """When the oldest one times out (Unix seconds)."""

@@ -6,20 +6,21 @@ A request passes the gate (authentic, fresh, well-formed, for us) and then the p
     location       inside: 206, and the binding outside is over; a spoofed inside source is dropped
     home agent     the HA Parameter extension, else the configured mapping, else the present binding; 200, 201, 136
     tunnel         NAT and encapsulation (see `nat`); 129, 134, 139, 142
-    capacity       130
+    capacity       135 for one care-of address too many, 130
     relay          a new request from MIPP-Priv with the same Identification; its reply is awaited
 
 A reply counts only if it matches a pending request by home agent, home address and low Identification, and is
 authentic. Then: binding durable, binding in the kernel, reply to where the request came from. Of two requests of one
-node that are pending at once, the newer wins whichever is answered first. Nothing is ever renewed or originated here
+node that are pending at once, the one relayed last wins whichever is answered first. A node may have several
+bindings here, whatever its home agent can do (draft 2.6.2). Nothing is ever renewed or originated here
 (draft 3): a lost message is repaired by the node, an expired binding just ends.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from itertools import cycle
 
@@ -41,6 +42,7 @@ from mobileip.registration.bindings import Binding, BindingTable, Encapsulation,
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, TunnelPortLearned, UnreachableReceived
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, registration_endpoint
+from mobileip.registration.lifetimes import jittered, toward_home_agent
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
@@ -57,9 +59,8 @@ from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, first_unrecognised
-from mobileip.wire.identification import is_newer, low
+from mobileip.wire.identification import low
 from mobileip.wire.messages import (
-    INFINITE_LIFETIME,
     MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
     Flag,
@@ -91,6 +92,13 @@ class ProxyNode:
         return NodeKey(self.gateway, self.home_address)
 
 
+class DeregisterAll(StrEnum):
+    """The care-of address of a relayed request that ends all bindings (AMB-11)."""
+
+    MIPP_PRIV = "mipp-priv"
+    HOME_ADDRESS = "home-address"
+
+
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """What the proxy is told. Times and lifetimes in seconds.
@@ -99,6 +107,10 @@ class ProxySettings:
     Parameter extension that are accepted; an answer has the form received. `reverse_tunnel` asks home agents to accept
     nodes' packets for mobility subnets through the tunnel. Requests to home agents leave from
     `source_ports` in turn; `unreachable_grace` is how long a reply may yet come after an ICMP error.
+    `simultaneous` is how many bindings a node may have at once; 0: one, and no S bit.
+    `deregister_all_care_of_address`: that in which the home agent is told that all bindings are over, MIPP-Priv or, to
+    end also those that the node made without us, its home address. `lifetime_jitter` is the share by which a granted
+    lifetime is shortened at most.
     """
 
     public_address: IPv4Address
@@ -122,13 +134,20 @@ class ProxySettings:
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
     reply_on_failed_authentication: bool = False
     foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
+    simultaneous: int = 0
+    deregister_all_care_of_address: DeregisterAll = DeregisterAll.MIPP_PRIV
+    lifetime_jitter: float = 0.0
 
 
 class Proxy:
-    """The proxy's state: pending requests, bindings, accepted Identifications."""
+    """The proxy's state: pending requests, bindings, accepted Identifications.
 
-    def __init__(self, settings: ProxySettings) -> None:
+    `draw` gives a number from 0 to 1 for each granted lifetime, see `lifetime_jitter`.
+    """
+
+    def __init__(self, settings: ProxySettings, draw: Callable[[], float] = lambda: 0.0) -> None:
         self._settings = settings
+        self._draw = draw
         self._nodes: dict[NodeKey, ProxyNode] = {node.key: node for node in settings.nodes}
         self._assignment = AssignmentRule(settings.home_agents, settings.home_agent_parameter)
         self._location = LocationRule(settings.private_interface, settings.internal_prefixes, settings.location_mode)
@@ -250,6 +269,9 @@ class Proxy:
             if isinstance(chosen, Denied):
                 return self._deny(admitted, chosen, assignment, now)
             tunnel = chosen
+            if self._is_one_too_many(message, node):
+                most = f"{self._settings.simultaneous} bindings at most"
+                return self._deny(admitted, Denied(Code.TOO_MANY_BINDINGS, most), assignment, now)
         if not self._pending.has_room(node.key):
             # AMB-1: 130, since 133 makes a node set its clock by us.
             denied = Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
@@ -261,15 +283,17 @@ class Proxy:
     ) -> list[Action]:
         """D-2.2-a: note the request, then send a new one of our own to the home agent."""
         message = admitted.request.message
+        bound = self._of_node(node.key)
         lifetime = min(message.lifetime, self._settings.max_lifetime)
         if tunnel is not None and tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
+        at_home_agent = toward_home_agent(message, lifetime, bound, self._settings.simultaneous > 0, now)
         request = RegistrationRequest(
             flags=self._flags(message),
-            lifetime=self._lifetime_at_home_agent(message, node, lifetime, now),
+            lifetime=at_home_agent,
             home_address=message.home_address,  # D-2.2.2-c
             home_agent=assignment.home_agent,  # D-2.2.2-d
-            care_of_address=self._settings.private_address,  # D-2.2.2-e
+            care_of_address=self._care_of_address(message),  # D-2.2.2-e
             identification=message.identification,  # D-2.2.2-b
             extensions=relayed(admitted.request.covered, self._assignment.types),  # D-2.2.3-a
         )
@@ -284,9 +308,12 @@ class Proxy:
                 assignment.home_agent,
                 tunnel,
                 lifetime,
+                at_home_agent,
                 now,
                 assignment.parameter,
                 send,
+                # A binding at another home agent is not refreshed with this one, so it does not stay beside it.
+                adds=self._adds(message) and all(binding.home_agent == assignment.home_agent for binding in bound),
             )
         )
         return [send, Count("request_relayed")]
@@ -296,17 +323,27 @@ class Proxy:
         flags = Flag.REVERSE_TUNNEL if self._settings.reverse_tunnel else 0
         return flags | (Flag.BROADCAST if message.broadcast and self._settings.broadcast else 0)
 
-    def _lifetime_at_home_agent(self, message: RegistrationRequest, node: ProxyNode, lifetime: int, now: float) -> int:
-        """AMB-8: giving up one of several care-of addresses must not end the one binding at the home agent."""
-        if not message.deregisters or message.deregisters_all:
-            return lifetime
-        others = [
-            binding.expires - now
-            for binding in self._bindings.of_node(node.home_address, node.gateway)
-            if binding.care_of_address != message.care_of_address
-        ]
-        longest = max(others, default=0.0)
-        return INFINITE_LIFETIME if longest == math.inf else min(int(longest), INFINITE_LIFETIME - 1)
+    def _care_of_address(self, message: RegistrationRequest) -> IPv4Address:
+        if message.deregisters_all and self._settings.deregister_all_care_of_address is DeregisterAll.HOME_ADDRESS:
+            return message.home_address  # AMB-11
+        return self._settings.private_address
+
+    def _adds(self, message: RegistrationRequest) -> bool:
+        """Does the node want to keep its other bindings, and may it?"""
+        return message.simultaneous and self._settings.simultaneous > 0
+
+    def _is_one_too_many(self, message: RegistrationRequest, node: ProxyNode) -> bool:
+        """Would the node have more bindings than it may, counting those whose reply is on its way? (AMB-9)"""
+        if not self._adds(message):
+            return False
+        on_their_way = [pending.request.message for pending in self._pending.of_node(node.key) if pending.tunnel]
+        places = {binding.care_of_address for binding in self._of_node(node.key)}
+        places |= {other.care_of_address for other in on_their_way}
+        return len(places | {message.care_of_address}) > self._settings.simultaneous
+
+    def _of_node(self, node: NodeKey) -> list[Binding]:
+        gateway, home_address = node
+        return self._bindings.of_node(home_address, gateway)
 
     def _inside(self, admitted: Admitted, node: ProxyNode, assignment: Assignment | Denied, now: float) -> list[Action]:
         """D-2.6.1-c: the node registers with its home agent itself; what we bound for it outside is over (AMB-11)."""
@@ -372,28 +409,37 @@ class Proxy:
             # The request stays pending: whoever forged this must not be able to end it.
             fields = {"home_address": str(reply.home_address), "source": str(received.source), "reason": checked.value}
             return [Count(f"reply_{checked.value}"), Log(Level.WARNING, "reply_not_authentic", fields)]
+        actions = self._relay_reply(checked, pending, now)
         self._pending.remove(key)
-        return self._relay_reply(checked, pending, now)
+        return actions
 
     def _relay_reply(self, reply: AuthenticReply, pending: PendingRequest, now: float) -> list[Action]:
         """D-2.3: update the bindings, then tell the node."""
         message, request = reply.message, pending.request.message
         if not message.accepted:
             return [self._for_node(reply, pending, message.lifetime), Count(f"home_agent_code_{message.code}")]
-        bound = self._bindings.of_node(request.home_address, pending.node.gateway)
-        if any(is_newer(binding.identification, request.identification) for binding in bound):
-            return [Count("reply_superseded")]  # it announces what a newer request has replaced
-        lifetime = 0 if request.deregisters else min(message.lifetime, pending.lifetime)  # D-2.6.2-e, AMB-8
+        self._supersede(pending)
+        at_home_agent = min(message.lifetime, pending.at_home_agent)  # never more than was asked (RFC 5944 3.4)
+        lifetime = 0 if request.deregisters else min(at_home_agent, pending.lifetime)  # D-2.6.2-e, AMB-8
         if lifetime == 0:  # D-2.3.1-d
-            return [*self._retire(bound, request), self._for_node(reply, pending, 0), Count("reply_relayed")]
-        actions = self._bind(bound, self._binding(pending, lifetime))
+            return [*self._retire(pending, at_home_agent), self._for_node(reply, pending, 0), Count("reply_relayed")]
+        lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
+        actions = self._bind(pending, self._binding(pending, lifetime, at_home_agent))
         return [*actions, self._for_node(reply, pending, lifetime), Count("reply_relayed")]
 
-    def _binding(self, pending: PendingRequest, lifetime: int) -> Binding:
+    def _supersede(self, pending: PendingRequest) -> None:
+        """What this request has overtaken is waited for no more: its late reply would bring back what is over."""
+        for earlier in self._pending.before(pending):
+            same = earlier.request.message.care_of_address == pending.request.message.care_of_address
+            if same or pending.replaces_all:
+                self._pending.remove(earlier.key)
+
+    def _binding(self, pending: PendingRequest, lifetime: int, at_home_agent: int) -> Binding:
         request, tunnel = pending.request.message, pending.tunnel
         assert tunnel is not None, "a request with a lifetime has negotiated a tunnel"
+        gateway, home_address = pending.node
         return Binding(
-            home_address=request.home_address,
+            home_address=home_address,
             home_agent=pending.home_agent,
             care_of_address=request.care_of_address,
             source=pending.received.source,
@@ -403,43 +449,63 @@ class Proxy:
             identification=request.identification,
             granted=lifetime,
             expires=expiry(lifetime, pending.relayed_at),  # node's expiry <= ours <= the home agent's
-            gateway=pending.node.gateway,
+            gateway=gateway,
             via_foreign_agent=not request.decapsulates,
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
             spi=pending.request.association.spi,
+            registered=pending.relayed_at,
+            home_agent_expires=expiry(at_home_agent, pending.relayed_at),
         )
 
-    def _bind(self, bound: list[Binding], binding: Binding) -> list[Action]:
-        """D-2.6.2-f: without simultaneous bindings the new one stands instead of all others."""
+    def _bind(self, pending: PendingRequest, binding: Binding) -> list[Action]:
+        """Beside the others with S (D-2.6.2-a), else instead of all that were there before it (D-2.6.2-f)."""
+        others = [other for other in self._of_node(pending.node) if other.key != binding.key]
+        stay = [other for other in others if pending.adds or other.registered > pending.relayed_at]
+        replaced = tuple(other.key for other in others if other not in stay)
         actions: list[Action] = []
-        replaced = tuple(other.key for other in bound if other.key != binding.key)
         for key in replaced:
             self._bindings.remove(key)
             actions.append(ForgetBinding(key))
+        actions += self._follow_home_agent(stay, binding.home_agent_expires)
         self._bindings.put(binding)
         # D-2.3-b and design rule: durable, then in the kernel, then announced.
         return [*actions, PersistBinding(binding), Bind(binding, replaced)]
 
-    def _retire(self, bound: list[Binding], request: RegistrationRequest) -> list[Action]:
+    def _follow_home_agent(self, bindings: Iterable[Binding], expires: float) -> list[Action]:
+        """The home agent has one binding for the node: none of ours outlives it."""
+        actions: list[Action] = []
+        for binding in bindings:
+            kept = replace(binding, home_agent_expires=expires, expires=min(binding.expires, expires))
+            self._bindings.put(kept)
+            actions.append(PersistBinding(kept))
+            if kept.expires != binding.expires:
+                actions.append(Bind(kept))
+        return actions
+
+    def _retire(self, pending: PendingRequest, at_home_agent: int) -> list[Action]:
         """RFC 5944 3.8.2.2: the home address as care-of address means all bindings, another one only that.
 
-        So does a home agent that grants lifetime 0 to a registration: its one binding for the node is gone.
+        So does a home agent that grants lifetime 0 where it was asked for more: its one binding for the node is gone.
         """
-        all_of_them = request.deregisters_all or not request.deregisters
+        request = pending.request.message
+        all_of_them = request.deregisters_all or at_home_agent == 0
         actions: list[Action] = []
-        for binding in bound:
+        stay: list[Binding] = []
+        for binding in self._of_node(pending.node):
             if all_of_them or request.care_of_address == binding.care_of_address:
                 self._bindings.remove(binding.key)
                 actions += [ForgetBinding(binding.key), Unbind(binding.key)]
-        return actions
+            else:
+                stay.append(binding)
+        return actions + self._follow_home_agent(stay, expiry(at_home_agent, pending.relayed_at))
 
     def _for_node(self, reply: AuthenticReply, pending: PendingRequest, lifetime: int) -> Send:
         """The reply as the node gets it (D-2.3.1): same code and Identification, from MIPP-Pub."""
         request, message = pending.request.message, reply.message
         code = message.code
-        if code == Code.ACCEPTED and request.simultaneous:
-            code = Code.ACCEPTED_NO_SIMULTANEOUS  # AMB-9: what the home agent can do is not what we can do
+        if message.accepted and request.simultaneous:  # AMB-9: what the home agent can do is not what we can do
+            code = Code.ACCEPTED if self._settings.simultaneous else Code.ACCEPTED_NO_SIMULTANEOUS
         extensions = relayed(reply.covered, self._assignment.types)  # D-2.3.1-h
         extensions += parameter_extension(pending.home_agent, pending.parameter)
         if message.accepted and pending.tunnel is not None and pending.tunnel.answer is not None:

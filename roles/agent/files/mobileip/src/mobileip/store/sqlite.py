@@ -52,14 +52,18 @@ CREATE TABLE binding (
     keepalive         INTEGER NOT NULL,
     spi               INTEGER NOT NULL,
     nai               TEXT,
+    registered        REAL    NOT NULL,
+    home_agent_expires REAL   NOT NULL,
     PRIMARY KEY (gateway, home_address, care_of_address)
 ) WITHOUT ROWID;
 """
 _PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?)"
-_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 17)})"
+_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 19)})"
 _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
 
-Row = tuple[int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int, str | None]
+Row = tuple[
+    int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int, str | None, float, float
+]
 
 
 def coalesced(changes: Iterable[Change]) -> list[Change]:
@@ -254,12 +258,14 @@ def _row(binding: Binding) -> Row:
         binding.keepalive,
         binding.spi,
         binding.nai,
+        binding.registered,
+        binding.home_agent_expires,
     )
 
 
 def _binding(row: Row) -> Binding:
     gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification = row[:10]
-    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai = row[10:]
+    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai, registered, home_agent_expires = row[10:]
     return Binding(
         home_address=IPv4Address(home),
         home_agent=IPv4Address(home_agent),
@@ -277,4 +283,6 @@ def _binding(row: Row) -> Binding:
         keepalive=keepalive,
         spi=spi,
         nai=nai,
+        registered=registered,
+        home_agent_expires=home_agent_expires,
     )
