@@ -342,8 +342,8 @@ class Proxy:
         return len(places | {message.care_of_address}) > self._settings.simultaneous
 
     def _of_node(self, node: NodeKey) -> list[Binding]:
-        gateway, home_address = node
-        return self._bindings.of_node(home_address, gateway)
+        home_address = self._nodes[node].home_address
+        return self._bindings.of_node(home_address, node.gateway)
 
     def _inside(self, admitted: Admitted, node: ProxyNode, assignment: Assignment | Denied, now: float) -> list[Action]:
         """D-2.6.1-c: the node registers with its home agent itself; what we bound for it outside is over (AMB-11)."""
@@ -437,9 +437,8 @@ class Proxy:
     def _binding(self, pending: PendingRequest, lifetime: int, at_home_agent: int) -> Binding:
         request, tunnel = pending.request.message, pending.tunnel
         assert tunnel is not None, "a request with a lifetime has negotiated a tunnel"
-        gateway, home_address = pending.node
         return Binding(
-            home_address=home_address,
+            home_address=request.home_address,
             home_agent=pending.home_agent,
             care_of_address=request.care_of_address,
             source=pending.received.source,
@@ -449,7 +448,7 @@ class Proxy:
             identification=request.identification,
             granted=lifetime,
             expires=expiry(lifetime, pending.relayed_at),  # node's expiry <= ours <= the home agent's
-            gateway=gateway,
+            gateway=pending.node.gateway,
             via_foreign_agent=not request.decapsulates,
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
