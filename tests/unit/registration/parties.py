@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 from mobileip.registration.actions import Action, PersistBinding, PersistIdentification, Record, Send
 from mobileip.registration.actions import ForgetBinding as Forget
 from mobileip.registration.events import DatagramReceived, Endpoint
-from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings, HomeLink, HomeNode
+from mobileip.registration.home_addresses import HomeLink, HomeNode
+from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
 from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension

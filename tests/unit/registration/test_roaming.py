@@ -24,7 +24,8 @@ from mobileip.registration.events import (
     SolicitationReceived,
 )
 from mobileip.registration.foreign_agent import ForeignAgent, ForeignAgentSettings
-from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings, HomeLink, HomeNode
+from mobileip.registration.home_addresses import HomeLink, HomeNode
+from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
 from mobileip.registration.mobile_node import Location, MobileNode, State
 from mobileip.registration.node_requests import MobileNodeSettings, Through
 from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings

@@ -13,6 +13,7 @@ from mobileip.wire.extensions import Extension, parse_extensions
 from mobileip.wire.typed_extensions import (
     ENCAPSULATING_DELIVERY,
     TRUSTED_NETWORKS,
+    DynamicHomeAgent,
     FaError,
     HomeAgentParameter,
     HomeAgentParameterEncoding,
@@ -23,6 +24,7 @@ from mobileip.wire.typed_extensions import (
     UdpTunnelReply,
     UdpTunnelRequest,
     find_home_agent_parameter,
+    requested_home_agent,
 )
 
 HOME_AGENT = IPv4Address("10.1.0.1")
@@ -121,7 +123,7 @@ def test_nai_and_message_string() -> None:
 @given(st.integers(1, 255), st.binary(max_size=20), st.integers(0, 255))
 def test_any_content_is_read_or_malformed(kind: int, data: bytes, subtype: int) -> None:
     for extension in (Extension(kind, data), Extension(kind, data, subtype)):
-        for read in (UdpTunnelRequest.of, UdpTunnelReply.of, Nai.of, MessageString.of, FaError.of):
+        for read in (UdpTunnelRequest.of, UdpTunnelReply.of, Nai.of, MessageString.of, FaError.of, DynamicHomeAgent.of):
             try:
                 read(extension)
             except Malformed:
@@ -131,3 +133,22 @@ def test_any_content_is_read_or_malformed(kind: int, data: bytes, subtype: int) 
                 HomeAgentParameter.of(extension, form)
             except Malformed:
                 continue
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+@pytest.mark.parametrize("long", [False, True])
+def test_dynamic_home_agent_is_read_in_both_layouts_R4433_3_4_a(redirected: bool, long: bool) -> None:
+    subtype = 2 if redirected else 1
+    data = bytes.fromhex(f"8b0{subtype}0004c0000228" if long else f"8b050{subtype}c0000228")
+    (extension,) = parse_extensions(data, 0)
+    assert DynamicHomeAgent.of(extension) == DynamicHomeAgent(IPv4Address("192.0.2.40"), redirected)
+    assert DynamicHomeAgent.of(extension).extension().serialize().hex() == f"8b0{subtype}0004c0000228"
+    asked = requested_home_agent([extension])
+    assert asked == (None if redirected else IPv4Address("192.0.2.40"))
+
+
+@pytest.mark.parametrize("data", ["8b0503c0000228", "8b00", "8b0401c00002"])
+def test_dynamic_home_agent_of_another_shape_is_malformed(data: str) -> None:
+    (extension,) = parse_extensions(bytes.fromhex(data), 0)
+    with pytest.raises(Malformed, match="Dynamic Home Agent"):
+        DynamicHomeAgent.of(extension)

@@ -133,13 +133,17 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """What the checks need to know. `understood`: extension types below 128 that the agent handles."""
+    """What the checks need to know. `understood`: extension types below 128 that the agent handles.
+
+    `dynamic_home_agent`: a node with a NAI may leave the home agent open (RFC 4433).
+    """
 
     address: IPv4Address
     peers: Peers
     understood: frozenset[int]
     foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
     reply_on_failed_authentication: bool = False
+    dynamic_home_agent: bool = False
 
 
 class Gate:
@@ -222,16 +226,20 @@ class Gate:
         """A reply made for `request`, authenticated with the association that the node used.
 
         It goes from where the request went to, to where it came from (RFC 5944 3.8.3.1). A foreign agent's challenge
-        comes back behind the authenticator (RFC 4721 3.4).
+        comes back behind the authenticator (RFC 4721 3.4), a node's NAI before it (RFC 2794 3).
         """
         message = request.message
+        extensions = tuple(extensions)
+        nai = find(request.covered, ExtensionType.NAI)
+        if nai is not None and find(extensions, ExtensionType.NAI) is None:
+            extensions = (nai, *extensions)
         reply = RegistrationReply(
             code,
             lifetime,
             message.home_address,
             self._settings.address,
             message.identification if identification is None else identification,
-            tuple(extensions),
+            extensions,
         )
         payload = append(reply.serialize(), request.association)
         challenge = find(request.trailing, ExtensionType.CHALLENGE)
@@ -267,7 +275,9 @@ class Gate:
         if not message.deregisters and not is_usable_care_of_address(message):
             reason = f"care-of address {message.care_of_address}"
             return self.deny(request, received, Code.POORLY_FORMED_REQUEST, now, reason)
-        if received.destination.address != self._settings.address or message.home_agent != self._settings.address:
+        open_to_us = self._settings.dynamic_home_agent and leaves_home_agent_open(message)
+        for_us = message.home_agent == self._settings.address or open_to_us
+        if received.destination.address != self._settings.address or not for_us:
             reason = f"home agent {message.home_agent} asked at {received.destination.address}"
             return self.deny(request, received, Code.UNKNOWN_HOME_AGENT, now, reason)
         return None
@@ -338,6 +348,11 @@ def is_usable_care_of_address(request: RegistrationRequest) -> bool:
         or address.is_loopback
         or int(address) == 0xFFFF_FFFF
     )
+
+
+def leaves_home_agent_open(request: RegistrationRequest) -> bool:
+    """Does a node that says its NAI want any home agent (0.0.0.0), or one at home (255.255.255.255; RFC 4433 3.1)?"""
+    return int(request.home_agent) in (0, 0xFFFF_FFFF) and nai_of(request) is not None
 
 
 def registration_endpoint(address: IPv4Address) -> Endpoint:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from mobileip.registration.actions import (
     Action,
@@ -33,17 +33,24 @@ from mobileip.registration.actions import (
     Unbind,
 )
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
+from mobileip.registration.bindings import Binding, BindingTable, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers
+from mobileip.registration.gate import Admitted, Gate, GateSettings, leaves_home_agent_open, nai_of
+from mobileip.registration.home_addresses import HomeAddresses, HomeLink, HomeNode
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.security import Associations, ReplayGuard
-from mobileip.wire.authentication import SecurityAssociation
+from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.wire.codes import Code
+from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import MessageType, RegistrationRequest
-from mobileip.wire.typed_extensions import HomeAgentParameterFormat
+from mobileip.wire.typed_extensions import (
+    TRUSTED_NETWORKS,
+    DynamicHomeAgent,
+    HomeAgentParameterFormat,
+    requested_home_agent,
+)
 
 _UNDERSTOOD = frozenset(
     {
@@ -56,22 +63,6 @@ _UNDERSTOOD = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HomeLink:
-    """A network whose nodes we serve, and our interface on it."""
-
-    interface: str
-    network: IPv4Network
-
-
-@dataclass(frozen=True, slots=True)
-class HomeNode:
-    """A mobile node: its security associations, one for each way to register (direct, through the proxy)."""
-
-    home_address: IPv4Address
-    associations: tuple[SecurityAssociation, ...]
-
-
 class ReverseTunnel(StrEnum):
     """Who may have packets of the node tunnelled to us (T bit, RFC 3024 4.3.1)."""
 
@@ -80,11 +71,21 @@ class ReverseTunnel(StrEnum):
     UNAVAILABLE = "unavailable"  # nobody: with T it is 137
 
 
+class ParameterInReply(StrEnum):
+    """Which replies carry the HA Parameter extension with our address (D-2.6.1-e, AMB-7)."""
+
+    IF_REQUESTED = "if-requested"  # those to requests that had one
+    ALWAYS = "always"  # all: a node that does not know the extension drops them
+    NEVER = "never"  # none: the proxy alone speaks of it
+
+
 @dataclass(frozen=True, slots=True)
 class HomeAgentSettings:
     """What the home agent is told. Times and lifetimes in seconds.
 
     `simultaneous` is how many bindings a node may have at once; with 1 the S bit is not honoured.
+    A node with a NAI may leave the home agent open (RFC 4433): with `dynamic_home_agent` it gets us, or is sent on to
+    the agent `redirect`.
     """
 
     address: IPv4Address
@@ -96,6 +97,10 @@ class HomeAgentSettings:
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     nat: NatPolicy = field(default_factory=NatPolicy)
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
+    parameter_in_reply: ParameterInReply = ParameterInReply.IF_REQUESTED
+    trusted: TrustedNetworks = field(default_factory=TrustedNetworks)
+    dynamic_home_agent: bool = True
+    redirect: IPv4Address | None = None
     reply_on_failed_authentication: bool = False
     foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
 
@@ -106,22 +111,21 @@ class HomeAgent:
     def __init__(self, settings: HomeAgentSettings) -> None:
         self._settings = settings
         self._parameter = AssignmentRule({}, settings.home_agent_parameter)
-        self._peers = Peers(
-            Peer(NodeKey(None, node.home_address), {one.spi: one for one in node.associations})
-            for node in settings.nodes
-        )
+        self._homes = HomeAddresses(settings.home_links, settings.nodes)
         self._guard = ReplayGuard(settings.window)
         self._gate = Gate(
             GateSettings(
                 address=settings.address,
-                peers=self._peers,
+                peers=self._homes.peers,
                 understood=_UNDERSTOOD | self._parameter.types,
                 foreign_agents=settings.foreign_agents,
                 reply_on_failed_authentication=settings.reply_on_failed_authentication,
+                dynamic_home_agent=settings.dynamic_home_agent,
             ),
             self._guard,
             RateLimit(),
         )
+        self._untrusted_logs = RateLimit()
         self._bindings = BindingTable()
 
     @property
@@ -169,29 +173,59 @@ class HomeAgent:
                 self._guard.restore(record)
                 continue
             binding = record.binding
-            link = self._link_of(binding.home_address)
-            if binding.expires <= now or NodeKey(None, binding.home_address) not in self._peers or link is None:
+            link = self._homes.link_of(binding.home_address)
+            if not self._homes.serve(binding) or link is None or binding.expires <= now:
                 over += self._ended(binding)
             else:
                 self._bindings.put(binding)
+                self._homes.bound(binding)
                 bound += [Bind(binding), ClaimHome(binding.home_address, link.interface)]
         return over + bound
 
     def _request(self, received: DatagramReceived, now: float) -> list[Action]:
+        verdict = self._settings.trusted.verdict(received.source.address)
+        noted = self._note_untrusted(received, now) if verdict is not Untrusted.SERVE else []
+        if verdict is Untrusted.DROP:
+            return noted
         admitted = self._gate.admit(received, now)
-        if isinstance(admitted, list):
-            return admitted
-        link = self._link_of(admitted.request.message.home_address)
+        return noted + (admitted if isinstance(admitted, list) else self._admitted(admitted, now))
+
+    def _note_untrusted(self, received: DatagramReceived, now: float) -> list[Action]:
+        """RFC 5265 4.3: worth a log entry, though not one for each datagram that somebody cares to send."""
+        noted: list[Action] = [Count("untrusted_source")]
+        if self._untrusted_logs.allows(received.source.address, now):
+            noted.append(Log(Level.WARNING, "untrusted_source", {"source": str(received.source)}))
+        return noted
+
+    def _admitted(self, admitted: Admitted, now: float) -> list[Action]:
+        open_to_all = leaves_home_agent_open(admitted.request.message)
+        resolved = self._not_for_us(admitted, open_to_all) or self._homes.resolve(admitted)
+        if isinstance(resolved, Denied):
+            return admitted.actions + self._deny(admitted, resolved, now)
+        message = resolved.request.message
+        link = self._homes.link_of(message.home_address)
         if link is None:
             denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, "no home network of ours")  # RFC 5944 3.8.3.2
-            return admitted.actions + self._deny(admitted, denied, now)
-        if admitted.request.message.deregisters:
-            return admitted.actions + self._deregister(admitted)
-        refused = self._refused(admitted.request.message)
-        tunnel = refused or negotiate(admitted.request, received.source.address, self._settings.nat)
+            return admitted.actions + self._deny(resolved, denied, now)
+        if message.deregisters:
+            return admitted.actions + self._deregister(resolved)
+        refused = self._refused(message)
+        tunnel = refused or negotiate(resolved.request, resolved.received.source.address, self._settings.nat)
         if isinstance(tunnel, Denied):
-            return admitted.actions + self._deny(admitted, tunnel, now)
-        return admitted.actions + self._register(admitted, tunnel, link, now)
+            return admitted.actions + self._deny(resolved, tunnel, now)
+        return admitted.actions + self._register(resolved, tunnel, link, now)
+
+    def _not_for_us(self, admitted: Admitted, open_to_all: bool) -> Denied | None:
+        """RFC 4433: a node that wants another agent, or any, where we are to send such nodes on."""
+        try:
+            wanted = requested_home_agent(admitted.request.covered)
+        except Malformed as defect:
+            return Denied(Code.POORLY_FORMED_REQUEST, str(defect))
+        if wanted is not None and wanted != self._settings.address:
+            return Denied(Code.UNKNOWN_HOME_AGENT, f"home agent {wanted} was asked for")
+        if open_to_all and wanted is None and self._settings.redirect is not None:
+            return Denied(Code.REDIRECT_HOME_AGENT, f"home agent {self._settings.redirect} has room")
+        return None
 
     def _refused(self, message: RegistrationRequest) -> Denied | None:
         """What we do not do for this node: reverse tunnels (RFC 3024 4.3.1), one more binding (RFC 5944 3.8.3.2)."""
@@ -239,6 +273,7 @@ class HomeAgent:
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
             spi=admitted.request.association.spi,
+            nai=nai_of(message),
         )
         stay = {binding.key, *(other.key for other in self._kept(message))}
         replaced = tuple(other.key for other in before if other.key not in stay)
@@ -247,10 +282,11 @@ class HomeAgent:
             self._bindings.remove(key)
             actions.append(ForgetBinding(key))
         self._bindings.put(binding)
+        self._homes.bound(binding)
         actions += [PersistBinding(binding), Bind(binding, replaced)]
         if not before:
             actions.append(ClaimHome(message.home_address, link.interface))
-        extensions = self._parameter_of(admitted)
+        extensions = self._said_of_us(admitted)
         if tunnel.answer is not None:
             extensions += (tunnel.answer.extension(),)
         # RFC 5944 3.8.2.2: code 1 says what we can do, whether or not S was set.
@@ -267,34 +303,43 @@ class HomeAgent:
                 self._bindings.remove(binding.key)
                 actions += self._ended(binding)
         reply = self._gate.answer(
-            admitted.request, admitted.received, Code.ACCEPTED, lifetime=0, extensions=self._parameter_of(admitted)
+            admitted.request, admitted.received, Code.ACCEPTED, lifetime=0, extensions=self._said_of_us(admitted)
         )
         return [*actions, reply, Count("deregistered")]
 
     def _ended(self, binding: Binding) -> list[Action]:
         """What follows when a binding has been taken out; the last one of a node gives its address back."""
         actions: list[Action] = [ForgetBinding(binding.key), Unbind(binding.key)]
-        link = self._link_of(binding.home_address)
-        if link is not None and not self._bindings.of_node(binding.home_address):
-            actions.append(ReleaseHome(binding.home_address, link.interface))
+        if not self._bindings.of_node(binding.home_address):
+            self._homes.unbound(binding)
+            link = self._homes.link_of(binding.home_address)
+            if link is not None:
+                actions.append(ReleaseHome(binding.home_address, link.interface))
         return actions
 
     def _deny(self, admitted: Admitted, denied: Denied, now: float) -> list[Action]:
+        extensions = self._said_of_us(admitted)
+        if denied.code is Code.REDIRECT_HOME_AGENT and self._settings.redirect is not None:
+            extensions += (DynamicHomeAgent(self._settings.redirect, redirected=True).extension(),)
         return self._gate.deny(
             admitted.request,
             admitted.received,
             denied.code,
             now,
             denied.reason,
-            extensions=self._parameter_of(admitted),
+            extensions=extensions,
         )
 
-    def _parameter_of(self, admitted: Admitted) -> tuple[Extension, ...]:
-        """D-2.6.1-j: the HA Parameter extension with our address for whoever sent one."""
-        return parameter_extension(self._settings.address, self._parameter.asked_in(admitted.request.covered))
-
-    def _link_of(self, home_address: IPv4Address) -> HomeLink | None:
-        return next((link for link in self._settings.home_links if home_address in link.network), None)
+    def _said_of_us(self, admitted: Admitted) -> tuple[Extension, ...]:
+        """What a reply says besides its verdict: our address (D-2.6.1-j), and "inside" (RFC 5265 4.3)."""
+        form = self._parameter.asked_in(admitted.request.covered)
+        match self._settings.parameter_in_reply:
+            case ParameterInReply.ALWAYS:
+                form = form or self._settings.home_agent_parameter[0]
+            case ParameterInReply.NEVER:
+                form = None
+        said = parameter_extension(self._settings.address, form)
+        return (*said, TRUSTED_NETWORKS) if self._settings.trusted.vouch_for(admitted.received.source.address) else said
 
     def _learn_port(self, event: TunnelPortLearned) -> list[Action]:
         """RFC 3519 4.4, R flag: the first keepalive says the port; the address must be the request's. Once."""

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 from mobileip import config as written
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.foreign_agent import ForeignAgentSettings
-from mobileip.registration.home_agent import HomeAgentSettings, HomeLink, HomeNode
+from mobileip.registration.home_addresses import HomeLink, HomeNode
+from mobileip.registration.home_agent import HomeAgentSettings
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings

@@ -134,6 +134,26 @@ class Nai:
         return Extension(ExtensionType.NAI, self.value)
 
 
+@dataclass(frozen=True, slots=True)
+class DynamicHomeAgent:
+    """Dynamic Home Agent (RFC 4433 3.4): the agent that a node asks for, or to which it is redirected by code 143."""
+
+    address: IPv4Address
+    redirected: bool = False
+
+    @classmethod
+    def of(cls, extension: Extension) -> DynamicHomeAgent:
+        """Read extension 139 in either layout. Raises `Malformed` on another length or sub-type."""
+        data = extension.data if extension.subtype is None else bytes((extension.subtype,)) + extension.data
+        if len(data) != 5 or data[0] not in (1, 2):
+            raise Malformed("Dynamic Home Agent", at=extension.start, expected="sub-type 1 or 2 and 4 bytes")
+        return cls(IPv4Address(data[1:]), data[0] == 2)
+
+    def extension(self) -> Extension:
+        """As an extension, in the layout that the RFC draws."""
+        return Extension(ExtensionType.DYNAMIC_HOME_AGENT, self.address.packed, 2 if self.redirected else 1)
+
+
 class MessageStringOrigin(StrEnum):
     """Who wrote a Message String (its sub-type)."""
 
@@ -189,6 +209,16 @@ class FaError:
     def extension(self) -> Extension:
         """As an extension."""
         return Extension(ExtensionType.FA_ERROR, bytes((0, self.status)))
+
+
+def requested_home_agent(extensions: Iterable[Extension]) -> IPv4Address | None:
+    """The home agent that a request asks for by a Dynamic Home Agent extension, or None. Raises `Malformed`."""
+    for extension in extensions:
+        if extension.type == ExtensionType.DYNAMIC_HOME_AGENT:
+            asked = DynamicHomeAgent.of(extension)
+            if not asked.redirected:
+                return asked.address
+    return None
 
 
 def find_home_agent_parameter(
