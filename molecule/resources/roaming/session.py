@@ -185,6 +185,8 @@ class Recording:
     captures: dict[str, Path] = field(default_factory=dict)
     probe: list[dict[str, Any]] = field(default_factory=list)
     streams: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """When the machine stood still: end (Unix seconds) and length in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,7 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
             stack.callback(program.finish)
             return program
 
+        start("metronome", plan.node, "metronome.py").wait_for("ticking", 10)
         start("stream-correspondent", plan.correspondent_host, "stream.py", "serve").wait_for("listening", 10)
         start("probe-correspondent", plan.correspondent_host, "probe.py", "echo").wait_for("listening", 10)
         where = ("--address", plan.correspondent, "--source", plan.home_address)
@@ -243,10 +246,12 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
             time.sleep(dwell)
             recording.moves.append(Move(origin, target, started, moved, time.time()))
 
-        for name in ("stream-node", "stream-correspondent", "probe-node", "probe-correspondent"):
+        for name in ("stream-node", "stream-correspondent", "probe-node", "probe-correspondent", "metronome"):
             programs[name].release()
         for program in programs.values():
             program.finish()
+        ticks = programs["metronome"].events()
+        recording.pauses = [(event["t"], event["seconds"]) for event in ticks if event["event"] == "pause"]
         recording.probe = programs["probe-node"].events()
         recording.streams = {
             "node": programs["stream-node"].events(),

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 FIELDS = (
     "frame.time_epoch",
@@ -194,12 +195,28 @@ def esp_frames(frames: Iterable[Frame], gateway: str) -> list[Frame]:
     return [frame for frame in frames if gateway in frame.outer and frame.protocols == (ESP,)]
 
 
-def longest_gap(times: Iterable[float], start: float, end: float) -> float:
-    """Longest silence, in seconds, between events of [start, end) and the last before; to `end` if none comes."""
+class Gap(NamedTuple):
+    """A silence, in Unix seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.end - self.start
+
+    def overlap(self, start: float, end: float) -> float:
+        """How many of its seconds lie between `start` and `end`."""
+        return max(0.0, min(self.end, end) - max(self.start, start))
+
+
+def longest_gap(times: Iterable[float], start: float, end: float) -> Gap:
+    """Longest silence between events of [start, end) and the last before; to `end` if none comes."""
     ordered = sorted(times)
     inside = [moment for moment in ordered if start <= moment < end]
     before = [moment for moment in ordered if moment < start][-1:]
     if not inside:
-        return end - (before[0] if before else start)
-    moments = before + inside
-    return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=0.0)
+        return Gap(before[0] if before else start, end)
+    gaps = itertools.starmap(Gap, itertools.pairwise(before + inside))
+    return max(gaps, key=lambda gap: gap.seconds, default=Gap(start, start))
