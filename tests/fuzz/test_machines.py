@@ -33,7 +33,8 @@ from mobileip.registration.events import (
     TunnelPortLearned,
     TunnelProbeAnswered,
 )
-from mobileip.registration.foreign_agent import ForeignAgent, ForeignAgentSettings
+from mobileip.registration.foreign_agent import ForeignAgent
+from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.registration.mobile_node import MobileNode, State
 from mobileip.registration.node_requests import MobileNodeSettings

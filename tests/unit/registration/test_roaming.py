@@ -23,7 +23,8 @@ from mobileip.registration.events import (
     Event,
     SolicitationReceived,
 )
-from mobileip.registration.foreign_agent import ForeignAgent, ForeignAgentSettings
+from mobileip.registration.foreign_agent import ForeignAgent
+from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
 from mobileip.registration.mobile_node import Location, MobileNode, State

@@ -120,7 +120,8 @@ class Binding:
 class Visitor:
     """A node that a foreign agent serves. `home_agent` is what the node named: at an outside agent, MIPP-Pub.
 
-    `node` is where the node's requests come from on the link. `expires` is Unix time in seconds.
+    `node` is where the node's requests come from on the link. `expires` is Unix time in seconds. `nai` is what a node
+    called itself that said so. A co-located one ends its tunnel itself: the agent only registers it.
     """
 
     home_address: IPv4Address
@@ -135,6 +136,8 @@ class Visitor:
     granted: int
     expires: float
     keepalive: int = 0
+    nai: str | None = None
+    co_located: bool = False
 
 
 def expiry(lifetime: int, since: float) -> float:

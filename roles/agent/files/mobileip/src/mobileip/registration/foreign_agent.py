@@ -1,13 +1,19 @@
 """The foreign agent (RFC 5944 3.7, RFC 3024 4.2): stands between a node without an address and its home agent.
 
-It tells its link who it is (advertisements), checks what nodes ask, passes requests on untouched, and keeps two lists:
+It tells its link who it is (`advertiser`), checks what nodes ask (`visit_checks`, `challenges`), passes requests on
+untouched, and keeps two lists (`visits`):
 
     pending    requests that were relayed and have no reply yet; at most five a node, each for seven seconds
     visitors   nodes whose home agent accepted; each until its lifetime, counted from relaying the reply, is over
 
-A pending request never changes the visitor it may belong to; only an accepted reply does (3.7.2). The agent shares no
-key with anyone: it cannot tell a forged request from a true one, so it vouches for nothing, bounds what strangers can
-make it hold, and answers a node with at most one denial a second.
+A pending request never changes the visitor it may belong to; only an accepted reply does (3.7.2). Where the agent
+shares a key with a node or a home agent, what they send must carry it; where it shares none it cannot tell a forged
+message from a true one. So it vouches for nothing, bounds what strangers can make it hold, and answers a node with at
+most one denial a second.
+
+What a home agent said is never altered, for the node could not check it any more: what the agent itself finds wrong
+with a reply stands beside it, in an FA Error extension (RFC 4636). Only a reply that the node could make nothing of is
+replaced by one of ours.
 
 Nothing is kept over a restart. The sequence number of the advertisements starts at 0 then, and nodes register again
 (2.3.2).
@@ -15,32 +21,39 @@ Nothing is kept over a restart. The sequence number of the advertisements starts
 
 from __future__ import annotations
 
-import math
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
-from itertools import islice
 
-from mobileip.registration.actions import (
-    Action,
-    Advertise,
-    BindVisitor,
-    Count,
-    Level,
-    Log,
-    Send,
-    UnbindVisitor,
-)
+from mobileip.registration.actions import Action, BindVisitor, Count, Level, Log, Send, UnbindVisitor
+from mobileip.registration.advertiser import Advertiser
 from mobileip.registration.bindings import Encapsulation, Visitor, expiry
+from mobileip.registration.challenges import Challenges
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, SolicitationReceived
+from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.keepalives import interval_of
 from mobileip.registration.rate_limit import RateLimit
-from mobileip.wire.agent_discovery import ALL_SYSTEMS, AgentAdvertisement, AgentFlags, RouterAddress, next_sequence
+from mobileip.registration.security import verify_extension
+from mobileip.registration.visit_checks import (
+    Refusal,
+    Visit,
+    behind_authorization,
+    critical_vendor_extension,
+    is_servable,
+    name_of,
+    objection,
+    own_addresses,
+    up_to_authorization,
+    wanted_encapsulation,
+)
+from mobileip.registration.visits import NodeName, PendingVisit, PendingVisits, VisitorKey
+from mobileip.wire.agent_discovery import ALL_SYSTEMS
+from mobileip.wire.authentication import append
 from mobileip.wire.codes import Code, describe
 from mobileip.wire.encapsulation import keepalive
 from mobileip.wire.errors import Malformed
-from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised
-from mobileip.wire.identification import low
+from mobileip.wire.extensions import Extension, ExtensionType, find, first_unrecognised, serialize_extensions
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
@@ -50,79 +63,65 @@ from mobileip.wire.messages import (
     parse_reply,
     read_request,
 )
-from mobileip.wire.typed_extensions import HomeAgentParameterFormat, UdpTunnelReply, UdpTunnelRequest
+from mobileip.wire.typed_extensions import FaError, UdpTunnelReply, UdpTunnelRequest
 
-LEAST_ADVERTISEMENT_GAP = 1.0  # seconds between two multicast advertisements (RFC 5944 2.3)
 LEAST_DENIAL_GAP = 1.0  # seconds between two denials to one node (RFC 5944 3.7.2)
-REQUEST_TTL = 255  # of a request that asks for a reverse tunnel: its sender is on the link (RFC 3024 4.2.1)
 
 _UNSPECIFIED = IPv4Address(0)
 _BROADCAST = IPv4Address("255.255.255.255")
 
+_TIMED_OUT = Refusal(Code.FA_REGISTRATION_TIMEOUT, "no answer from the home agent")
 
-@dataclass(frozen=True)
-class ForeignAgentSettings:
-    """What a foreign agent is told. Times in seconds."""
+FA_ERROR_STATUSES = frozenset(
+    {
+        Code.FA_UNSPECIFIED,
+        Code.FA_ADMINISTRATIVELY_PROHIBITED,
+        Code.FA_INSUFFICIENT_RESOURCES,
+        Code.FA_HOME_AGENT_FAILED_AUTHENTICATION,
+        Code.FA_POORLY_FORMED_REPLY,
+        Code.FA_INVALID_CARE_OF_ADDRESS,
+        Code.FA_REGISTRATION_TIMEOUT,
+        Code.HOME_AGENT_WRONG_CHALLENGE,
+    }
+)
+"""What an FA Error extension may say (RFC 4636 3; 109 for RFC 4721)."""
 
-    uplink_interface: str
-    care_of_address: IPv4Address
-    link_interface: str
-    link_address: IPv4Address
-    advertisement_interval: float = 1.0
-    advertisement_lifetime: int = 3
-    registration_lifetime: int = 1800
-    reverse_tunnelling: bool = True
-    reverse_tunnel_required: bool = False
-    udp_tunnelling: bool = False  # asks home agents for a UDP tunnel: where a NAT is between them and us
-    pending_timeout: float = 7.0
-    pending_per_node: int = 5
-    most_pending: int = 4096
-    most_visitors: int = 4096
-    home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
-
-
-@dataclass(frozen=True)
-class PendingRequest:
-    """A relayed request: what it takes to check its reply and to pass it on (RFC 5944 3.7.1).
-
-    Its bytes and extensions are not kept: nobody has vouched for them, and they may be long.
-    """
-
-    request: RegistrationRequest
-    source: Endpoint  # where the node sent it from
-    destination: Endpoint  # where the node sent it to
-    relayed: float
-
-
-_Key = tuple[IPv4Address, int]  # home address, low 32 bits of the identification
+_RFC_5944: frozenset[int] = frozenset(
+    {
+        ExtensionType.MN_HA_AUTHENTICATION,
+        ExtensionType.MN_FA_AUTHENTICATION,
+        ExtensionType.FA_HA_AUTHENTICATION,
+        ExtensionType.GENERALIZED_AUTHENTICATION,
+    }
+)
 
 
 class ForeignAgent:
-    """The state machine: `feed` events, act on what it returns, wake it at `next_deadline`."""
+    """The state machine: `feed` events, act on what it returns, wake it at `next_deadline`.
 
-    def __init__(self, settings: ForeignAgentSettings) -> None:
+    `entropy` gives as many unpredictable bytes as it is asked for: challenges are made of them.
+    """
+
+    def __init__(self, settings: ForeignAgentSettings, entropy: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._settings = settings
-        self._pending: dict[_Key, PendingRequest] = {}
-        self._visitors: dict[IPv4Address, Visitor] = {}
-        self._next_keepalive: dict[IPv4Address, float] = {}
+        self._challenges = Challenges(settings.challenge_size, entropy)
+        self._advertiser = Advertiser(settings, self._challenges)
+        self._pending = PendingVisits(settings.pending_timeout)
+        self._visitors: dict[VisitorKey, Visitor] = {}
+        self._next_keepalive: dict[VisitorKey, float] = {}
         self._echoes = 0
         self._denials = RateLimit(rate=1.0 / LEAST_DENIAL_GAP, burst=1)
-        self._sequence: int | None = None
-        self._last_multicast = -math.inf
-        self._next_advertisement = -math.inf
-        self._understood = frozenset(
-            {
-                ExtensionType.MN_HA_AUTHENTICATION,
-                ExtensionType.MN_FA_AUTHENTICATION,
-                ExtensionType.FA_HA_AUTHENTICATION,
-                ExtensionType.GENERALIZED_AUTHENTICATION,
-            }
-        ) | {form.type for form in settings.home_agent_parameter}
+        self._warnings = RateLimit(rate=1.0 / LEAST_DENIAL_GAP, burst=1)  # log entries that strangers can cause
+        self._known_by_address = {node.home_address: node for node in settings.nodes if node.nai is None}
+        self._known_by_nai = {node.nai.encode(): node for node in settings.nodes if node.nai is not None}
+        self._understood: frozenset[int] = _RFC_5944
+        if not settings.legacy:
+            self._understood |= {ExtensionType.CRITICAL_VENDOR, *(form.type for form in settings.home_agent_parameter)}
 
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about `event`, in this order. `now` in Unix seconds."""
         if isinstance(event, SolicitationReceived):
-            return self._answer_solicitation(event, now)
+            return self._advertiser.answer(event, now, busy=self._is_busy)
         if isinstance(event, DatagramReceived):
             if len(event.payload) > MAXIMUM_MESSAGE:
                 return [Count("oversized")]
@@ -136,73 +135,38 @@ class ForeignAgent:
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called next, in Unix seconds; in the past means at once."""
-        ends = [self._next_advertisement]
-        ends += [entry.relayed + self._settings.pending_timeout for entry in islice(self._pending.values(), 1)]
+        ends = [self._advertiser.next_due, *self._next_keepalive.values()]
+        if (deadline := self._pending.next_deadline()) is not None:
+            ends.append(deadline)
         ends += [visitor.expires for visitor in self._visitors.values()]
-        ends += self._next_keepalive.values()
         return min(ends)
 
     def handle_timer(self, now: float) -> list[Action]:
         """Advertise, give up pending requests, let visitors expire: whatever is due at `now`."""
         actions: list[Action] = []
-        for key, entry in list(self._pending.items()):
-            if entry.relayed + self._settings.pending_timeout <= now:
-                del self._pending[key]
-                actions.append(Count("request_timed_out"))
-                actions += self._deny(entry.request, entry.source, entry.destination, Code.FA_REGISTRATION_TIMEOUT, now)
-        for home_address, visitor in list(self._visitors.items()):
+        for entry in self._pending.expire(now):
+            actions.append(Count("request_timed_out"))
+            actions += self._deny(entry, _TIMED_OUT, now)
+        for key, visitor in list(self._visitors.items()):
             if visitor.expires <= now:
-                actions += self._dismiss(home_address)
-                actions.append(Log(Level.INFO, "visitor_expired", {"home_address": str(home_address)}))
+                actions += self._dismiss(key)
+                actions.append(Log(Level.INFO, "visitor_expired", {"home_address": str(visitor.home_address)}))
         actions += self._keep_tunnels_alive(now)
-        if self._next_advertisement <= now:
-            actions.append(self._advertise(ALL_SYSTEMS, now))
+        if self._advertiser.next_due <= now:
+            actions.append(self._advertiser.advertise(ALL_SYSTEMS, now, busy=self._is_busy))
         return actions
 
     def visitors(self) -> tuple[Visitor, ...]:
         """The nodes that are bound, for whoever looks in."""
         return tuple(self._visitors.values())
 
-    def pending(self) -> tuple[PendingRequest, ...]:
+    def pending(self) -> tuple[PendingVisit, ...]:
         """The requests that wait for a reply, oldest first."""
-        return tuple(self._pending.values())
+        return tuple(self._pending)
 
-    # Advertisements (RFC 5944 2.3)
-
-    def _answer_solicitation(self, event: SolicitationReceived, now: float) -> list[Action]:
-        settings = self._settings
-        if event.interface != settings.link_interface:
-            return [Count("solicitation_elsewhere")]
-        if now - self._last_multicast >= LEAST_ADVERTISEMENT_GAP:
-            return [self._advertise(ALL_SYSTEMS, now)]
-        if event.source != _UNSPECIFIED:
-            return [self._advertise(event.source, now)]
-        # Nowhere to answer to alone: everyone hears it as soon as the rate allows.
-        self._next_advertisement = min(self._next_advertisement, self._last_multicast + LEAST_ADVERTISEMENT_GAP)
-        return []
-
-    def _advertise(self, destination: IPv4Address, now: float) -> Action:
-        settings = self._settings
-        self._sequence = next_sequence(self._sequence)
-        if destination == ALL_SYSTEMS:
-            self._last_multicast = now
-            self._next_advertisement = now + max(settings.advertisement_interval, LEAST_ADVERTISEMENT_GAP)
-        flags = AgentFlags.FOREIGN_AGENT
-        if settings.reverse_tunnelling:
-            flags |= AgentFlags.REVERSE_TUNNELLING
-        if settings.udp_tunnelling:
-            flags |= AgentFlags.UDP_TUNNELLING
-        if len(self._visitors) >= settings.most_visitors:
-            flags |= AgentFlags.BUSY
-        advertisement = AgentAdvertisement(
-            sequence=self._sequence,
-            registration_lifetime=settings.registration_lifetime,
-            flags=flags,
-            care_of_addresses=(settings.care_of_address,),
-            lifetime=settings.advertisement_lifetime,
-            router_addresses=(RouterAddress(settings.link_address),),
-        )
-        return Advertise(settings.link_interface, settings.link_address, destination, advertisement.serialize())
+    @property
+    def _is_busy(self) -> bool:
+        return len(self._visitors) >= self._settings.most_visitors
 
     # Requests (RFC 5944 3.7.2)
 
@@ -213,100 +177,75 @@ class ForeignAgent:
             return [Count("malformed_request")]
         if first_unrecognised(request.extensions, self._understood) is not None:
             return [Count("unknown_extension")]  # RFC 5944 1.8: silent
-        if _after_authorization(request.extensions, {ExtensionType.MN_FA_AUTHENTICATION}):
-            return [Count("unshared_authentication")]  # RFC 5944 3.7.2.1: no association with this node
-        code = Code.FA_POORLY_FORMED_REQUEST if defect is not None else self._objection(request, event)
-        if code is not None:
-            return [
-                Count(f"denied_{describe(code)}"),
-                *self._deny(request, event.source, event.destination, code, now),
-            ]
-        return self._relay_request(request, event, now)
+        known = self._known(name_of(request))
+        foreign = find(behind_authorization(request.extensions), ExtensionType.MN_FA_AUTHENTICATION)
+        if foreign is not None and (known is None or not known.foreign):
+            return self._discard_unshared(event, now)
+        visit = Visit(request, event, self._settings, known, defect)
+        entry = visit.pending(now)
+        earlier = self._pending.get(entry.name, request.identification)
+        visit = replace(visit, is_repeated=earlier is not None and earlier.is_repeated_by(entry))
+        refusal = objection(visit, self._challenges) or self._lack_of_room(entry)
+        if refusal is not None:
+            return [Count(f"denied_{describe(refusal.code)}"), *self._deny(entry, refusal, now)]
+        if entry.answered is not None:
+            self._challenges.use(entry.name, entry.answered)
+        self._pending.add(entry)
+        return [self._relay_request(request)]
 
-    def _objection(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        """The first of the checks, in the order of the table, that the request fails."""
-        for check in _CHECKS:
-            if (code := check(self, request, event)) is not None:
-                return code
-        return None
+    def _known(self, name: NodeName) -> KnownNode | None:
+        """The node that shares keys with us, by its NAI or by its home address."""
+        if name.nai is not None and (node := self._known_by_nai.get(name.nai)) is not None:
+            return node
+        return self._known_by_address.get(name.home_address)
 
-    def _check_form(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        if find(request.extensions, ExtensionType.MN_HA_AUTHENTICATION) is None:
-            return Code.FA_POORLY_FORMED_REQUEST  # RFC 5944 3.6.1.3: nothing a home agent could check
-        style = find(request.extensions, ExtensionType.ENCAPSULATING_DELIVERY)
-        if style is not None and (
-            style.data
-            or not request.reverse_tunnel
-            or not _after_authorization(request.extensions, {ExtensionType.ENCAPSULATING_DELIVERY})
-        ):
-            return Code.FA_POORLY_FORMED_REQUEST  # RFC 3024 3.3: empty, with T only, behind MN-HA
-        if request.home_address == _UNSPECIFIED:
-            return Code.NONZERO_HOME_ADDRESS_REQUIRED  # RFC 2794 5
-        home_address = request.home_address  # a visitor's gets a route to the link: only what can be a node's
-        if (
-            home_address.is_multicast
-            or home_address.is_loopback
-            or home_address in (_BROADCAST, *self._own_addresses())
-        ):
-            return Code.FA_POORLY_FORMED_REQUEST
-        return None
+    def _discard_unshared(self, event: DatagramReceived, now: float) -> list[Action]:
+        """Authentication for us where we have no association: silence, and a log entry (RFC 5944 3.7.2.1, 3.7.3.1)."""
+        actions: list[Action] = [Count("unshared_authentication")]
+        if self._warnings.allows("unshared_authentication", now):
+            actions.append(Log(Level.WARNING, "unshared_authentication", {"source": str(event.source)}))
+        return actions
 
-    def _check_distance(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        if request.reverse_tunnel and event.ttl != REQUEST_TTL:
-            return Code.FA_NODE_TOO_DISTANT  # RFC 3024 4.2.1
-        return None
-
-    def _check_reverse_tunnel(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        if request.reverse_tunnel and not self._settings.reverse_tunnelling:
-            return Code.FA_REVERSE_TUNNEL_UNAVAILABLE
-        if not request.reverse_tunnel and self._settings.reverse_tunnel_required and not request.deregisters:
-            return Code.FA_REVERSE_TUNNEL_MANDATORY
-        if find(request.extensions, ExtensionType.ENCAPSULATING_DELIVERY) is not None:
-            return Code.FA_DELIVERY_STYLE_UNSUPPORTED  # direct delivery is what we do
-        return None
-
-    def _check_encapsulation(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        return Code.FA_ENCAPSULATION_UNAVAILABLE if request.minimal or request.gre else None
-
-    def _check_lifetime(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        return Code.FA_LIFETIME_TOO_LONG if request.lifetime > self._settings.registration_lifetime else None
-
-    def _check_addresses(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
-        if request.care_of_address != self._settings.care_of_address:
-            return Code.FA_INVALID_CARE_OF_ADDRESS
-        agent = request.home_agent
-        if agent.is_multicast or agent.is_loopback or agent in (_UNSPECIFIED, _BROADCAST, *self._own_addresses()):
-            return Code.FA_INVALID_HOME_AGENT
-        return None
-
-    def _check_room(self, request: RegistrationRequest, event: DatagramReceived) -> Code | None:
+    def _lack_of_room(self, entry: PendingVisit) -> Refusal | None:
         settings = self._settings
-        of_node = sum(1 for home_address, _ in self._pending if home_address == request.home_address)
-        newcomer = request.home_address not in self._visitors
-        if (
-            (of_node >= settings.pending_per_node and _key(request) not in self._pending)
-            or len(self._pending) >= settings.most_pending
-            or (newcomer and not request.deregisters and len(self._visitors) >= settings.most_visitors)
+        is_pending = self._pending.get(entry.name, entry.request.identification) is not None
+        if self._pending.of_node(entry.name) >= settings.pending_per_node and not is_pending:
+            return Refusal(Code.FA_INSUFFICIENT_RESOURCES, f"{settings.pending_per_node} requests wait for an answer")
+        if len(self._pending) >= settings.most_pending:
+            return Refusal(Code.FA_INSUFFICIENT_RESOURCES, "too many requests wait for an answer")
+        if entry.request.deregisters:
+            return None
+        return self._lack_of_place(entry.visitor_key(entry.request.home_address))
+
+    def _lack_of_place(self, key: VisitorKey) -> Refusal | None:
+        """Why there is no place for this visitor, who may be here already."""
+        if key in self._visitors:
+            return None
+        if self._is_busy:
+            return Refusal(Code.FA_INSUFFICIENT_RESOURCES, "too many visitors")
+        if not self._settings.overlapping_home_addresses and any(
+            each.home_address == key.home_address for each in self._visitors
         ):
-            return Code.FA_INSUFFICIENT_RESOURCES
+            # Its packets could not be told from the visitor's, and a stranger would get them.
+            reason = f"home address {key.home_address} is a visitor's of another home agent or name"
+            return Refusal(Code.FA_ADMINISTRATIVELY_PROHIBITED, reason)
         return None
 
-    def _relay_request(self, request: RegistrationRequest, event: DatagramReceived, now: float) -> list[Action]:
+    def _relay_request(self, request: RegistrationRequest) -> Send:
         settings = self._settings
-        self._pending.pop(_key(request), None)  # repeated: it waits its time anew, at the list's end
-        kept = replace(request, extensions=(), raw=b"")
-        self._pending[_key(request)] = PendingRequest(kept, event.source, event.destination, now)
-        return [
-            Send(
-                payload=_up_to_authorization(request) + self._own_extensions(),
-                source=Endpoint(settings.care_of_address, REGISTRATION_PORT),
-                destination=Endpoint(request.home_agent, REGISTRATION_PORT),
-            )
-        ]
-
-    def _own_extensions(self) -> bytes:
-        """What we add behind the authentication (RFC 5944 3.7.2.2, RFC 3519 4.5): the plea for a UDP tunnel."""
-        return UdpTunnelRequest().extension().serialize() if self._settings.udp_tunnelling else b""
+        payload = up_to_authorization(request)
+        if settings.udp_tunnelling and not request.decapsulates:
+            # RFC 3519 4.5: behind the node's authentication. A node with an address of its own asks for itself.
+            payload += UdpTunnelRequest().extension().serialize()
+        shared = settings.home_agents.get(request.home_agent)
+        if shared and not request.deregisters and request.care_of_address != request.home_address:
+            # RFC 5944 3.5.4: never on a deregistration.
+            payload = append(payload, next(iter(shared.values())), ExtensionType.FA_HA_AUTHENTICATION)
+        return Send(
+            payload,
+            source=Endpoint(settings.care_of_address, REGISTRATION_PORT),
+            destination=Endpoint(request.home_agent, REGISTRATION_PORT),
+        )
 
     # Replies (RFC 5944 3.7.3)
 
@@ -317,68 +256,115 @@ class ForeignAgent:
             return [Count("malformed_reply")]
         if first_unrecognised(reply.extensions, self._understood | {ExtensionType.UDP_TUNNEL_REPLY}) is not None:
             return [Count("unknown_extension")]
-        entry = self._pending.get((reply.home_address, low(reply.identification)))
-        # The reply comes from where the request went (3.8.3.1): a stranger who guesses the rest is not believed.
-        if entry is None or event.source.address != entry.request.home_agent:
+        entry = self._pending.match(reply, event.source.address)
+        if entry is None:
             return [Count("reply_without_request")]  # RFC 5944 3.7.3.1: silent
-        if find(reply.extensions, ExtensionType.FA_HA_AUTHENTICATION) is not None:
-            return [Count("unshared_authentication")]  # RFC 5944 3.7.3.1
-        del self._pending[_key(entry.request)]
-        if find(reply.extensions, ExtensionType.MN_HA_AUTHENTICATION) is None:
-            code = Code.FA_POORLY_FORMED_REPLY  # the node would have to throw it away
-            return [
-                Count(f"denied_{describe(code)}"),
-                *self._deny(entry.request, entry.source, entry.destination, code, now),
-            ]
+        shared = self._settings.home_agents.get(entry.request.home_agent)
+        if not shared and find(reply.extensions, ExtensionType.FA_HA_AUTHENTICATION) is not None:
+            return self._discard_unshared(event, now)
+        self._pending.remove(entry)
+        refusal = self._objection_to_reply(reply, entry)
+        if refusal is not None:
+            return [Count(f"denied_{describe(refusal.code)}"), *self._pass_denied(reply, entry, refusal, now)]
         return [*self._settle(reply, entry, now), self._relay_reply(reply, entry)]
 
-    def _settle(self, reply: RegistrationReply, entry: PendingRequest, now: float) -> list[Action]:
+    def _objection_to_reply(self, reply: RegistrationReply, entry: PendingVisit) -> Refusal | None:
+        """What is wrong with the home agent's reply (RFC 5944 3.7.3.1, RFC 2794 3, RFC 3115 2.3, RFC 4721 3.2)."""
+        if find(reply.extensions, ExtensionType.MN_HA_AUTHENTICATION) is None:
+            # The node would have to throw it away.
+            return Refusal(Code.FA_POORLY_FORMED_REPLY, "home agent's reply has no MN-HA authentication")
+        if critical_vendor_extension(reply.extensions, self._settings.vendor_extensions) is not None:
+            code = Code.FA_UNKNOWN_VENDOR_EXTENSION_OF_HOME_AGENT
+            return Refusal(code, "critical vendor extension of the home agent is unknown here")
+        if (failure := self._failure_of_home_agent(reply, entry)) is not None:
+            return Refusal(Code.FA_HOME_AGENT_FAILED_AUTHENTICATION, f"FA-HA: {failure}")
+        if entry.challenge is not None:
+            echoed = find(behind_authorization(reply.extensions), ExtensionType.CHALLENGE)
+            if echoed is None or echoed.data != entry.challenge:
+                return Refusal(Code.HOME_AGENT_WRONG_CHALLENGE, "home agent returned another challenge, or none")
+        if reply.accepted and entry.nai is not None:
+            if find(reply.extensions, ExtensionType.NAI) is None:
+                return Refusal(Code.FA_MISSING_NAI, "home agent's reply lacks the NAI")
+            if reply.home_agent == _UNSPECIFIED:
+                return Refusal(Code.FA_MISSING_HOME_AGENT, "home agent's reply has home agent 0")
+            if reply.home_address == _UNSPECIFIED:
+                return Refusal(Code.FA_MISSING_HOME_ADDRESS, "home agent's reply has home address 0")
+        return self._objection_to_visitor(reply, entry)
+
+    def _objection_to_visitor(self, reply: RegistrationReply, entry: PendingVisit) -> Refusal | None:
+        """What became of our room meanwhile, and whether an address that was assigned can be a visitor's."""
+        if not reply.accepted or min(reply.lifetime, entry.request.lifetime) == 0:
+            return None
+        if not is_servable(reply.home_address, self._settings):
+            return Refusal(Code.FA_POORLY_FORMED_REPLY, f"home address {reply.home_address} cannot be a node's")
+        return self._lack_of_place(entry.visitor_key(reply.home_address))
+
+    def _failure_of_home_agent(self, reply: RegistrationReply, entry: PendingVisit) -> str | None:
+        """Why the reply is not the home agent's; a deregistration need not be signed (RFC 5944 3.5.4)."""
+        kind = ExtensionType.FA_HA_AUTHENTICATION
+        shared = self._settings.home_agents.get(entry.request.home_agent)
+        if not shared or (entry.request.deregisters and find(reply.extensions, kind) is None):
+            return None
+        failure = verify_extension(reply.raw, reply.extensions, shared, kind)
+        return None if failure is None else failure.value
+
+    def _pass_denied(self, reply: RegistrationReply, entry: PendingVisit, refusal: Refusal, now: float) -> list[Action]:
+        """Say what is wrong beside the reply, where RFC 4636 3 has it so and the node can check it; else instead."""
+        is_checkable = find(reply.extensions, ExtensionType.MN_HA_AUTHENTICATION) is not None
+        if self._settings.fa_error and is_checkable and refusal.code in FA_ERROR_STATUSES:
+            return [self._relay_reply(reply, entry, refusal)]
+        return self._deny(entry, refusal, now)
+
+    def _settle(self, reply: RegistrationReply, entry: PendingVisit, now: float) -> list[Action]:
         """Make the visitor list say what an accepted reply says; a denial leaves it alone (RFC 5944 3.7.3.2)."""
         request = entry.request
-        home_address = request.home_address
         if not reply.accepted:
             return []
+        key = entry.visitor_key(reply.home_address)
         lifetime = min(reply.lifetime, request.lifetime)
         if lifetime == 0:
-            return self._dismiss(home_address)
-        tunnel = self._granted_tunnel(reply)
+            return self._dismiss(key)
+        tunnel = None if request.decapsulates else self._granted_tunnel(reply)
+        carried = wanted_encapsulation(request, self._settings.encapsulations) or Encapsulation.IPIP
         visitor = Visitor(
-            home_address=home_address,
+            home_address=reply.home_address,
             home_agent=request.home_agent,
             care_of_address=request.care_of_address,
             node=entry.source,
             interface=self._settings.link_interface,
-            encapsulation=Encapsulation.IPIP if tunnel is None else Encapsulation.UDP,
+            encapsulation=carried if tunnel is None else Encapsulation.UDP,
             reverse_tunnel=request.reverse_tunnel,
-            encapsulating_delivery=False,
+            encapsulating_delivery=entry.encapsulating_delivery,
             identification=request.identification,
             granted=lifetime,
             expires=expiry(lifetime, now),  # RFC 5944 3.7.3.2: counted from here
             keepalive=0 if tunnel is None else interval_of(tunnel),
+            nai=key.nai,
+            co_located=request.decapsulates,
         )
-        self._visitors[home_address] = visitor
-        self._next_keepalive.pop(home_address, None)
+        self._visitors[key] = visitor
+        self._next_keepalive.pop(key, None)
         if visitor.encapsulation is Encapsulation.UDP:
-            self._next_keepalive[home_address] = now + visitor.keepalive
+            self._next_keepalive[key] = now + visitor.keepalive
         return [BindVisitor(visitor)]
 
-    def _dismiss(self, home_address: IPv4Address) -> list[Action]:
-        self._next_keepalive.pop(home_address, None)
-        visitor = self._visitors.pop(home_address, None)
-        return [] if visitor is None else [UnbindVisitor(home_address, visitor.home_agent)]
+    def _dismiss(self, key: VisitorKey) -> list[Action]:
+        self._next_keepalive.pop(key, None)
+        visitor = self._visitors.pop(key, None)
+        return [] if visitor is None else [UnbindVisitor(visitor.home_address, visitor.home_agent)]
 
     def _keep_tunnels_alive(self, now: float) -> list[Action]:
         """Keepalives that are due (RFC 3519 4.9): on behalf of the node, from our end of its tunnel."""
         actions: list[Action] = []
-        for home_address, due in self._next_keepalive.items():
+        for key, due in self._next_keepalive.items():
             if due > now:
                 continue
-            visitor = self._visitors[home_address]
-            self._next_keepalive[home_address] = now + visitor.keepalive
+            visitor = self._visitors[key]
+            self._next_keepalive[key] = now + visitor.keepalive
             self._echoes = (self._echoes + 1) & 0xFFFF
             actions.append(
                 Send(
-                    keepalive(home_address, visitor.home_agent, 0, self._echoes),
+                    keepalive(visitor.home_address, visitor.home_agent, 0, self._echoes),
                     source=Endpoint(self._settings.care_of_address, REGISTRATION_PORT),
                     destination=Endpoint(visitor.home_agent, REGISTRATION_PORT),
                 )
@@ -396,74 +382,51 @@ class ForeignAgent:
             return None
         return tunnel if tunnel.assents else None
 
-    def _relay_reply(self, reply: RegistrationReply, entry: PendingRequest) -> Send:
+    # What goes to nodes
+
+    def _relay_reply(self, reply: RegistrationReply, entry: PendingVisit, refusal: Refusal | None = None) -> Send:
+        """The home agent's reply with its code, and what we add for the node; what was for us stays here (3.7.3.2)."""
+        payload = up_to_authorization(reply)
+        if refusal is not None:
+            payload += serialize_extensions((FaError(refusal.code).extension(), refusal.message()))
+        home_address = entry.request.home_address
+        address = entry.source.address if entry.request.decapsulates else home_address
+        return self._to_node(payload, entry, _BROADCAST if home_address == _UNSPECIFIED else address)
+
+    def _deny(self, entry: PendingVisit, refusal: Refusal, now: float) -> list[Action]:
+        """Our own denial; nothing if the node had one less than a second ago (RFC 5944 3.7.2, RFC 3024 4.2.1)."""
+        is_limited_to_all = refusal.code == Code.FA_NODE_TOO_DISTANT  # RFC 3024 4.2.1
+        if not self._denials.allows(refusal.code if is_limited_to_all else entry.name, now):
+            return [Count("denial_withheld")]
+        request, address = entry.request, entry.source.address
+        is_too_long = refusal.code == Code.FA_LIFETIME_TOO_LONG
+        reply = RegistrationReply(
+            refusal.code,
+            self._settings.registration_lifetime if is_too_long else request.lifetime,
+            request.home_address,
+            request.home_agent,
+            request.identification,
+            (refusal.message(),),
+        )  # RFC 5944 3.7.2.3: copied from the request
+        is_nowhere = _UNSPECIFIED in (request.home_address, address)
+        return [self._to_node(reply.serialize(), entry, _BROADCAST if is_nowhere else address)]
+
+    def _to_node(self, payload: bytes, entry: PendingVisit, address: IPv4Address) -> Send:
+        """A reply on its way: with the node's next challenge (RFC 4721 3.3), and signed where we share a key."""
+        if self._settings.challenge is not ChallengeMode.OFF:
+            payload += Extension(ExtensionType.CHALLENGE, self._challenges.offer(entry.name)).serialize()
+        known = self._known(entry.name)
+        if known is not None and known.foreign:
+            payload = append(payload, next(iter(known.foreign.values())), ExtensionType.MN_FA_AUTHENTICATION)
         return Send(
-            payload=_up_to_authorization(reply),
+            payload,
             source=self._answering_from(entry.destination),
-            destination=Endpoint(entry.request.home_address, entry.source.port),
+            destination=Endpoint(address, entry.source.port),
             interface=self._settings.link_interface,
         )
 
-    def _deny(
-        self, request: RegistrationRequest, source: Endpoint, destination: Endpoint, code: Code, now: float
-    ) -> list[Action]:
-        """Our own denial; nothing if the node had one less than a second ago (RFC 5944 3.7.2, RFC 3024 4.2.1)."""
-        if not self._denials.allows(request.home_address, now):
-            return [Count("denial_withheld")]
-        lifetime = self._settings.registration_lifetime if code == Code.FA_LIFETIME_TOO_LONG else request.lifetime
-        reply = RegistrationReply(
-            code, lifetime, request.home_address, request.home_agent, request.identification
-        )  # RFC 5944 3.7.2.3: copied from the request
-        node = Endpoint(_BROADCAST if request.home_address == _UNSPECIFIED else source.address, source.port)
-        return [
-            Send(
-                reply.serialize(),
-                source=self._answering_from(destination),
-                destination=node,
-                interface=self._settings.link_interface,
-            )
-        ]
-
     def _answering_from(self, destination: Endpoint) -> Endpoint:
         """Where the node sent its request to, or our address on its link if that was no address of ours."""
-        if destination.address in self._own_addresses():
+        if destination.address in own_addresses(self._settings):
             return Endpoint(destination.address, REGISTRATION_PORT)
         return Endpoint(self._settings.link_address, REGISTRATION_PORT)
-
-    def _own_addresses(self) -> tuple[IPv4Address, IPv4Address]:
-        return (self._settings.link_address, self._settings.care_of_address)
-
-
-_Check = Callable[[ForeignAgent, RegistrationRequest, DatagramReceived], Code | None]
-
-# Which denial wins when two apply: the form first, then what costs nothing to find out, room last.
-_CHECKS: tuple[_Check, ...] = (
-    ForeignAgent._check_form,
-    ForeignAgent._check_distance,
-    ForeignAgent._check_reverse_tunnel,
-    ForeignAgent._check_encapsulation,
-    ForeignAgent._check_lifetime,
-    ForeignAgent._check_addresses,
-    ForeignAgent._check_room,
-)
-
-_AUTHORIZATION = (ExtensionType.MN_HA_AUTHENTICATION, ExtensionType.GENERALIZED_AUTHENTICATION)
-
-
-def _key(request: RegistrationRequest) -> _Key:
-    return (request.home_address, low(request.identification))
-
-
-def _up_to_authorization(message: RegistrationRequest | RegistrationReply) -> bytes:
-    """The message as received, up to and with the last extension that authorizes it."""
-    return message.raw[: max(extension.end for extension in message.extensions if extension.type in _AUTHORIZATION)]
-
-
-def _after_authorization(extensions: tuple[Extension, ...], kinds: set[ExtensionType]) -> bool:
-    """Whether one of `kinds` stands behind the first authorization-enabling extension."""
-    seen = False
-    for extension in extensions:
-        if seen and extension.type in kinds:
-            return True
-        seen = seen or extension.type in _AUTHORIZATION
-    return False

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 from mobileip import config as written
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
-from mobileip.registration.foreign_agent import ForeignAgentSettings
+from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgentSettings
 from mobileip.registration.location import LocationMode
