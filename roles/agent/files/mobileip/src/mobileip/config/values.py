@@ -36,6 +36,21 @@ def _unicast(value: object) -> IPv4Address:
     return address
 
 
+def _group(value: object) -> IPv4Address:
+    address = _ipv4(value)
+    if not address.is_multicast:
+        raise ValueError("this is no group, expected a multicast address, 224.0.1.0 to 239.255.255.255")
+    if address in IPv4Network("224.0.0.0/24"):
+        raise ValueError("this group never leaves its link, expected 224.0.1.0 to 239.255.255.255")
+    return address
+
+
+def _nai(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\S+", value) or len(value.encode()) > 255:
+        raise ValueError("expected a network access identifier of 1 to 255 bytes without a blank, such as user@realm")
+    return value
+
+
 def _network(value: object) -> IPv4Network:
     if isinstance(value, IPv4Network):
         return value
@@ -78,6 +93,8 @@ def _key_name(value: object) -> str:
 SECRET_IN_CONFIG = "looks like the key itself, expected the key's name; put the key into the keys file under that name"
 
 Unicast = Annotated[IPv4Address, BeforeValidator(_unicast)]
+Group = Annotated[IPv4Address, BeforeValidator(_group)]
+Nai = Annotated[str, BeforeValidator(_nai)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
 Interface = Annotated[str, BeforeValidator(_interface)]
 Mac = Annotated[str, BeforeValidator(_mac)]

@@ -6,17 +6,19 @@ from ipaddress import IPv4Address
 
 from mobileip import config as written
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
+from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
 from mobileip.registration.home_addresses import HomeLink, HomeNode
-from mobileip.registration.home_agent import HomeAgentSettings
+from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply, ReverseTunnel
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import ProxyNode, ProxySettings
+from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
 from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation
 from mobileip.wire.messages import REGISTRATION_PORT
-from mobileip.wire.typed_extensions import HomeAgentParameterFormat
+from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
 
 
 def _association(loaded: written.Loaded, association: written.SecurityAssociation) -> SecurityAssociation:
@@ -26,7 +28,12 @@ def _association(loaded: written.Loaded, association: written.SecurityAssociatio
 
 
 def _nat(nat: written.Nat) -> NatPolicy:
-    return NatPolicy(keepalive=nat.keepalive, max_lifetime=nat.max_lifetime)
+    return NatPolicy(
+        keepalive=nat.keepalive,
+        max_lifetime=nat.max_lifetime,
+        allowed=nat.allowed,
+        forced_allowed=nat.forced_allowed,
+    )
 
 
 def _gateway_of(config: written.ProxyConfig, home_address: IPv4Address) -> IPv4Address:
@@ -70,19 +77,37 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
 
 def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig) -> HomeAgentSettings:
     """Settings of the home agent's machine."""
+    trusted, dynamic, hap = config.trusted_networks, config.dynamic_home_agent, config.hap
     return HomeAgentSettings(
         address=config.address,
-        home_links=tuple(HomeLink(link.interface, link.network) for link in config.home_links),
+        home_links=tuple(
+            HomeLink(
+                interface=link.interface,
+                network=link.network,
+                pool=None if link.pool is None else AddressRange(link.pool.first, link.pool.last),
+            )
+            for link in config.home_links
+        ),
         nodes=tuple(
             HomeNode(
                 home_address=node.home_address,
                 associations=tuple(_association(loaded, association) for association in node.security_associations),
+                nai=node.nai,
             )
             for node in config.mobile_nodes
         ),
         window=config.replay.window,
         max_lifetime=config.max_lifetime,
+        simultaneous=config.simultaneous or 1,
+        reverse_tunnel=ReverseTunnel(config.reverse_tunnel),
         nat=_nat(config.nat),
+        home_agent_parameter=(
+            HomeAgentParameterFormat(hap.type, hap.subtype, HomeAgentParameterEncoding(hap.encoding)),
+        ),
+        parameter_in_reply=ParameterInReply(hap.in_reply),
+        trusted=TrustedNetworks(tuple(trusted.networks), frozenset(trusted.proxies), Untrusted(trusted.untrusted)),
+        dynamic_home_agent=dynamic.accept,
+        redirect=dynamic.redirect,
     )
 
 
