@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from tests.checks.step import CHECKOUT, Step, python
 
 DAEMON = "roles/agent/files/mobileip/src"
 PLUGINS = ".ansible/collections/ansible_collections/mobileip/vpn/plugins"
 FUZZ_SECONDS = "60"
+EMITTED = CHECKOUT / "build" / "emitted"
 
 
 def _existing(*paths: str) -> list[str]:
@@ -23,6 +25,15 @@ def _pytest(name: str, minutes: float, *paths: str, environment: dict[str, str] 
     return [Step(name, (command,), minutes, environment=environment or {})]
 
 
+def _recorded(*steps: Step) -> list[Step]:
+    """Steps that leave what the parties emit below build/emitted, where the conformance step looks."""
+    recordings = [EMITTED / step.name for step in steps]
+    return [
+        replace(step, environment={**step.environment, "RECORD_EMITTED": str(recording)}, fresh=recording)
+        for step, recording in zip(steps, recordings, strict=True)
+    ]
+
+
 def lint() -> list[Step]:
     """Style and types of everything."""
     return [
@@ -35,13 +46,13 @@ def lint() -> list[Step]:
 
 def unit() -> list[Step]:
     """Tests that need neither root nor a network."""
-    return _pytest("unit", 10, "tests/unit")
+    return _recorded(*_pytest("unit", 10, "tests/unit"))
 
 
 def rest_of_short() -> list[Step]:
     """What needs root, hosts or minutes, and still belongs to every run."""
     return [
-        *_pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS}),
+        *_recorded(*_pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})),
         *_rules(),
         Step("collection", (python("-m", "tests.checks.collection"),), 10),
         *_scenarios(),

@@ -11,7 +11,7 @@ from scapy.layers.mobileip import MobileIP
 from scapy.utils import wrpcap
 
 from mobileip.wire.authentication import Algorithm, SecurityAssociation, append
-from mobileip.wire.encapsulation import keepalive
+from mobileip.wire.encapsulation import IPPROTO_ESP, IPPROTO_MINIMAL, IPv4Packet, MinimalForwarding, keepalive
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import Flag, RegistrationReply, RegistrationRequest
 from mobileip.wire.typed_extensions import (
@@ -130,3 +130,19 @@ def test_scapy_reads_the_fixed_parts() -> None:
     assert (theirs.type, theirs.code, theirs.lifetime) == (3, 206, 60)
     inner = MobileIP(keepalive(HOME, MIPP_PUB, 1, 1))[IP]
     assert (IPv4Address(inner.src), IPv4Address(inner.dst)) == (HOME, MIPP_PUB)
+
+
+def test_tcpdump_reads_minimal_encapsulation_R2004_3_a(tmp_path: Path) -> None:
+    gateway = IPv4Address("203.0.113.20")
+    with_source = MinimalForwarding(IPPROTO_ESP, gateway, HOME, b"x" * 24).serialize()
+    without = MinimalForwarding(IPPROTO_ESP, gateway, None, b"x" * 24).serialize()
+    spoilt = with_source[:2] + b"\0\0" + with_source[4:]
+    packets = [IPv4Packet(CARE_OF, MIPP_PUB, IPPROTO_MINIMAL, data) for data in (with_source, without, spoilt)]
+    wrpcap(str(tmp_path / "minimal.pcap"), [IP(packet.serialize()) for packet in packets])
+    command = ["tcpdump", "-nn", "-t", "-v", "-r", str(tmp_path / "minimal.pcap")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    assert [line.strip() for line in said[1::2]] == [
+        f"{CARE_OF} > {MIPP_PUB}: mobile: [S] {HOME} > {gateway} (oproto=50)",
+        f"{CARE_OF} > {MIPP_PUB}: mobile: [] > {gateway} (oproto=50)",
+        f"{CARE_OF} > {MIPP_PUB}: mobile: [S] {HOME} > {gateway} (oproto=50) (bad checksum 0)",
+    ]
