@@ -27,7 +27,8 @@ from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
-from mobileip.registration.mobile_node import Location, MobileNode, State
+from mobileip.registration.mobile_node import MobileNode, State
+from mobileip.registration.node_place import Location
 from mobileip.registration.node_requests import MobileNodeSettings, Through
 from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
 from mobileip.wire.agent_discovery import AgentFlags, parse_advertisement

@@ -165,7 +165,12 @@ class SetLocation:
 
 @dataclass(frozen=True, slots=True)
 class EstablishSecurityAssociation:
-    """Mobile node: the tunnel to the VPN gateway is there to be used; bring up or unpark the IPsec SA."""
+    """Mobile node: the tunnel to the VPN gateway is there to be used; bring up or unpark the IPsec SA.
+
+    `anew`: the gateway has dropped its half of the SA by now (draft 5.5), so what we hold of it is worth nothing.
+    """
+
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,13 @@ class ParkSecurityAssociation:
 @dataclass(frozen=True, slots=True)
 class UnparkSecurityAssociation:
     """Mobile node: about to leave the inside, or no longer sure: nothing may go in clear from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssumeHomeAddress:
+    """Mobile node: this home address was assigned to us (RFC 2794); carry it from now on."""
+
+    home_address: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +240,7 @@ Action = (
     | EstablishSecurityAssociation
     | ParkSecurityAssociation
     | UnparkSecurityAssociation
+    | AssumeHomeAddress
     | AnnounceHome
     | Count
     | Log

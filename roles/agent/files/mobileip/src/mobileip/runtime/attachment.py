@@ -38,7 +38,11 @@ _DEFAULT = IPv4Network("0.0.0.0/0")
 
 
 def attachment(
-    interface: str, home_address: IPv4Address, links: list[Link], addresses: list[InterfaceAddress], routes: list[Route]
+    interface: str,
+    home_address: IPv4Address | None,
+    links: list[Link],
+    addresses: list[InterfaceAddress],
+    routes: list[Route],
 ) -> Attached | Detached:
     """What the tables say of `interface`. A home address with a host mask is no attachment: the node carries it."""
     link = next((link for link in links if link.name == interface), None)
@@ -66,7 +70,9 @@ def attachment(
 class AttachmentWatcher:
     """Reports `Attached` and `Detached` as the interface moves; each once, the first right after `start`."""
 
-    def __init__(self, interface: str, home_address: IPv4Address, moved: Callable[[Attached | Detached], None]) -> None:
+    def __init__(
+        self, interface: str, home_address: IPv4Address | None, moved: Callable[[Attached | Detached], None]
+    ) -> None:
         self._interface = interface
         self._home_address = home_address
         self._moved = moved

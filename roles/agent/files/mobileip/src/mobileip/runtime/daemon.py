@@ -26,6 +26,7 @@ from mobileip.registration.actions import (
     Action,
     Advertise,
     AnnounceHome,
+    AssumeHomeAddress,
     Bind,
     BindVisitor,
     ClaimHome,
@@ -240,12 +241,14 @@ class Daemon:
                 party.set_path(path)
             case SetLocation():
                 party.set_location(action)
-            case EstablishSecurityAssociation():
-                party.establish_sa()
+            case EstablishSecurityAssociation(anew):
+                party.establish_sa(anew)
             case ParkSecurityAssociation():
                 party.park_sa()
             case UnparkSecurityAssociation():
                 party.unpark_sa()
+            case AssumeHomeAddress(home_address):
+                party.assume_home_address(home_address)
             case AnnounceHome():
                 party.announce_home(action)
             case Count(reason):

@@ -18,7 +18,7 @@ from mobileip.config import (
     load_config,
 )
 from mobileip.forwarding import loader
-from mobileip.forwarding.entries import NodePath
+from mobileip.forwarding.entries import ANY, NodePath
 from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.foreign_agent import ForeignAgentParty
@@ -103,7 +103,7 @@ def load(loaded: Loaded) -> bool:
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
-            tables.set_path(NodePath(config.home_address, gateways=tuple(config.vpn_gateways)))
+            tables.set_path(NodePath(config.home_address or ANY, gateways=tuple(config.vpn_gateways)))
             changed = True
     return changed
 

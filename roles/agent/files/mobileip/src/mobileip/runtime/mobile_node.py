@@ -68,6 +68,7 @@ class MobileNodeParty(Party):
         self._path = NodePath(PathMode.BLOCKED)
         self._location: SetLocation | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._home_address = config.home_address or _ANY
         sa = config.sa
         self._sa: SaKeeper | None = None
         if sa is not None:
@@ -122,7 +123,7 @@ class MobileNodeParty(Party):
         config = self._config
         self._tables.set_path(
             entries.NodePath(
-                home_address=config.home_address,
+                home_address=self._home_address,
                 mode=_MODES[path.mode],
                 care_of=path.local or entries.ANY,
                 peer=path.peer or entries.ANY,
@@ -138,9 +139,9 @@ class MobileNodeParty(Party):
     def set_location(self, action: SetLocation) -> None:
         self._location = action
 
-    def establish_sa(self) -> None:
+    def establish_sa(self, anew: bool) -> None:
         if self._sa is not None:
-            self._sa.establish()
+            self._sa.establish(anew)
 
     def park_sa(self) -> None:
         if self._sa is not None:
@@ -155,11 +156,18 @@ class MobileNodeParty(Party):
             raise RuntimeError("solicitation before the socket is open")
         self._icmp.send(
             action.payload,
-            source=self._config.home_address,
+            source=self._home_address,
             destination=ALL_ROUTERS,
             interface=action.interface,
             ttl=DISCOVERY_TTL,
         )
+
+    def assume_home_address(self, home_address: IPv4Address) -> None:
+        """Carry it on the loopback interface, where a configured one is from the start."""
+        if self._home_address not in (_ANY, home_address):
+            self._kernel.delete_address("lo", self._home_address)
+        self._kernel.put_address("lo", home_address)
+        self._home_address = home_address
 
     def announce_home(self, action: AnnounceHome) -> None:
         self._announce(action)
@@ -193,7 +201,7 @@ class MobileNodeParty(Party):
 
     def _route_through(self, agent: IPv4Address) -> None:
         self._route_to(agent)
-        self._kernel.put_route(_DEFAULT, self._config.interface, gateway=agent, source=self._config.home_address)
+        self._kernel.put_route(_DEFAULT, self._config.interface, gateway=agent, source=self._home_address)
 
     def _drop_routes(self) -> None:
         link = self._kernel.link(self._config.interface)
@@ -215,7 +223,7 @@ class MobileNodeParty(Party):
 
     def _echoed(self, inbox: Inbox, arrival: Arrival) -> None:
         """The answer to a keepalive (RFC 3519 4.9), which the kernel's program has taken out of the tunnel."""
-        if arrival.source != self._path.peer or arrival.destination != self._config.home_address:
+        if arrival.source != self._path.peer or arrival.destination != self._home_address:
             return
         try:
             echo = Echo.parse(arrival.payload)

@@ -146,7 +146,7 @@ class Party:
     def set_location(self, action: SetLocation) -> None:
         self._refuse("SetLocation")
 
-    def establish_sa(self) -> None:
+    def establish_sa(self, anew: bool) -> None:
         self._refuse("EstablishSecurityAssociation")
 
     def park_sa(self) -> None:
@@ -154,6 +154,9 @@ class Party:
 
     def unpark_sa(self) -> None:
         self._refuse("UnparkSecurityAssociation")
+
+    def assume_home_address(self, home_address: IPv4Address) -> None:
+        self._refuse("AssumeHomeAddress")
 
     def announce_home(self, action: AnnounceHome) -> None:
         self._refuse("AnnounceHome")

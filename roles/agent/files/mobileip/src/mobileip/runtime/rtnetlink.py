@@ -29,7 +29,7 @@ _I32 = struct.Struct("=i")
 _REQUEST, _ACK, _ROOT_MATCH, _REPLACE, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x100, 0x400, 0x200
 _ERROR, _DONE = 2, 3
 _NEW_LINK, _GET_LINK = 16, 18
-_NEW_ADDRESS, _GET_ADDRESS = 20, 22
+_NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
 _NEW_RULE, _DELETE_RULE, _GET_RULE = 32, 33, 34
@@ -187,6 +187,14 @@ class Rtnetlink:
             return False
         return True
 
+    def put_address(self, interface: str, address: IPv4Address) -> None:
+        """Give the interface this address, as a host's (/32); one that is there already is no error."""
+        self._change(_NEW_ADDRESS, _CREATE | _REPLACE, _host_address(interface, address))
+
+    def delete_address(self, interface: str, address: IPv4Address) -> None:
+        with contextlib.suppress(OSError):
+            self._change(_DELETE_ADDRESS, 0, _host_address(interface, address))
+
     def put_proxy(self, interface: str, address: IPv4Address) -> None:
         """Answer ARP requests for `address` on `interface`."""
         self._change(_NEW_NEIGHBOUR, _CREATE | _REPLACE, _proxy(interface, address))
@@ -312,6 +320,11 @@ def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
         found[kind & 0x3FFF] = body[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
     return found
+
+
+def _host_address(interface: str, address: IPv4Address) -> bytes:
+    body = _ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_UNIVERSE, socket.if_nametoindex(interface))
+    return body + _attribute(1, address.packed) + _attribute(2, address.packed)
 
 
 def _proxy(interface: str, address: IPv4Address) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv4Address
 
 from mobileip import config as written
@@ -153,4 +154,14 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         home_agent_association=_association(loaded, config.home_agent_sa),
         lifetime=config.lifetime,
         keepalive=config.nat.keepalive,
+        nai=config.nai.encode() if config.nai is not None else None,
+        simultaneous=config.simultaneous,
+        first_timeout=config.retry.first_timeout,
+        longest_timeout=config.retry.longest_timeout,
+        monitor=config.location.monitor,
+        require_trusted_networks=config.location.require_tnc,
+        trusted_agents=frozenset(config.trusted_agents.addresses),
+        trusted_agent_nais=frozenset(nai.encode() for nai in config.trusted_agents.nais),
+        agent_associations={shared.agent: _association(loaded, shared) for shared in config.foreign_agent_sas},
+        sa_keepalive=math.inf if config.sa is None else config.sa.keepalive_timeout or math.inf,
     )

@@ -58,11 +58,16 @@ class SaKeeper:
         # second one beside it would make a second SA.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vici")
         self._passing = self._backend != "libipsec"  # an earlier run may have left its pass policy
+        self._outlived = False
         self.status = "unknown"
 
-    def establish(self) -> None:
-        """Outside and registered: have the SA up, now or as soon as the gateway answers."""
+    def establish(self, anew: bool = False) -> None:
+        """Outside and registered: have the SA up, now or as soon as the gateway answers.
+
+        `anew`: what there is of it is worth nothing, since the gateway has dropped its half (draft 5.5).
+        """
         self.unpark()
+        self._outlived = self._outlived or anew
         self._start("establish", self._establish())
 
     def park(self) -> None:
@@ -101,6 +106,10 @@ class SaKeeper:
         pause = _FIRST_PAUSE
         while True:
             try:
+                if self._outlived and await self._in_thread(self._is_up):
+                    log("info", "sa_outlived", connection=self._settings.connection)
+                    await self._in_thread(self._terminate)
+                self._outlived = False
                 if not await self._in_thread(self._is_up):
                     self.status = "establishing"
                     log("info", "sa_initiate", connection=self._settings.connection, child=self._settings.child)
@@ -170,7 +179,8 @@ class SaKeeper:
 
     def _terminate(self) -> None:
         with _Session(_ASK_TIMEOUT) as session:
-            for _ in session.terminate({"ike": self._settings.connection, "timeout": "2000"}):
+            # By force: a gateway that has forgotten the SA answers nothing.
+            for _ in session.terminate({"ike": self._settings.connection, "timeout": "2000", "force": "yes"}):
                 pass
 
     def _stop_passing(self) -> None:
