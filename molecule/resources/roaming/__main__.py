@@ -44,8 +44,7 @@ def judge(analysis: report.Analysis) -> list[str]:
         if move.target in report.OUTSIDE and not move.esp_frames:
             wrong.append(f"{name}: no ESP reached the gateway")
         if index and not move.within_bound:
-            paused = f" (the machine itself stood still for {move.paused_ms} ms of it)" if move.paused_ms else ""
-            wrong.append(f"{name}: outage {move.outage_ms} ms, more than registration x 1.2 + 100 ms{paused}")
+            wrong.append(f"{name}: outage {move.own_outage_ms} ms, more than registration x 1.2 + 100 ms")
     if len(analysis.spis) != 2:
         wrong.append(f"ESP used the SPIs {', '.join(analysis.spis) or 'none'}, expected one SA (two SPIs) throughout")
     return wrong

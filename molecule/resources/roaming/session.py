@@ -103,6 +103,11 @@ class Program:
         self._output.close()
 
 
+def pauses(metronome: Program) -> list[tuple[float, float]]:
+    """Return when the machine stood still, as a metronome saw it: end in Unix seconds, length in seconds."""
+    return [(event["t"], event["seconds"]) for event in metronome.events() if event["event"] == "pause"]
+
+
 @contextmanager
 def captures(hosts: Hosts, segments: Sequence[str], directory: Path) -> Iterator[dict[str, Path]]:
     """Capture all IP frames of each segment into `directory` while the block runs; yields segment -> file.
@@ -250,8 +255,7 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
             programs[name].release()
         for program in programs.values():
             program.finish()
-        ticks = programs["metronome"].events()
-        recording.pauses = [(event["t"], event["seconds"]) for event in ticks if event["event"] == "pause"]
+        recording.pauses = pauses(programs["metronome"])
         recording.probe = programs["probe-node"].events()
         recording.streams = {
             "node": programs["stream-node"].events(),

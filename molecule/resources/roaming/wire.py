@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 FIELDS = (
     "frame.time_epoch",
@@ -195,28 +194,18 @@ def esp_frames(frames: Iterable[Frame], gateway: str) -> list[Frame]:
     return [frame for frame in frames if gateway in frame.outer and frame.protocols == (ESP,)]
 
 
-class Gap(NamedTuple):
-    """A silence, in Unix seconds."""
+def longest_gap(times: Iterable[float], start: float, end: float, pauses: Sequence[tuple[float, float]] = ()) -> float:
+    """Longest silence, in seconds, between events of [start, end) and the last before; to `end` if none comes.
 
-    start: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        """How long it was."""
-        return self.end - self.start
-
-    def overlap(self, start: float, end: float) -> float:
-        """How many of its seconds lie between `start` and `end`."""
-        return max(0.0, min(self.end, end) - max(self.start, start))
-
-
-def longest_gap(times: Iterable[float], start: float, end: float) -> Gap:
-    """Longest silence between events of [start, end) and the last before; to `end` if none comes."""
+    What of a silence lies in `pauses` (end in Unix seconds, length in seconds) does not count: nobody ran then.
+    """
     ordered = sorted(times)
     inside = [moment for moment in ordered if start <= moment < end]
     before = [moment for moment in ordered if moment < start][-1:]
-    if not inside:
-        return Gap(before[0] if before else start, end)
-    gaps = itertools.starmap(Gap, itertools.pairwise(before + inside))
-    return max(gaps, key=lambda gap: gap.seconds, default=Gap(start, start))
+    gaps = itertools.pairwise(before + inside) if inside else [(before[0] if before else start, end)]
+
+    def counted(earlier: float, later: float) -> float:
+        overlaps = (min(later, over) - max(earlier, over - length) for over, length in pauses)
+        return later - earlier - sum(max(0.0, overlap) for overlap in overlaps)
+
+    return max(itertools.starmap(counted, gaps), default=0.0)

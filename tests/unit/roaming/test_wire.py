@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from roaming.wire import TUNNEL_DATA, Frame, Gap, exchanges, ike_messages, longest_gap, read
+from roaming.wire import TUNNEL_DATA, Frame, exchanges, ike_messages, longest_gap, read
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -31,14 +31,13 @@ def frame(time: float, kind: int, identification: str, source: str, destination:
 def test_longest_gap_counts_silence_across_the_start_and_to_the_end_when_nothing_comes(
     times: list[float], gap: float
 ) -> None:
-    assert longest_gap(times, 10.0, 11.0).seconds == pytest.approx(gap)
+    assert longest_gap(times, 10.0, 11.0) == pytest.approx(gap)
 
 
-def test_only_what_lies_inside_a_gap_overlaps_it() -> None:
-    gap = Gap(10.0, 10.5)
-    assert gap.overlap(9.0, 10.1) == pytest.approx(0.1)
-    assert gap.overlap(10.2, 10.3) == pytest.approx(0.1)
-    assert gap.overlap(8.0, 9.0) == gap.overlap(11.0, 12.0) == 0
+def test_a_pause_of_the_machine_does_not_count_as_silence() -> None:
+    times = [10.0, 10.5, 10.7]
+    assert longest_gap(times, 10.0, 11.0, [(10.45, 0.4)]) == pytest.approx(0.2)
+    assert longest_gap(times, 10.0, 11.0, [(10.1, 0.3), (12.0, 1.0)]) == pytest.approx(0.4)
 
 
 def test_each_reply_belongs_to_the_request_with_its_identification() -> None:
