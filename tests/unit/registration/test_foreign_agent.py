@@ -124,11 +124,13 @@ def bound(agent: ForeignAgent) -> ForeignAgent:
     return agent
 
 
-def test_request_is_relayed_from_the_care_of_address_untouched_RFC_5944_3_7_2_2(agent: ForeignAgent) -> None:
+def test_request_is_relayed_from_the_care_of_address_untouched_R5944_3_7_2_2_a_and_R5944_3_7_2_2_c(
+    agent: ForeignAgent,
+) -> None:
     assert agent.feed(asked(signed(REQUEST)), NOW) == [relayed(signed(REQUEST))]
 
 
-def test_what_stands_behind_the_authentication_stays_here_RFC_5944_3_7_2_2(agent: ForeignAgent) -> None:
+def test_what_stands_behind_the_authentication_stays_here_R5944_3_7_2_2_b(agent: ForeignAgent) -> None:
     payload = signed(REQUEST) + Extension(ExtensionType.CHALLENGE, b"1234").serialize() + b"\0\0"
     assert agent.feed(asked(payload), NOW) == [relayed(signed(REQUEST))]
 
@@ -140,7 +142,7 @@ def test_accepted_reply_binds_before_the_node_hears_of_it(agent: ForeignAgent) -
     assert agent.pending() == ()
 
 
-def test_lifetime_is_the_shorter_of_granted_and_asked_RFC_5944_3_7_3_2(agent: ForeignAgent) -> None:
+def test_lifetime_is_the_shorter_of_granted_and_asked_from_relaying_on_R5944_3_7_3_2_a(agent: ForeignAgent) -> None:
     agent.feed(asked(signed(REQUEST)), NOW)
     generous = signed(replace(REPLY, lifetime=1800))
     expected = replace(VISITOR, granted=300, expires=NOW + 0.1 + 300)
@@ -172,7 +174,7 @@ def test_deregistration_through_the_agent_ends_the_visit(agent: ForeignAgent) ->
     assert agent.visitors() == ()
 
 
-def test_visitor_goes_when_its_lifetime_is_over_RFC_5944_3_7_3_2() -> None:
+def test_visitor_goes_when_its_lifetime_is_over_R5944_3_7_3_2_a() -> None:
     agent = bound(ForeignAgent(replace(SETTINGS, advertisement_interval=1000)))
     agent.handle_timer(NOW + 0.1)  # the advertisement
     assert agent.next_deadline() == VISITOR.expires
@@ -192,9 +194,7 @@ def test_visitor_goes_when_its_lifetime_is_over_RFC_5944_3_7_3_2() -> None:
     ],
     ids=["identification", "home address", "sender"],
 )
-def test_reply_that_matches_no_request_is_dropped_RFC_5944_3_7_3_1(
-    agent: ForeignAgent, reply: DatagramReceived
-) -> None:
+def test_reply_that_matches_no_request_is_dropped_R5944_3_7_3_1_a(agent: ForeignAgent, reply: DatagramReceived) -> None:
     agent.feed(asked(signed(REQUEST)), NOW)
     assert agent.feed(reply, NOW + 0.1) == [Count("reply_without_request")]
     assert len(agent.pending()) == 1
@@ -220,14 +220,14 @@ def test_reply_without_authentication_becomes_code_71(agent: ForeignAgent) -> No
     assert agent.visitors() == ()
 
 
-def test_reply_goes_to_the_port_and_from_the_address_of_the_request_RFC_5944_3_7_2_3(agent: ForeignAgent) -> None:
+def test_reply_goes_to_the_port_and_from_the_address_of_the_request_R5944_3_7_3_2_a(agent: ForeignAgent) -> None:
     to_all_agents = Endpoint(IPv4Address("224.0.0.11"), 434)
     agent.feed(DatagramReceived(signed(REQUEST), Endpoint(HOME, 5000), to_all_agents, "link", 255), NOW)
     sent = agent.feed(answered(signed(REPLY)), NOW + 0.1)[-1]
     assert sent == Send(signed(REPLY), source=AGENT, destination=Endpoint(HOME, 5000), interface="link")
 
 
-def test_pending_request_times_out_with_code_78_RFC_5944_3_7_1(agent: ForeignAgent) -> None:
+def test_pending_request_times_out_with_code_78_R5944_3_7_1_b(agent: ForeignAgent) -> None:
     agent.feed(asked(signed(REQUEST)), NOW)
     agent.handle_timer(NOW + 6.9)
     assert agent.next_deadline() == NOW + 7
@@ -236,7 +236,7 @@ def test_pending_request_times_out_with_code_78_RFC_5944_3_7_1(agent: ForeignAge
     assert agent.feed(answered(signed(REPLY)), NOW + 7.1) == [Count("reply_without_request")]
 
 
-def test_sixth_pending_request_of_a_node_gets_code_66_RFC_5944_3_7_1(agent: ForeignAgent) -> None:
+def test_sixth_pending_request_of_a_node_gets_code_66_R5944_3_7_1_a(agent: ForeignAgent) -> None:
     for offset in range(5):
         agent.feed(asked(signed(replace(REQUEST, identification=IDENTIFICATION + offset))), NOW)
     sixth = replace(REQUEST, identification=IDENTIFICATION + 5)
@@ -315,7 +315,7 @@ def test_agent_without_room_says_so_and_advertises_it_is_busy() -> None:
         "70 loopback",
     ],
 )
-def test_request_is_denied_with_the_code_of_the_rule(
+def test_denial_has_the_code_of_its_rule_R3024_4_2_1_a_and_R3024_4_2_1_d_and_R5944_3_7_2_c(
     settings: ForeignAgentSettings, request_: RegistrationRequest, ttl: int | None, code: Code, lifetime: int
 ) -> None:
     agent = ForeignAgent(settings)
@@ -324,6 +324,27 @@ def test_request_is_denied_with_the_code_of_the_rule(
         denial(code, request_, lifetime),
     ]
     assert agent.pending() == ()
+
+
+@pytest.mark.parametrize("home_agent", ["198.51.100.129", "0.0.0.0", "255.255.255.255", "224.0.0.11", "127.0.0.1"])
+def test_home_agent_that_can_be_none_gets_code_194_R5944_3_7_2_b(agent: ForeignAgent, home_agent: str) -> None:
+    wrong = replace(REQUEST, home_agent=IPv4Address(home_agent))
+    assert bare(agent.feed(asked(signed(wrong)), NOW))[-1] == denial(Code.FA_INVALID_HOME_AGENT, wrong)
+
+
+def test_inability_to_reverse_tunnel_has_a_code_of_its_own_R3024_3_4_a() -> None:
+    agent = ForeignAgent(replace(SETTINGS, reverse_tunnelling=False))
+    assert bare(agent.feed(asked(signed(REQUEST)), NOW))[-1] == denial(Code.FA_REVERSE_TUNNEL_UNAVAILABLE)
+
+
+def test_denial_copies_the_fields_of_the_request_and_says_why_R5944_3_7_2_3_a_and_R4917_3_b(
+    agent: ForeignAgent,
+) -> None:
+    too_far = agent.feed(asked(signed(REQUEST), ttl=254), NOW)[-1]
+    assert isinstance(too_far, Send)
+    fixed = bytes((3, Code.FA_NODE_TOO_DISTANT)) + signed(REQUEST)[2:12] + signed(REQUEST)[16:24]
+    assert too_far.payload[:20] == fixed
+    assert too_far.payload[20:] == bytes((145, 40, 2)) + b"TTL of the request is 254, expected 255"
 
 
 def test_request_without_T_may_come_from_afar(agent: ForeignAgent) -> None:
@@ -368,11 +389,11 @@ def test_delivery_style_that_is_switched_off_gets_code_79_R3024_4_2_1_c() -> Non
     ],
     ids=["without T", "before MN-HA", "with a body"],
 )
-def test_misplaced_delivery_style_is_poorly_formed_RFC_3024_3_3(agent: ForeignAgent, payload: bytes) -> None:
+def test_misplaced_delivery_style_is_poorly_formed_R3024_3_3_a(agent: ForeignAgent, payload: bytes) -> None:
     assert agent.feed(asked(payload), NOW)[0] == Count("denied_fa_poorly_formed_request")
 
 
-def test_home_address_zero_is_answered_to_everyone_on_the_link_RFC_2794(agent: ForeignAgent) -> None:
+def test_home_address_zero_is_answered_to_everyone_on_the_link(agent: ForeignAgent) -> None:
     nobody = replace(REQUEST, home_address=IPv4Address(0))
     answer = RegistrationReply(96, 300, nobody.home_address, MIPP_PUB, IDENTIFICATION).serialize()
     assert bare(agent.feed(asked(signed(nobody), source=Endpoint(IPv4Address(0), 434)), NOW)) == [
@@ -381,7 +402,7 @@ def test_home_address_zero_is_answered_to_everyone_on_the_link_RFC_2794(agent: F
     ]
 
 
-def test_one_denial_a_second_to_one_node_RFC_5944_3_7_2(agent: ForeignAgent) -> None:
+def test_one_denial_a_second_to_one_node_R5944_3_7_2_a(agent: ForeignAgent) -> None:
     bad = signed(replace(REQUEST, lifetime=1801))
     counted = Count("denied_fa_lifetime_too_long")
     assert len(agent.feed(asked(bad), NOW)) == 2
@@ -390,7 +411,7 @@ def test_one_denial_a_second_to_one_node_RFC_5944_3_7_2(agent: ForeignAgent) -> 
 
 
 @pytest.mark.parametrize("kind", [99, 40, 127])
-def test_unknown_extension_below_128_is_silence_RFC_5944_1_8(agent: ForeignAgent, kind: int) -> None:
+def test_unknown_extension_below_128_is_silence_R5944_1_8_a(agent: ForeignAgent, kind: int) -> None:
     subtype = 0 if kind != 99 else None
     unknown = Extension(kind, b"12345678", subtype)
     assert agent.feed(asked(signed(replace(REQUEST, extensions=(unknown,)))), NOW) == [Count("unknown_extension")]
@@ -398,7 +419,7 @@ def test_unknown_extension_below_128_is_silence_RFC_5944_1_8(agent: ForeignAgent
     assert agent.feed(answered(signed(replace(REPLY, extensions=(unknown,)))), NOW) == [Count("unknown_extension")]
 
 
-def test_unknown_extension_from_128_on_is_carried_along_RFC_5944_1_8(agent: ForeignAgent) -> None:
+def test_unknown_extension_from_128_on_is_carried_along_R5944_1_8_b(agent: ForeignAgent) -> None:
     payload = signed(replace(REQUEST, extensions=(Extension(199, b"x"),)))
     assert agent.feed(asked(payload), NOW) == [relayed(payload)]
 
@@ -466,7 +487,7 @@ def granted_udp(keepalive_seconds: int) -> bytes:
     return signed(REPLY) + UdpTunnelReply(0, False, keepalive_seconds).extension().serialize()
 
 
-def test_agent_behind_a_nat_asks_for_a_udp_tunnel_RFC_3519_4_5() -> None:
+def test_agent_behind_a_nat_asks_for_a_udp_tunnel_R3519_4_5_a() -> None:
     agent = ForeignAgent(BEHIND_NAT)
     assert agent.feed(asked(signed(REQUEST)), NOW) == [relayed(signed(REQUEST) + PLEA)]
 
@@ -519,7 +540,7 @@ def advertised(actions: list[Action]) -> AgentAdvertisement:
     return advertisement
 
 
-def test_first_advertisement_is_due_at_once_then_one_an_interval_RFC_5944_2_3() -> None:
+def test_first_advertisement_is_due_at_once_then_one_an_interval_R5944_2_1_1_a() -> None:
     agent = ForeignAgent(SETTINGS)
     deadline = agent.next_deadline()
     assert deadline is not None

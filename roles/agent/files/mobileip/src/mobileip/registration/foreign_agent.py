@@ -30,11 +30,12 @@ from mobileip.registration.actions import Action, BindVisitor, Count, Level, Log
 from mobileip.registration.advertiser import Advertiser
 from mobileip.registration.bindings import Encapsulation, Visitor, expiry
 from mobileip.registration.challenges import Challenges
-from mobileip.registration.events import DatagramReceived, Endpoint, Event, SolicitationReceived
+from mobileip.registration.events import DatagramReceived, Endpoint, Event, SolicitationReceived, UnreachableReceived
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.keepalives import interval_of
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.security import verify_extension
+from mobileip.registration.unreachable import unreachable_code
 from mobileip.registration.visit_checks import (
     Refusal,
     Visit,
@@ -64,8 +65,11 @@ from mobileip.wire.messages import (
     read_request,
 )
 from mobileip.wire.typed_extensions import FaError, UdpTunnelReply, UdpTunnelRequest
+from mobileip.wire.unreachable import udp_checksum
 
 LEAST_DENIAL_GAP = 1.0  # seconds between two denials to one node (RFC 5944 3.7.2)
+
+_UDP_HEADER = 8  # bytes
 
 _UNSPECIFIED = IPv4Address(0)
 _BROADCAST = IPv4Address("255.255.255.255")
@@ -131,6 +135,8 @@ class ForeignAgent:
             if kind == MessageType.REPLY and event.interface == self._settings.uplink_interface:
                 return self._take_reply(event, now)
             return [Count("unexpected_message")]
+        if isinstance(event, UnreachableReceived):
+            return self._take_unreachable(event, now)
         raise TypeError(f"a foreign agent has no use for {type(event).__name__}")
 
     def next_deadline(self) -> float | None:
@@ -146,7 +152,7 @@ class ForeignAgent:
         actions: list[Action] = []
         for entry in self._pending.expire(now):
             actions.append(Count("request_timed_out"))
-            actions += self._deny(entry, _TIMED_OUT, now)
+            actions += [] if entry.is_told else self._deny(entry, _TIMED_OUT, now)
         for key, visitor in list(self._visitors.items()):
             if visitor.expires <= now:
                 actions += self._dismiss(key)
@@ -190,8 +196,10 @@ class ForeignAgent:
             return [Count(f"denied_{describe(refusal.code)}"), *self._deny(entry, refusal, now)]
         if entry.answered is not None:
             self._challenges.use(entry.name, entry.answered)
-        self._pending.add(entry)
-        return [self._relay_request(request)]
+        sent = self._relay_request(request)
+        check = udp_checksum(*sent.source, *sent.destination, payload=sent.payload)
+        self._pending.add(replace(entry, length=_UDP_HEADER + len(sent.payload), checksum=check))
+        return [sent]
 
     def _known(self, name: NodeName) -> KnownNode | None:
         """The node that shares keys with us, by its NAI or by its home address."""
@@ -381,6 +389,17 @@ class ForeignAgent:
         except Malformed:
             return None
         return tunnel if tunnel.assents else None
+
+    def _take_unreachable(self, event: UnreachableReceived, now: float) -> list[Action]:
+        """ICMP says that a request did not arrive (RFC 5944 3.7.3). Nobody vouches for it: a reply still counts."""
+        error = event.error
+        is_ours = (error.source, error.source_port) == (self._settings.care_of_address, REGISTRATION_PORT)
+        entry = self._pending.quoted_in(error) if is_ours else None
+        if entry is None:
+            return [Count("unreachable_without_request")]
+        self._pending.tell(entry)
+        refusal = Refusal(unreachable_code(error.code), error.describe())
+        return [Count(f"denied_{describe(refusal.code)}"), *self._deny(entry, refusal, now)]
 
     # What goes to nodes
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import NamedTuple
 
 from mobileip.registration.events import Endpoint
+from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import ExtensionType, find
 from mobileip.wire.identification import low
-from mobileip.wire.messages import RegistrationReply, RegistrationRequest
+from mobileip.wire.messages import REQUEST_SIZE, RegistrationReply, RegistrationRequest, read_request
+from mobileip.wire.unreachable import Unreachable
 
 _UNSPECIFIED = IPv4Address(0)
 
@@ -47,6 +49,9 @@ class PendingVisit:
     encapsulating_delivery: bool = False
     challenge: bytes | None = None
     answered: bytes | None = None
+    length: int = 0  # of the UDP datagram that went to the home agent, and its checksum: what an ICMP error quotes
+    checksum: int = 0
+    is_told: bool = False  # the node heard that the home agent is out of reach; a reply that comes still counts
 
     def is_repeated_by(self, other: PendingVisit) -> bool:
         """The same request once more, and an answer to the same challenge (RFC 4721 3.2)."""
@@ -130,6 +135,33 @@ class PendingVisits:
         nai = find(reply.extensions, ExtensionType.NAI)
         exact = [entry for entry in candidates if entry.nai == (nai.data if nai is not None else None)]
         return next(iter(exact or candidates), None)
+
+    def quoted_in(self, error: Unreachable) -> PendingVisit | None:
+        """The request that did not arrive, or None: an ICMP error proves nothing, so all that it quotes must fit.
+
+        By the fixed part where that much is quoted, else by length and UDP checksum, if only one has them (RFC 792).
+        """
+        fits = [
+            entry
+            for entry in self
+            if (entry.request.home_agent, entry.length) == (error.destination, error.length) and not entry.is_told
+        ]
+        if len(error.payload) < REQUEST_SIZE:
+            fits = [entry for entry in fits if entry.checksum == error.checksum]
+            return fits[0] if len(fits) == 1 else None
+        try:
+            quoted, _ = read_request(error.payload)
+        except Malformed:
+            return None
+        fixed = replace(quoted, extensions=(), raw=b"")
+        return next((entry for entry in fits if entry.request == fixed), None)
+
+    def tell(self, entry: PendingVisit) -> None:
+        """The node has heard about this one; it goes on waiting, silently, at its place in the list."""
+        told = replace(entry, is_told=True)
+        self._by_key[entry.key] = told
+        waiting = self._by_identification[low(entry.request.identification)]
+        waiting[waiting.index(entry)] = told
 
     def next_deadline(self) -> float | None:
         """When the oldest one has waited long enough (Unix seconds)."""

@@ -17,13 +17,14 @@ from mobileip.registration.events import SolicitationReceived
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.runtime.control import Command
 from mobileip.runtime.listing import visitor_row
-from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import foreign_agent_forwarding, foreign_agent_settings
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.agent_discovery import ALL_ROUTERS, DISCOVERY_TTL, IcmpType, parse_solicitation
 from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
+from mobileip.wire.unreachable import DESTINATION_UNREACHABLE
 
 _ANY = IPv4Address("0.0.0.0")
 _ALL_AGENTS = IPv4Address("224.0.0.11")
@@ -50,7 +51,8 @@ class ForeignAgentParty(Party):
         socket = DatagramSocket.udp(_ANY, REGISTRATION_PORT, partial(put_datagram, inbox))
         socket.join(_ALL_AGENTS, link)
         self.sockets[_ANY] = socket
-        self._icmp = DatagramSocket.icmp(frozenset({IcmpType.ROUTER_SOLICITATION}), partial(self._solicited, inbox))
+        types = frozenset({IcmpType.ROUTER_SOLICITATION, DESTINATION_UNREACHABLE})
+        self._icmp = DatagramSocket.icmp(types, partial(self._icmp_received, inbox))
         self._icmp.join(ALL_ROUTERS, link)
         socket.watch(loop)
         self._icmp.watch(loop)
@@ -105,7 +107,10 @@ class ForeignAgentParty(Party):
     def describe(self) -> Mapping[str, object]:
         return {"visitors": len(self.machine.visitors()), "pending": len(self.machine.pending())}
 
-    def _solicited(self, inbox: Inbox, arrival: Arrival) -> None:
+    def _icmp_received(self, inbox: Inbox, arrival: Arrival) -> None:
+        if arrival.payload[:1] == bytes([DESTINATION_UNREACHABLE]):
+            put_unreachable(inbox, self.counters, arrival)
+            return
         try:
             parse_solicitation(arrival.payload)
         except Malformed:
