@@ -25,6 +25,7 @@ from mobileip.registration.actions import (
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.bindings import Binding, Encapsulation, NodeKey
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
+from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings, ParameterInReply, ReverseTunnel
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
@@ -600,7 +601,7 @@ def test_half_bound_node_is_whole_with_its_first_keepalive_R3519_4_6_c(agent: Ho
 
 def test_fa_ha_authentication_where_it_was_agreed_on_R5944_3_8_2_1_g_and_R5944_3_5_4_c() -> None:
     foreign = SecurityAssociation(5001, b"f" * 16)
-    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, foreign_agents={MIPP_PRIV: {5001: foreign}}))
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, checks=GatePolicy(foreign_agents={MIPP_PRIV: {5001: foreign}})))
     missing = agent.feed(by_proxy(), NOW)
     payload = append(signed(replace(BY_PROXY, identification=at(NOW + 1)), PROXY_SA), foreign, ExtensionType(34))
     given = agent.feed(to_home_agent(payload, MIPP_PRIV), NOW + 1)
@@ -611,7 +612,7 @@ def test_fa_ha_authentication_where_it_was_agreed_on_R5944_3_8_2_1_g_and_R5944_3
 
 def test_131_behind_a_valid_fa_ha_authenticator_R5944_3_8_2_1_e() -> None:
     foreign = SecurityAssociation(5001, b"f" * 16)
-    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, foreign_agents={MIPP_PRIV: {5001: foreign}}))
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, checks=GatePolicy(foreign_agents={MIPP_PRIV: {5001: foreign}})))
     wrong = signed(BY_PROXY, SecurityAssociation(3001, b"x" * 16))
     vouched = append(wrong, foreign, ExtensionType.FA_HA_AUTHENTICATION)
     assert codes(agent.feed(to_home_agent(wrong, MIPP_PRIV), NOW)) == []

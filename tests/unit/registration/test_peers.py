@@ -10,8 +10,7 @@ import pytest
 from mobileip.registration.actions import Count, PersistIdentification
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of
-from mobileip.registration.rate_limit import RateLimit
-from mobileip.registration.security import ReplayGuard
+from mobileip.registration.replay import ReplayGuard, ReplayPolicy
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import RegistrationRequest, parse_request
@@ -39,7 +38,7 @@ NAMED = Peer(NodeKey(GATEWAY, NAI), {NAI_SA.spi: NAI_SA})
 
 
 def gate(*peers: Peer) -> Gate:
-    return Gate(GateSettings(MIPP_PUB, Peers(peers), frozenset({32})), ReplayGuard(7), RateLimit())
+    return Gate(GateSettings(MIPP_PUB, Peers(peers), frozenset({32})), ReplayGuard(ReplayPolicy()))
 
 
 def without_address(nai: str) -> RegistrationRequest:

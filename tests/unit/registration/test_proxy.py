@@ -23,6 +23,7 @@ from mobileip.registration.actions import (
 )
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey
 from mobileip.registration.events import DatagramReceived, Detached, Endpoint, TunnelPortLearned
+from mobileip.registration.gate import GatePolicy
 from mobileip.registration.location import LocationMode
 from mobileip.registration.proxy import Proxy
 from mobileip.wire.authentication import SecurityAssociation, append
@@ -205,10 +206,11 @@ def test_strangers_with_many_addresses_fill_no_log_and_use_up_no_nodes_denials(p
 
 
 def test_131_only_where_configured_rationed_and_signed_AMB_26() -> None:
-    proxy = Proxy(replace(PROXY, reply_on_failed_authentication=True))
+    proxy = Proxy(replace(PROXY, checks=GatePolicy(reply_on_failed_authentication=True)))
     replies = [sends(proxy.feed(from_node(signed(REQUEST, STRANGER_SA)), NOW)) for _ in range(8)]
     assert [len(sent) for sent in replies] == [1] * 5 + [0] * 3
-    denial = RegistrationReply(Code.NODE_FAILED_AUTHENTICATION, 0, HOME, MIPP_PUB, at(NOW))
+    why = MessageString("the authenticator is wrong: compare keys and algorithms").extension()
+    denial = RegistrationReply(Code.NODE_FAILED_AUTHENTICATION, 0, HOME, MIPP_PUB, at(NOW), (why,))
     assert replies[0][0].payload == append(denial.serialize(), NODE_SA)
     assert len(sends(proxy.feed(from_node(signed(REQUEST, STRANGER_SA)), NOW + 1))) == 1
 

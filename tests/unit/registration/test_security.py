@@ -1,16 +1,11 @@
-"""Which message is believed, and which timestamp is fresh."""
+"""Which message is believed."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
-from mobileip.registration.actions import PersistIdentification
-from mobileip.registration.bindings import NodeKey
 from mobileip.registration.security import (
     AuthenticationFailure,
     AuthenticReply,
     AuthenticRequest,
-    ReplayGuard,
     authenticate_reply,
     authenticate_request,
     verify_extension,
@@ -18,9 +13,8 @@ from mobileip.registration.security import (
 from mobileip.wire.authentication import append
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import parse_reply, parse_request
-from tests.unit.registration.parties import GATEWAY, HOME, NODE_SA, NOW, REQUEST, STRANGER_SA, at, reply_to, signed
+from tests.unit.registration.parties import NODE_SA, REQUEST, STRANGER_SA, reply_to, signed
 
-NODE = NodeKey(GATEWAY, HOME)
 KNOWN = {NODE_SA.spi: NODE_SA}
 
 
@@ -54,20 +48,3 @@ def test_other_authenticators_are_checked_alike() -> None:
     assert verify_extension(request.raw, request.extensions, KNOWN, kind) is None
     assert verify_extension(request.raw, request.extensions, {}, kind) is AuthenticationFailure.UNKNOWN_SPI
     assert verify_extension(repeated.raw, repeated.extensions, KNOWN, kind) is AuthenticationFailure.REPEATED
-
-
-def test_timestamp_is_fresh_once() -> None:
-    guard = ReplayGuard(7)
-    assert guard.is_fresh(NODE, at(NOW), NOW)
-    assert guard.accept(NODE, 2001, at(NOW)) == PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW))
-    assert not guard.is_fresh(NODE, at(NOW), NOW)
-    assert not guard.is_fresh(NODE, at(NOW) - 1, NOW)
-    assert guard.is_fresh(NODE, at(NOW) + 1, NOW)
-    assert guard.is_fresh(NodeKey(GATEWAY, IPv4Address("192.0.2.70")), at(NOW), NOW)
-
-
-def test_restored_timestamps_never_go_back() -> None:
-    guard = ReplayGuard(7)
-    for moment in (NOW, NOW - 5):
-        guard.restore(PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(moment)))
-    assert list(guard.records()) == [PersistIdentification(NodeKey(GATEWAY, HOME), 2001, at(NOW))]

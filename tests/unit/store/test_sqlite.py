@@ -107,6 +107,7 @@ def test_identifications_are_kept_for_each_gateway_node_and_spi(store: SqliteSto
         dataclasses.replace(IDENTIFICATION, spi=4001),
         dataclasses.replace(IDENTIFICATION, node=NodeKey(None, HOME)),
         OF_NAMED_NODE,
+        dataclasses.replace(IDENTIFICATION, nonce=True),
     ]
     store.commit(others)
     assert set(reopened(path)) == set(others)

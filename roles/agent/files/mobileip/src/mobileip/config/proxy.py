@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Replay, SecurityAssociation
+from mobileip.config.shared import Nat, Party, SecurityAssociation, SurrogateReplay
 from mobileip.config.values import Interface, Mac, Model, Network, Seconds, Unicast
 
 
@@ -100,7 +100,7 @@ class ProxyConfig(Party):
     location_mode: Literal["address+interface", "address", "interface"] = "address+interface"
     home_agents: list[ProxyHomeAgent] = Field(min_length=1, description="the home agents allowed, at least one")
     mobile_nodes: list[ProxyMobileNode] = Field(default_factory=list, description="the mobile nodes")
-    replay: Replay = Field(default_factory=Replay)
+    replay: SurrogateReplay = Field(default_factory=SurrogateReplay)
     pending: Pending = Field(default_factory=Pending)
     nat: Nat = Field(default_factory=Nat)
     haleg: HaLeg = Field(default_factory=HaLeg)

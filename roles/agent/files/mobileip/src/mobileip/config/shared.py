@@ -38,6 +38,22 @@ class Replay(Model):
     window: int = Field(default=7, ge=1, le=3600, description="seconds that two clocks may differ; RFC 5944 proposes 7")
 
 
+class SurrogateReplay(Replay):
+    """The proxy's part, between a node and a home agent that both check for themselves."""
+
+    mode: Literal["strict", "monotonic"] = Field(
+        default="strict",
+        description="how timestamps are judged, strict: near our clock and rising; monotonic: rising",
+    )
+    nonce_check: Literal["defer-to-ha", "local"] = Field(
+        default="defer-to-ha", description="who denies a nonce that is not the last one: the home agent, or the proxy"
+    )
+    learn_home_agent_clock: bool = Field(
+        default=False,
+        description="true to judge a node by its home agent's clock, once that one has told it by code 133",
+    )
+
+
 class Nat(Model):
     """UDP tunnelling through address translators (RFC 3519)."""
 

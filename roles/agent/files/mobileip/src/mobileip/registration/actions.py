@@ -27,11 +27,15 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class PersistIdentification:
-    """Make durable: the last Identification accepted from a node, per SPI. A crash must not let a replay in."""
+    """Make durable, per SPI: the last Identification accepted from a node. A crash must not let a replay in.
+
+    `nonce`: instead, the nonce that the node's next request must have, in the high half.
+    """
 
     node: NodeKey
     spi: int
     identification: int
+    nonce: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,41 @@
 """What whoever plays a home agent does with a request before its own rules come (RFC 5944 3.8.2.1).
 
-The order is the contract, since a check that answers before authentication makes a reflector:
+The order is the contract (AMB-25), since a check that answers before authentication makes a reflector:
 
     size, parse, unknown extensions   silent
     security association              silent
-    MN-HA authenticator               silent (131 behind a valid FA-HA authenticator, or where so configured)
-    Identification                    133; from here on the timestamp is used up, and durably so
+    MN-HA authenticator               silent; 131 behind a valid FA-HA authenticator, or where so configured
+    MN-AAA authenticator              144; silent without an MN-HA one, as above
+    Identification                    133; from here on the Identification is used up, and durably so
     FA-HA authenticator               132, or silent where none was agreed on
-    form of the message               134, 140
+    form of the message               134
+    critical vendor extensions        140, 141
     addressed to us                   136
+
+What anybody can provoke, by a copy of what a node once sent or by the name of a node alone, is rationed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, Send
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived, Endpoint
-from mobileip.registration.rate_limit import RateLimit
+from mobileip.registration.rate_limit import ReplyAllowances, ReplyLimit
+from mobileip.registration.replay import Freshness, ReplayGuard, ReplayPolicy
 from mobileip.registration.security import (
     Associations,
     AuthenticationFailure,
     AuthenticRequest,
-    ReplayGuard,
     authenticate_request,
+    is_mn_aaa,
     verify_extension,
+    verify_mn_aaa,
 )
-from mobileip.wire import identification as timestamps
-from mobileip.wire.authentication import append
+from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import (
@@ -44,15 +49,17 @@ from mobileip.wire.extensions import (
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
     REGISTRATION_PORT,
+    RESERVED_FLAGS,
     RegistrationReply,
     RegistrationRequest,
     read_request,
 )
-from mobileip.wire.typed_extensions import MessageString
+from mobileip.wire.typed_extensions import MessageString, VendorExtension
 
 _LIMITED_CODES = frozenset(
     {
         Code.NODE_FAILED_AUTHENTICATION,
+        Code.BAD_AAA_AUTHENTICATION,
         Code.IDENTIFICATION_MISMATCH,
         Code.POORLY_FORMED_REQUEST,
         Code.UNKNOWN_HOME_AGENT,
@@ -62,11 +69,15 @@ _LIMITED_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node that may register: which one it is, and what we share with it. `nai` if it may call itself so."""
+    """A node that may register: which one it is, and what we share with it. `nai` if it may call itself so.
+
+    `aaa` is what its AAA server shares with it, for MN-AAA authentication that ends here (RFC 4721).
+    """
 
     key: NodeKey
     associations: Associations
     nai: str | None = None
+    aaa: Associations = field(default_factory=dict)
 
 
 class Peers:
@@ -123,12 +134,34 @@ def _file(peers: list[Peer], peer: Peer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that is authentic, fresh, well-formed and meant for us. `actions` come before all others."""
+    """A request that is authentic, well-formed and meant for us. `actions` come before all others.
+
+    `fresh` is False where the home agent is left to say whether the request is new: it may be a copy.
+    """
 
     request: AuthenticRequest
     received: DatagramReceived
     peer: Peer
     actions: list[Action]
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What a user decides about the checks.
+
+    `foreign_agents` are those that FA-HA authentication was agreed on with, by the address their requests come from.
+    `reply_on_failed_authentication`: 131 also where no foreign agent vouches for the request (AMB-26).
+    `strict_reserved_bits`: 134 for the bits r and x, which RFC 5944 3.3 ignores. `vendors`: vendor and type of the
+    critical vendor extensions that are known here (RFC 3115).
+    """
+
+    replay: ReplayPolicy = field(default_factory=ReplayPolicy)
+    foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
+    reply_on_failed_authentication: bool = False
+    strict_reserved_bits: bool = False
+    vendors: frozenset[tuple[int, int]] = frozenset()
+    allowances: ReplyAllowances = field(default_factory=ReplyAllowances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +174,18 @@ class GateSettings:
     address: IPv4Address
     peers: Peers
     understood: frozenset[int]
-    foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
-    reply_on_failed_authentication: bool = False
+    policy: GatePolicy = field(default_factory=GatePolicy)
     dynamic_home_agent: bool = False
 
 
 class Gate:
     """The checks, in their order, and the replies of those that fail."""
 
-    def __init__(self, settings: GateSettings, guard: ReplayGuard, limit: RateLimit) -> None:
+    def __init__(self, settings: GateSettings, guard: ReplayGuard) -> None:
         self._settings = settings
+        self._policy = settings.policy
         self._guard = guard
-        self._limit = limit
+        self._limit = ReplyLimit(settings.policy.allowances)
 
     def admit(self, received: DatagramReceived, now: float) -> Admitted | list[Action]:
         """The request if it passes all checks, else what to do about it."""
@@ -171,16 +204,7 @@ class Gate:
         peer, checked = _authenticated(request, candidates, defect)
         if isinstance(checked, AuthenticationFailure):
             return self._unauthenticated(checked, request, defect, received, peer, now)
-        if not self._guard.is_fresh(peer.key, request.identification, now):
-            identification = timestamps.resynchronising(request.identification, now)
-            return self.deny(
-                checked, received, Code.IDENTIFICATION_MISMATCH, now, "clock or replay", identification=identification
-            )
-        used_up = self._guard.accept(peer.key, checked.association.spi, request.identification)
-        refused = self._refuse(checked, received, now)
-        if refused is not None:
-            return [used_up, *refused]
-        return Admitted(checked, received, peer, [used_up])
+        return self._admit_authentic(checked, received, peer, now)
 
     def deny(
         self,
@@ -191,22 +215,15 @@ class Gate:
         reason: str,
         *,
         extensions: Iterable[Extension] = (),
-        identification: int | None = None,
     ) -> list[Action]:
-        """Answer an authentic request with a denial; codes that anybody can provoke are rationed for each node."""
-        home = request.message.home_address
-        if code in _LIMITED_CODES and not self._limit.allows(("denial", home), now):
+        """Answer an authentic request with a denial; codes that anybody can provoke are rationed."""
+        if code in _LIMITED_CODES and not self._may_deny(request.message, received, now):
             return [Count("reply_rate_limited")]
         send = self.answer(
-            request,
-            received,
-            code,
-            lifetime=0,
-            extensions=(*extensions, MessageString(reason).extension()),
-            identification=identification,
+            request, received, code, lifetime=0, extensions=(*extensions, MessageString(reason).extension())
         )
         fields: dict[str, str | int | float | bool] = {
-            "home_address": str(home),
+            "home_address": str(request.message.home_address),
             "source": str(received.source),
             "code": int(code),
             "reason": reason,
@@ -226,13 +243,16 @@ class Gate:
         """A reply made for `request`, authenticated with the association that the node used.
 
         It goes from where the request went to, to where it came from (RFC 5944 3.8.3.1). A foreign agent's challenge
-        comes back behind the authenticator (RFC 4721 3.4), a node's NAI before it (RFC 2794 3).
+        comes back behind the authenticator (RFC 4721 3.4), a node's NAI before it (RFC 2794 3), and FA-HA
+        authentication behind all where it was agreed on.
         """
         message = request.message
         extensions = tuple(extensions)
         nai = find(request.covered, ExtensionType.NAI)
         if nai is not None and find(extensions, ExtensionType.NAI) is None:
             extensions = (nai, *extensions)
+        if identification is None:
+            identification = request.reply_identification
         reply = RegistrationReply(
             code,
             lifetime,
@@ -245,42 +265,105 @@ class Gate:
         challenge = find(request.trailing, ExtensionType.CHALLENGE)
         if challenge is not None:
             payload += serialize_extensions([challenge])
-        foreign_agent = self._settings.foreign_agents.get(received.source.address)
-        if foreign_agent is not None and find(request.trailing, ExtensionType.FA_HA_AUTHENTICATION) is not None:
-            payload = append(payload, next(iter(foreign_agent.values())), ExtensionType.FA_HA_AUTHENTICATION)
+        return self._send(payload, message, received)
+
+    def _send(self, payload: bytes, request: RegistrationRequest, received: DatagramReceived) -> Send:
+        """The reply `payload` on its way back, with FA-HA authentication if its request was due one."""
+        foreign_agent = self._foreign_agent_of(request, received)
+        if foreign_agent is not None:
+            payload = append(payload, foreign_agent, ExtensionType.FA_HA_AUTHENTICATION)
         return Send(payload, Endpoint(self._settings.address, received.destination.port), received.source)
 
-    def _refuse(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> list[Action] | None:
-        """The checks behind the Identification."""
+    def _foreign_agent_of(self, request: RegistrationRequest, received: DatagramReceived) -> SecurityAssociation | None:
+        """What we share with the foreign agent that sent this registration, under the SPI that it used if it did.
+
+        Found by the source address (RFC 5944 3.5.4). Deregistrations carry no FA-HA authentication, either way.
+        """
+        associations = self._policy.foreign_agents.get(received.source.address)
+        if not associations or not _registers(request):
+            return None
+        given = find(request.extensions, ExtensionType.FA_HA_AUTHENTICATION)
+        spi = int.from_bytes(given.data[:4], "big") if given is not None else 0
+        return associations.get(spi) or next(iter(associations.values()))
+
+    def _admit_authentic(
+        self, request: AuthenticRequest, received: DatagramReceived, peer: Peer, now: float
+    ) -> Admitted | list[Action]:
         message = request.message
-        foreign_agent = self._settings.foreign_agents.get(received.source.address)
-        given = find(request.trailing, ExtensionType.FA_HA_AUTHENTICATION) is not None
-        if foreign_agent is None and given:
-            return [
-                Count("unexpected_fa_ha_authentication"),
-                Log(Level.WARNING, "unexpected_fa_ha_authentication", {"source": str(received.source)}),
-            ]
-        registers = not message.deregisters and message.care_of_address != message.home_address
-        if foreign_agent is not None and (given or registers):
-            kind = ExtensionType.FA_HA_AUTHENTICATION
-            failure = verify_extension(message.raw, message.extensions, foreign_agent, kind)
+        if peer.aaa and any(is_mn_aaa(extension) for extension in message.extensions):
+            failure = verify_mn_aaa(message, peer.aaa)
             if failure is not None:
-                return self.deny(request, received, Code.FA_FAILED_AUTHENTICATION, now, f"FA-HA: {failure}")
-        if request.defect is not None:
-            return self.deny(request, received, Code.POORLY_FORMED_REQUEST, now, str(request.defect))
-        if find(request.trailing, ExtensionType.MN_HA_AUTHENTICATION) is not None:
-            return self.deny(request, received, Code.POORLY_FORMED_REQUEST, now, "a second MN-HA authentication")
-        if find(message.extensions, ExtensionType.CRITICAL_VENDOR) is not None:
-            return self.deny(request, received, Code.UNKNOWN_VENDOR_EXTENSION_OF_NODE, now, "vendor extension")
-        if not message.deregisters and not is_usable_care_of_address(message):
-            reason = f"care-of address {message.care_of_address}"
-            return self.deny(request, received, Code.POORLY_FORMED_REQUEST, now, reason)
+                return self.deny(request, received, Code.BAD_AAA_AUTHENTICATION, now, f"MN-AAA: {failure}")
+        freshness = self._guard.judge(peer.key, request.association, message.identification, now)
+        if freshness is Freshness.STALE:
+            return self._resynchronise(request, received, peer, now)
+        actions: list[Action] = [*self._guard.accept(peer.key, request.association, message.identification)]
+        answered = self._guard.reply_identification(peer.key, request.association, message.identification)
+        request = replace(request, reply_identification=answered)
+        for refused in self._refusals(request, received, now):
+            return actions + refused
+        return Admitted(request, received, peer, actions, fresh=freshness is Freshness.FRESH)
+
+    def _resynchronise(
+        self, request: AuthenticRequest, received: DatagramReceived, peer: Peer, now: float
+    ) -> list[Action]:
+        """133, with what the node's next request must go by. Nothing else is done with this one."""
+        if not self._may_deny(request.message, received, now):
+            return [Count("reply_rate_limited")]  # and no nonce is drawn, or copies would keep the node from any
+        identification, drawn = self._guard.resynchronising(
+            peer.key, request.association, request.message.identification, now
+        )
+        request = replace(request, reply_identification=identification)
+        code, reason = Code.IDENTIFICATION_MISMATCH, f"{request.association.replay} not accepted: clock or replay"
+        send = self.answer(request, received, code, lifetime=0, extensions=[MessageString(reason).extension()])
+        fields: dict[str, str | int | float | bool] = {
+            "home_address": str(request.message.home_address),
+            "source": str(received.source),
+            "code": int(code),
+            "reason": reason,
+        }
+        return [*drawn, send, Count(f"denied_{code:d}"), Log(Level.WARNING, "registration_denied", fields)]
+
+    def _refusals(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> Iterator[list[Action]]:
+        """What the checks behind the Identification say, each that fails, in their order."""
+        yield from self._check_fa_ha(request, received, now)
+        denials = (*_form(request, self._policy), *_vendor(request, self._policy), *self._addressing(request, received))
+        for code, reason in denials:
+            yield self.deny(request, received, code, now, reason)
+
+    def _check_fa_ha(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> Iterator[list[Action]]:
+        """RFC 5944 3.8.2.1 c: 132 for a wrong or missing one; silence where none was agreed on."""
+        message = request.message
+        associations = self._policy.foreign_agents.get(received.source.address)
+        given = find(message.extensions, ExtensionType.FA_HA_AUTHENTICATION) is not None
+        if associations is None:
+            if given:
+                fields = {"source": str(received.source)}
+                yield [
+                    Count("unexpected_fa_ha_authentication"),
+                    Log(Level.WARNING, "unexpected_fa_ha_authentication", fields),
+                ]
+        elif given or _registers(message):
+            failure = self._fa_ha_failure(message, associations)
+            if failure is not None:
+                yield self.deny(request, received, Code.FA_FAILED_AUTHENTICATION, now, f"FA-HA: {failure}")
+
+    def _fa_ha_failure(self, request: RegistrationRequest, associations: Associations) -> AuthenticationFailure | None:
+        kind = ExtensionType.FA_HA_AUTHENTICATION
+        return verify_extension(request.raw, request.extensions, associations, kind)
+
+    def _addressing(self, request: AuthenticRequest, received: DatagramReceived) -> Iterator[tuple[Code, str]]:
+        message = request.message
         open_to_us = self._settings.dynamic_home_agent and leaves_home_agent_open(message)
         for_us = message.home_agent == self._settings.address or open_to_us
         if received.destination.address != self._settings.address or not for_us:
-            reason = f"home agent {message.home_agent} asked at {received.destination.address}"
-            return self.deny(request, received, Code.UNKNOWN_HOME_AGENT, now, reason)
-        return None
+            yield (
+                Code.UNKNOWN_HOME_AGENT,
+                f"home agent {message.home_agent} asked at {received.destination.address}",
+            )
+
+    def _may_deny(self, request: RegistrationRequest, received: DatagramReceived, now: float) -> bool:
+        return self._limit.allows("denial", received.source.address, request.home_address, now)
 
     def _unauthenticated(
         self,
@@ -297,30 +380,85 @@ class Gate:
         actions: list[Action] = [Count(failure.value)]
         if failure is not AuthenticationFailure.WRONG:
             return actions
-        foreign_agent = self._settings.foreign_agents.get(received.source.address)
-        vouched = (
-            foreign_agent is not None
-            and verify_extension(request.raw, request.extensions, foreign_agent, ExtensionType.FA_HA_AUTHENTICATION)
-            is None
-        )
-        # By node, since there are only so many; by source too, so that one stranger does not use up what others get.
-        rations = (("failure from", received.source.address), ("failure of", request.home_address))
-        if not all(self._limit.allows(ration, now) for ration in rations):
+        foreign_agent = self._policy.foreign_agents.get(received.source.address)
+        if foreign_agent is None:
+            answers = self._policy.reply_on_failed_authentication
+        else:
+            answers = self._fa_ha_failure(request, foreign_agent) is None
+        if not self._limit.allows("failure", received.source.address, request.home_address, now):
             return actions
         fields = {"home_address": str(request.home_address), "source": str(received.source)}
         actions.append(Log(Level.WARNING, "authentication_failed", fields))
-        if vouched or self._settings.reply_on_failed_authentication:
-            reply = RegistrationReply(
-                Code.NODE_FAILED_AUTHENTICATION,
-                0,
-                request.home_address,
-                self._settings.address,
-                request.identification,
-            )
-            payload = append(reply.serialize(), next(iter(peer.associations.values())))
-            source = Endpoint(self._settings.address, received.destination.port)
-            actions.append(Send(payload, source, received.source))
+        if answers:
+            actions.append(self._not_authentic(request, received, peer))
         return actions
+
+    def _not_authentic(self, request: RegistrationRequest, received: DatagramReceived, peer: Peer) -> Send:
+        """131, or 144 to a node that has no MN-HA authentication; signed with what the node named, so that it knows it.
+
+        The Identification is the request's: nothing is given away to whoever is not the node.
+        """
+        given = find(request.extensions, ExtensionType.MN_HA_AUTHENTICATION)
+        spi = int.from_bytes(given.data[:4], "big") if given is not None else 0
+        association = peer.associations.get(spi) or next(iter(peer.associations.values()))
+        code = Code.BAD_AAA_AUTHENTICATION if given is None else Code.NODE_FAILED_AUTHENTICATION
+        reply = RegistrationReply(
+            code,
+            0,
+            request.home_address,
+            self._settings.address,
+            request.identification,
+            (MessageString("the authenticator is wrong: compare keys and algorithms").extension(),),
+        )
+        return self._send(append(reply.serialize(), association), request, received)
+
+
+def _registers(request: RegistrationRequest) -> bool:
+    """Neither Lifetime 0 nor the home address as care-of address: what FA-HA authentication is for (RFC 5944 3.5.4)."""
+    return not request.deregisters and request.care_of_address != request.home_address
+
+
+def _form(request: AuthenticRequest, policy: GatePolicy) -> Iterator[tuple[Code, str]]:
+    """RFC 5944 3.8.2.3: poorly formed, now that we know who sent it."""
+    message = request.message
+    if request.defect is not None:
+        yield Code.POORLY_FORMED_REQUEST, str(request.defect)
+    if find(request.trailing, ExtensionType.MN_HA_AUTHENTICATION) is not None:
+        after_aaa = is_mn_aaa(message.extensions[request.position])
+        what = "MN-HA authentication behind MN-AAA" if after_aaa else "a second MN-HA authentication"
+        yield Code.POORLY_FORMED_REQUEST, what
+    elif any(is_mn_aaa(extension) for extension in request.covered):
+        yield Code.POORLY_FORMED_REQUEST, "MN-AAA authentication in front of MN-HA"  # RFC 4721 6
+    if sum(is_mn_aaa(extension) for extension in message.extensions) > 1:
+        yield Code.POORLY_FORMED_REQUEST, "a second MN-AAA authentication"
+    if policy.strict_reserved_bits and message.flags & RESERVED_FLAGS:
+        yield Code.POORLY_FORMED_REQUEST, f"reserved bits in flags {message.flags:#04x}"
+    if not message.deregisters and not is_usable_care_of_address(message):
+        yield Code.POORLY_FORMED_REQUEST, f"care-of address {message.care_of_address}"
+
+
+def _vendor(request: AuthenticRequest, policy: GatePolicy) -> Iterator[tuple[Code, str]]:
+    """RFC 3115 2.4: who put an unknown critical extension there is told, by its place."""
+    for code, extensions in (
+        (Code.UNKNOWN_VENDOR_EXTENSION_OF_NODE, request.covered),
+        (Code.UNKNOWN_VENDOR_EXTENSION_OF_FA, request.trailing),
+    ):
+        unknown = unknown_vendor_extension(extensions, policy.vendors)
+        if unknown is not None:
+            yield code, unknown
+
+
+def unknown_vendor_extension(extensions: Iterable[Extension], known: frozenset[tuple[int, int]]) -> str | None:
+    """What the first critical vendor extension (RFC 3115 2.1) is that is not among the `known`, None without one."""
+    for extension in extensions:
+        if extension.type in (ExtensionType.CRITICAL_VENDOR, ExtensionType.OBSOLETE_CRITICAL_VENDOR):
+            try:
+                vendor = VendorExtension.of(extension)
+            except Malformed as exc:
+                return str(exc)
+            if (vendor.vendor, vendor.type) not in known:
+                return f"critical extension of vendor {vendor.vendor}, type {vendor.type}"
+    return None
 
 
 def _authenticated(
@@ -329,7 +467,7 @@ def _authenticated(
     """The candidate whose key made the authenticator; if none, one who shares the SPI it names, and what is wrong."""
     best: tuple[Peer, AuthenticRequest | AuthenticationFailure] | None = None
     for peer in candidates:
-        checked = authenticate_request(request, peer.associations, defect)
+        checked = authenticate_request(request, peer.associations, defect, peer.aaa)
         if isinstance(checked, AuthenticRequest):
             return peer, checked
         if best is None or checked is AuthenticationFailure.WRONG:

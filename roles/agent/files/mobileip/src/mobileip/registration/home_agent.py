@@ -13,7 +13,7 @@ that is a foreign agent at MIPP-Priv.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -35,11 +35,11 @@ from mobileip.registration.actions import (
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, BindingTable, expiry
 from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
-from mobileip.registration.gate import Admitted, Gate, GateSettings, leaves_home_agent_open, nai_of
+from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, leaves_home_agent_open, nai_of
 from mobileip.registration.home_addresses import HomeAddresses, HomeLink, HomeNode
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.rate_limit import RateLimit
-from mobileip.registration.security import Associations, ReplayGuard
+from mobileip.registration.replay import ReplayGuard, no_nonces
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
@@ -91,7 +91,6 @@ class HomeAgentSettings:
     address: IPv4Address
     home_links: tuple[HomeLink, ...]
     nodes: tuple[HomeNode, ...]
-    window: float = 7.0
     max_lifetime: int = 1800
     simultaneous: int = 1
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
@@ -101,29 +100,26 @@ class HomeAgentSettings:
     trusted: TrustedNetworks = field(default_factory=TrustedNetworks)
     dynamic_home_agent: bool = True
     redirect: IPv4Address | None = None
-    reply_on_failed_authentication: bool = False
-    foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
+    checks: GatePolicy = field(default_factory=GatePolicy)
 
 
 class HomeAgent:
-    """The home agent's state: bindings and accepted Identifications."""
+    """The home agent's state: bindings, accepted Identifications, nonces. `draw_nonce` gives 32 random bits."""
 
-    def __init__(self, settings: HomeAgentSettings) -> None:
+    def __init__(self, settings: HomeAgentSettings, draw_nonce: Callable[[], int] = no_nonces) -> None:
         self._settings = settings
         self._parameter = AssignmentRule({}, settings.home_agent_parameter)
         self._homes = HomeAddresses(settings.home_links, settings.nodes)
-        self._guard = ReplayGuard(settings.window)
+        self._guard = ReplayGuard(settings.checks.replay, draw_nonce)
         self._gate = Gate(
             GateSettings(
                 address=settings.address,
                 peers=self._homes.peers,
                 understood=_UNDERSTOOD | self._parameter.types,
-                foreign_agents=settings.foreign_agents,
-                reply_on_failed_authentication=settings.reply_on_failed_authentication,
+                policy=settings.checks,
                 dynamic_home_agent=settings.dynamic_home_agent,
             ),
             self._guard,
-            RateLimit(),
         )
         self._untrusted_logs = RateLimit()
         self._bindings = BindingTable()

@@ -41,17 +41,15 @@ from mobileip.registration.assignment import Assignment, AssignmentRule, paramet
 from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, NodeKey, expiry
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, TunnelPortLearned, UnreachableReceived
 from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, registration_endpoint
+from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, Peer, Peers, registration_endpoint
 from mobileip.registration.lifetimes import jittered, toward_home_agent
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
-from mobileip.registration.rate_limit import RateLimit
+from mobileip.registration.replay import ReplayGuard
 from mobileip.registration.security import (
-    Associations,
     AuthenticationFailure,
     AuthenticReply,
-    ReplayGuard,
     authenticate_reply,
 )
 from mobileip.registration.unreachable import Verdicts, request_quoted_in
@@ -121,7 +119,6 @@ class ProxySettings:
     home_agents: Mapping[IPv4Address, tuple[IPv4Network, ...]]
     internal_prefixes: tuple[IPv4Network, ...] = ()
     location_mode: LocationMode = LocationMode.ADDRESS_AND_INTERFACE
-    window: float = 7.0
     pending_timeout: float = 7.0
     pending_per_node: int = 5
     source_ports: tuple[int, ...] = (REGISTRATION_PORT,)
@@ -132,8 +129,7 @@ class ProxySettings:
     reverse_tunnel: bool = True
     broadcast: bool = True
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
-    reply_on_failed_authentication: bool = False
-    foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
+    checks: GatePolicy = field(default_factory=GatePolicy)
     simultaneous: int = 0
     deregister_all_care_of_address: DeregisterAll = DeregisterAll.MIPP_PRIV
     lifetime_jitter: float = 0.0
@@ -151,7 +147,7 @@ class Proxy:
         self._nodes: dict[NodeKey, ProxyNode] = {node.key: node for node in settings.nodes}
         self._assignment = AssignmentRule(settings.home_agents, settings.home_agent_parameter)
         self._location = LocationRule(settings.private_interface, settings.internal_prefixes, settings.location_mode)
-        self._guard = ReplayGuard(settings.window)
+        self._guard = ReplayGuard(settings.checks.replay)
         self._gate = Gate(
             GateSettings(
                 address=settings.public_address,
@@ -159,11 +155,9 @@ class Proxy:
                     Peer(node.key, {one.spi: one for one in node.node_associations}) for node in settings.nodes
                 ),
                 understood=UNDERSTOOD_IN_REQUEST | self._assignment.types,
-                foreign_agents=settings.foreign_agents,
-                reply_on_failed_authentication=settings.reply_on_failed_authentication,
+                policy=settings.checks,
             ),
             self._guard,
-            RateLimit(),
         )
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
         self._source_ports = cycle(settings.source_ports)
@@ -350,10 +344,11 @@ class Proxy:
         if isinstance(assignment, Denied) and assignment.code is not Code.MISSING_HOME_AGENT_PARAMETER:
             return self._deny(admitted, assignment, assignment, now)
         actions: list[Action] = []
-        self._pending.remove_node(node.key)  # a reply on its way would bring the binding back
-        for binding in self._bindings.of_node(node.home_address, node.gateway):
-            self._bindings.remove(binding.key)
-            actions += [ForgetBinding(binding.key), Unbind(binding.key)]
+        if admitted.fresh:  # a copy, which only the home agent could tell from the node, ends nothing
+            self._pending.remove_node(node.key)  # a reply on its way would bring the binding back
+            for binding in self._bindings.of_node(node.home_address, node.gateway):
+                self._bindings.remove(binding.key)
+                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
         extensions = self._parameter(admitted, assignment)
         if self._settings.location_mode is LocationMode.ADDRESS_AND_INTERFACE:
             extensions += (TRUSTED_NETWORKS,)  # RFC 5265 4.3: only where we are sure
@@ -409,9 +404,17 @@ class Proxy:
             # The request stays pending: whoever forged this must not be able to end it.
             fields = {"home_address": str(reply.home_address), "source": str(received.source), "reason": checked.value}
             return [Count(f"reply_{checked.value}"), Log(Level.WARNING, "reply_not_authentic", fields)]
+        heard = self._guard.hear(
+            pending.node,
+            pending.request.association,
+            asked=pending.request.message.identification,
+            answered=reply.identification,
+            refused=reply.code == Code.IDENTIFICATION_MISMATCH,
+            now=now,
+        )
         actions = self._relay_reply(checked, pending, now)
         self._pending.remove(key)
-        return actions
+        return [*heard, *actions]
 
     def _relay_reply(self, reply: AuthenticReply, pending: PendingRequest, now: float) -> list[Action]:
         """D-2.3: update the bindings, then tell the node."""

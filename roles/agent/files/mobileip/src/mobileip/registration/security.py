@@ -1,25 +1,34 @@
 """Which message may be believed: Mobility Security Associations, authenticators, replay protection.
 
 What has been authenticated has a type of its own (`AuthenticRequest`, `AuthenticReply`), so that a rule which needs an
-authentic message cannot be given another. Replay protection is by timestamps (RFC 5944 5.7.1).
+authentic message cannot be given another. Whether it is new as well, `replay` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
-from mobileip.registration.actions import PersistIdentification
-from mobileip.registration.bindings import NodeKey
-from mobileip.wire import identification as timestamps
-from mobileip.wire.authentication import FIRST_USABLE_SPI, Authentication, SecurityAssociation, verify
+from mobileip.wire.authentication import (
+    CHAP_SPI,
+    FIRST_USABLE_SPI,
+    MN_AAA,
+    NO_CHALLENGE,
+    Authentication,
+    SecurityAssociation,
+    verify,
+    verify_chap,
+)
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import RegistrationReply, RegistrationRequest
 
 Associations = Mapping[int, SecurityAssociation]
 """The security associations with one peer, by SPI."""
+
+NONE: Associations = MappingProxyType({})
 
 
 class AuthenticationFailure(StrEnum):
@@ -35,12 +44,17 @@ class AuthenticationFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuthenticRequest:
-    """A request whose MN-HA authenticator is right. `defect`: why bytes behind it could not be read, if so."""
+    """A request whose authorization-enabling extension is right: MN-HA, or MN-AAA alone.
+
+    `association` is the one that replies are authenticated with, `position` that of the extension. `defect`: why bytes
+    behind it could not be read, if so. `reply_identification`: of a reply of our own, None for the request's.
+    """
 
     message: RegistrationRequest
     association: SecurityAssociation
     position: int
     defect: Malformed | None = None
+    reply_identification: int | None = None
 
     @property
     def covered(self) -> tuple[Extension, ...]:
@@ -68,14 +82,54 @@ class AuthenticReply:
 
 
 def authenticate_request(
-    request: RegistrationRequest, associations: Associations, defect: Malformed | None = None
+    request: RegistrationRequest,
+    associations: Associations,
+    defect: Malformed | None = None,
+    aaa: Associations = NONE,
 ) -> AuthenticRequest | AuthenticationFailure:
-    """Check the first MN-HA authentication extension (RFC 5944 3.8.2.1 a). A second one is left to the caller."""
+    """Check the first MN-HA authentication extension (RFC 5944 3.8.2.1 a); without one, the MN-AAA one.
+
+    Either is authorization-enabling. What stands beside the first is left to the caller.
+    """
     checked = _check(request.raw, request.extensions, associations, ExtensionType.MN_HA_AUTHENTICATION)
+    if checked is AuthenticationFailure.NO_EXTENSION and aaa:
+        failure = verify_mn_aaa(request, aaa)
+        if failure is not None:
+            return failure
+        position = next(at for at, extension in enumerate(request.extensions) if is_mn_aaa(extension))
+        return AuthenticRequest(request, next(iter(associations.values())), position, defect)
     if isinstance(checked, AuthenticationFailure):
         return checked
     association, position = checked
     return AuthenticRequest(request, association, position, defect)
+
+
+def verify_mn_aaa(request: RegistrationRequest, associations: Associations) -> AuthenticationFailure | None:
+    """Check the first MN-AAA authentication extension with what the AAA server would know. None: it is right."""
+    position = next((at for at, extension in enumerate(request.extensions) if is_mn_aaa(extension)), None)
+    if position is None:
+        return AuthenticationFailure.NO_EXTENSION
+    try:
+        authentication = Authentication.of(request.extensions[position])
+    except Malformed:
+        return AuthenticationFailure.MALFORMED
+    if authentication.spi < FIRST_USABLE_SPI and authentication.spi != CHAP_SPI:
+        return AuthenticationFailure.RESERVED_SPI
+    association = associations.get(authentication.spi)
+    if association is None:
+        return AuthenticationFailure.UNKNOWN_SPI
+    if authentication.spi == CHAP_SPI:
+        challenge = find(request.extensions[:position], ExtensionType.CHALLENGE)
+        value = challenge.data if challenge is not None and challenge.data else NO_CHALLENGE
+        right = verify_chap(request.raw, authentication, association, value)
+    else:
+        right = verify(request.raw, authentication, association)
+    return None if right else AuthenticationFailure.WRONG
+
+
+def is_mn_aaa(extension: Extension) -> bool:
+    """Extension 36 between a node and its AAA server; other sub-types are between other parties (RFC 4721 6)."""
+    return extension.type == ExtensionType.GENERALIZED_AUTHENTICATION and extension.subtype == MN_AAA
 
 
 def authenticate_reply(reply: RegistrationReply, associations: Associations) -> AuthenticReply | AuthenticationFailure:
@@ -119,39 +173,3 @@ def _check(
     if not verify(raw, authentication, association):
         return AuthenticationFailure.WRONG
     return association, position
-
-
-class ReplayGuard:
-    """Timestamps accepted so far, for each node. `window` in seconds, on both sides of our clock.
-
-    A timestamp must be newer than every one accepted from the node before, whichever SPI it used (RFC 5944 5.7.1).
-    """
-
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self._accepted: dict[NodeKey, dict[int, int]] = {}
-
-    def is_fresh(self, node: NodeKey, identification: int, now: float) -> bool:
-        """Is the timestamp close to `now`, and newer than all accepted ones?"""
-        accepted = self._accepted.get(node, {}).values()
-        return timestamps.is_close(identification, now, self._window) and all(
-            timestamps.is_newer(identification, earlier) for earlier in accepted
-        )
-
-    def accept(self, node: NodeKey, spi: int, identification: int) -> PersistIdentification:
-        """Remember the timestamp of an authentic request; what makes that durable is returned."""
-        self._accepted.setdefault(node, {})[spi] = identification
-        return PersistIdentification(node, spi, identification)
-
-    def records(self) -> Iterator[PersistIdentification]:
-        """Everything that is remembered."""
-        for node, by_spi in self._accepted.items():
-            for spi, identification in by_spi.items():
-                yield PersistIdentification(node, spi, identification)
-
-    def restore(self, record: PersistIdentification) -> None:
-        """Remember what was made durable before; an older value never replaces a newer one."""
-        by_spi = self._accepted.setdefault(record.node, {})
-        earlier = by_spi.get(record.spi)
-        if earlier is None or timestamps.is_newer(record.identification, earlier):
-            by_spi[record.spi] = record.identification

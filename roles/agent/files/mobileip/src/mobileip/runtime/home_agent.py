@@ -8,6 +8,7 @@ looked up in a table of ours first, where each claimed address points away. All 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -48,7 +49,7 @@ class HomeAgentParty(Party):
     def __init__(self, loaded: Loaded, config: HomeAgentConfig) -> None:
         super().__init__()
         self._config = config
-        self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config))
+        self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
         self._tables = HomeAgentTables(loaded.paths.pin_directory)
         self._bound = Bound()
         self._claimed: dict[IPv4Address, str] = {}

@@ -9,12 +9,14 @@ from mobileip import config as written
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
+from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply, ReverseTunnel
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy import ProxyNode, ProxySettings
+from mobileip.registration.replay import NonceCheck, ReplayMode, ReplayPolicy
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
 from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation
@@ -34,6 +36,18 @@ def _nat(nat: written.Nat) -> NatPolicy:
         max_lifetime=nat.max_lifetime,
         allowed=nat.allowed,
         forced_allowed=nat.forced_allowed,
+    )
+
+
+def _surrogate_checks(config: written.ProxyConfig) -> GatePolicy:
+    replay = config.replay
+    return GatePolicy(
+        replay=ReplayPolicy(
+            window=replay.window,
+            mode=ReplayMode(replay.mode),
+            nonce_check=NonceCheck(replay.nonce_check),
+            learn_clock=replay.learn_home_agent_clock,
+        )
     )
 
 
@@ -64,7 +78,7 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         home_agents={agent.address: tuple(agent.home_networks) for agent in config.home_agents},
         internal_prefixes=tuple(config.internal_prefixes),
         location_mode=LocationMode(config.location_mode),
-        window=config.replay.window,
+        checks=_surrogate_checks(config),
         pending_timeout=config.pending.timeout,
         pending_per_node=config.pending.max_per_node,
         source_ports=config.haleg.ports or (REGISTRATION_PORT,),
@@ -97,7 +111,7 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
             )
             for node in config.mobile_nodes
         ),
-        window=config.replay.window,
+        checks=GatePolicy(replay=ReplayPolicy(window=config.replay.window)),
         max_lifetime=config.max_lifetime,
         simultaneous=config.simultaneous or 1,
         reverse_tunnel=ReverseTunnel(config.reverse_tunnel),

@@ -31,8 +31,9 @@ CREATE TABLE identification (
     gateway        INTEGER NOT NULL,  -- IPv4 address as a number, 0: none
     node           BLOB    NOT NULL,  -- home address as a number, or the NAI as text: BLOB converts neither
     spi            INTEGER NOT NULL,
+    nonce          INTEGER NOT NULL,  -- 1: the nonce that is due, 0: the last timestamp
     identification BLOB    NOT NULL,  -- 8 bytes, network order: SQLite has no unsigned 64 bits
-    PRIMARY KEY (gateway, node, spi)
+    PRIMARY KEY (gateway, node, spi, nonce)
 ) WITHOUT ROWID;
 CREATE TABLE binding (
     gateway           INTEGER NOT NULL,
@@ -57,7 +58,7 @@ CREATE TABLE binding (
     PRIMARY KEY (gateway, home_address, care_of_address)
 ) WITHOUT ROWID;
 """
-_PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?)"
+_PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?, ?)"
 _PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 19)})"
 _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
 
@@ -71,8 +72,8 @@ def coalesced(changes: Iterable[Change]) -> list[Change]:
     last: dict[Hashable, Change] = {}
     for change in changes:
         match change:
-            case PersistIdentification(node, spi):
-                last[node, spi] = change
+            case PersistIdentification(node, spi, _, nonce):
+                last[node, spi, nonce] = change
             case PersistBinding(binding):
                 last[binding.key] = change
             case ForgetBinding(key):
@@ -135,8 +136,8 @@ class SqliteStore:
         """Everything that is kept, Identifications first. Raises `StoreError`."""
         try:
             identifications: list[Record] = [
-                PersistIdentification(_node(gateway, name), spi, int.from_bytes(identification, "big"))
-                for gateway, name, spi, identification in self._database.execute("SELECT * FROM identification")
+                PersistIdentification(_node(gateway, name), spi, int.from_bytes(identification, "big"), bool(nonce))
+                for gateway, name, spi, nonce, identification in self._database.execute("SELECT * FROM identification")
             ]
             return [*identifications, *(PersistBinding(_binding(row)) for row in self._select_bindings())]
         except (sqlite3.Error, ValueError, TypeError) as exc:
@@ -229,10 +230,10 @@ def _node(gateway: int, name: int | str) -> NodeKey:
     return NodeKey(_address(gateway), name if isinstance(name, str) else IPv4Address(name))
 
 
-def _identification_row(item: PersistIdentification) -> tuple[int, int | str, int, bytes]:
+def _identification_row(item: PersistIdentification) -> tuple[int, int | str, int, bool, bytes]:
     gateway, name = item.node
     stored = name if isinstance(name, str) else int(name)
-    return _number(gateway), stored, item.spi, item.identification.to_bytes(8, "big")
+    return _number(gateway), stored, item.spi, item.nonce, item.identification.to_bytes(8, "big")
 
 
 def _key_row(key: BindingKey) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Authentication extensions 32, 33 and 34 (RFC 5944 3.5, 5.1): SPI and authenticator over the bytes before it.
+"""Authentication extensions 32, 33, 34 and 36 (RFC 5944 3.5, 5.1; RFC 4721 5): SPI and authenticator.
 
 Covered are the UDP payload from its first byte, every extension before, and this one's type, length and SPI.
 RFC 2002 3.5.1 left the SPI out: `md5-prefix-suffix` comes in both coverages, for peers of that age.
@@ -16,6 +16,18 @@ from mobileip.wire.extensions import Extension, ExtensionType
 
 FIRST_USABLE_SPI = 256
 """SPI 0 to 255 are reserved and in no Mobility Security Association (RFC 5944 1.6)."""
+
+
+CHAP_SPI = 2
+"""The one reserved SPI with a meaning: MN-AAA authentication as RADIUS servers know it (RFC 4721 8)."""
+
+MN_AAA = 1
+"""Sub-type of extension 36 between a node and its AAA server (RFC 4721 6)."""
+
+NO_CHALLENGE = b"\0"
+"""What stands for the challenge where no foreign agent gave one: the value 0 (RFC 4721 8)."""
+
+_CHAP_TAIL = 237  # bytes of the challenge at the end: RADIUS attributes hold no more
 
 
 class Algorithm(StrEnum):
@@ -59,23 +71,33 @@ class SecurityAssociation:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """The content of an authentication extension. `start` is its offset in the message it came from."""
+    """The content of an authentication extension. `start` is its offset in the message it came from.
+
+    `spi_at` is where the SPI stands in it: 36 has a sub-type and a longer length field.
+    """
 
     type: int
     spi: int
     authenticator: bytes
     start: int = field(default=-1, compare=False)
+    spi_at: int = field(default=2, compare=False)
 
     @classmethod
     def of(cls, extension: Extension) -> Authentication:
-        """Read extension 32, 33 or 34. Raises `Malformed` if SPI or authenticator are missing."""
+        """Read extension 32, 33, 34 or 36. Raises `Malformed` if SPI or authenticator are missing."""
         if len(extension.data) <= 4:
             raise Malformed(
                 f"extension {extension.type}",
                 at=extension.start,
                 expected=f"5 bytes or more, got {len(extension.data)}",
             )
-        return cls(extension.type, int.from_bytes(extension.data[:4], "big"), extension.data[4:], extension.start)
+        spi_at = 2 if extension.subtype is None else 4
+        spi = int.from_bytes(extension.data[:4], "big")
+        return cls(extension.type, spi, extension.data[4:], extension.start, spi_at)
+
+    def covered(self, payload: bytes) -> bytes:
+        """The bytes of `payload` that the authenticator is over: up to and with the SPI."""
+        return payload[: self.start + self.spi_at + 4]
 
 
 def compute(association: SecurityAssociation, covered: bytes) -> bytes:
@@ -88,16 +110,39 @@ def compute(association: SecurityAssociation, covered: bytes) -> bytes:
     return hashlib.md5(association.key + covered + association.key, usedforsecurity=False).digest()
 
 
+def compute_chap(key: bytes, covered: bytes, challenge: bytes) -> bytes:
+    """The authenticator under `CHAP_SPI` (RFC 4721 8). `challenge` is the content of extension 132."""
+    digest = hashlib.md5(covered, usedforsecurity=False).digest()
+    return hashlib.md5(challenge[:1] + key + digest + challenge[-_CHAP_TAIL:], usedforsecurity=False).digest()
+
+
 def append(payload: bytes, association: SecurityAssociation, kind: int = ExtensionType.MN_HA_AUTHENTICATION) -> bytes:
-    """`payload` with an authentication extension of type `kind` behind it."""
+    """`payload` with an authentication extension of type `kind` (32, 33 or 34) behind it."""
     size = 4 + AUTHENTICATOR_SIZE[association.algorithm]
     covered = payload + bytes((kind, size)) + association.spi.to_bytes(4, "big")
     return covered + compute(association, covered)
+
+
+def append_mn_aaa(payload: bytes, association: SecurityAssociation, challenge: bytes = NO_CHALLENGE) -> bytes:
+    """`payload` with an MN-AAA authentication extension (36, RFC 4721 6) behind it."""
+    chap = association.spi == CHAP_SPI
+    size = 4 + (16 if chap else AUTHENTICATOR_SIZE[association.algorithm])
+    header = bytes((ExtensionType.GENERALIZED_AUTHENTICATION, MN_AAA)) + size.to_bytes(2, "big")
+    covered = payload + header + association.spi.to_bytes(4, "big")
+    return covered + (compute_chap(association.key, covered, challenge) if chap else compute(association, covered))
 
 
 def verify(payload: bytes, authentication: Authentication, association: SecurityAssociation) -> bool:
     """Does the extension, read from `payload` as received, hold the right authenticator? Compares in constant time."""
     if authentication.spi != association.spi:
         return False
-    covered = payload[: authentication.start + 6]
-    return hmac.compare_digest(compute(association, covered), authentication.authenticator)
+    ours = compute(association, authentication.covered(payload))
+    return hmac.compare_digest(ours, authentication.authenticator)
+
+
+def verify_chap(
+    payload: bytes, authentication: Authentication, association: SecurityAssociation, challenge: bytes
+) -> bool:
+    """As `verify`, for an extension under `CHAP_SPI`."""
+    ours = compute_chap(association.key, authentication.covered(payload), challenge)
+    return hmac.compare_digest(ours, authentication.authenticator)

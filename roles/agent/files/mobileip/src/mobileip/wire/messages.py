@@ -42,6 +42,10 @@ class Flag(IntEnum):
     REVERSE_TUNNEL = 0x02  # T: RFC 3024
 
 
+RESERVED_FLAGS = 0x05
+"""The bits r and x: sent as 0, ignored on receipt (RFC 5944 3.3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
     """A Registration Request. `lifetime` in seconds; `identification` is the 64-bit field; `flags` a sum of `Flag`.

@@ -154,6 +154,39 @@ class DynamicHomeAgent:
         return Extension(ExtensionType.DYNAMIC_HOME_AGENT, self.address.packed, 2 if self.redirected else 1)
 
 
+@dataclass(frozen=True, slots=True)
+class VendorExtension:
+    """What a Critical or Normal Vendor extension holds (RFC 3115 2.1, 2.2): `vendor` is an SMI enterprise number."""
+
+    vendor: int
+    type: int
+    value: bytes = b""
+
+    @classmethod
+    def of(cls, extension: Extension) -> VendorExtension:
+        """Read extension 38 or 134. Raises `Malformed` if vendor or type are cut.
+
+        Whether the Length of 38 counts its reserved byte is not stated; as everybody does, it is taken not to.
+        """
+        # The reserved bytes: one in front of the length field of 38 (its "sub-type"), two behind that of 134.
+        reserved = 0 if extension.subtype is not None else 2
+        data = extension.data[reserved:]
+        if len(data) < 6:
+            raise Malformed(f"extension {extension.type}", at=extension.start, expected="vendor and vendor's type")
+        return cls(int.from_bytes(data[:4], "big"), int.from_bytes(data[4:6], "big"), data[6:])
+
+    def critical(self) -> Extension:
+        """As a Critical Vendor extension: whoever does not know it denies the registration."""
+        return Extension(ExtensionType.CRITICAL_VENDOR, self._content(), 0)
+
+    def normal(self) -> Extension:
+        """As a Normal Vendor extension: whoever does not know it passes it over."""
+        return Extension(ExtensionType.NORMAL_VENDOR, b"\0\0" + self._content())
+
+    def _content(self) -> bytes:
+        return self.vendor.to_bytes(4, "big") + self.type.to_bytes(2, "big") + self.value
+
+
 class MessageStringOrigin(StrEnum):
     """Who wrote a Message String (its sub-type)."""
 
