@@ -1,16 +1,32 @@
-"""What the proxy does with each extension on its way through (draft 2.2.3 and 2.3.1, "all ... except ...").
+"""What the proxy does with each extension on its way through (draft 2.2.3 and 2.3.1, "all ... except ...", AMB-10).
 
 Relayed are those that a node and its home agent have between them, as received and in their order. Everything that
-concerns one hop only (authentication, NAT, revocation, trust in a network) ends here and is made anew where needed.
+concerns one hop only (authentication, NAT, revocation, trust in a network) ends here and is made anew where needed;
+that is fixed. All else is a table with an entry a type, which the configuration may change.
 What stands behind the node's authenticator is a foreign agent's or anybody's and is never relayed: the proxy would
 vouch for it with its own key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
 
-from mobileip.wire.extensions import Extension, ExtensionType
+from mobileip.wire.errors import Malformed
+from mobileip.wire.extensions import FIRST_SKIPPABLE, Extension, ExtensionType
+from mobileip.wire.typed_extensions import DynamicHomeAgent, HomeAgentParameterFormat
+
+
+class Treatment(StrEnum):
+    """What happens to an extension, or to the message that carries it."""
+
+    RELAY = "relay"
+    STRIP = "strip"  # it is left out, the rest goes on
+    REJECT = "reject"  # a request is denied with 134, a reply is dropped
+    DISCARD = "discard"  # the whole message, in silence (RFC 5944 1.8)
+
 
 ENDS_AT_PROXY: frozenset[int] = frozenset(
     {
@@ -19,24 +35,28 @@ ENDS_AT_PROXY: frozenset[int] = frozenset(
         ExtensionType.MN_FA_AUTHENTICATION,
         ExtensionType.FA_HA_AUTHENTICATION,
         ExtensionType.GENERALIZED_AUTHENTICATION,
+        ExtensionType.CRITICAL_VENDOR,
         ExtensionType.UDP_TUNNEL_REPLY,
         ExtensionType.FA_ERROR,
         ExtensionType.ENCAPSULATING_DELIVERY,
         ExtensionType.CHALLENGE,
         ExtensionType.REVOCATION_SUPPORT,
-        ExtensionType.DYNAMIC_HOME_AGENT,
-        ExtensionType.HIERARCHICAL_FA,
-        ExtensionType.REPLAY_STYLE,
-        ExtensionType.REGIONAL_LIFETIME,
         ExtensionType.UDP_TUNNEL_REQUEST,
         ExtensionType.TRUSTED_NETWORKS,
-        ExtensionType.MOBILE_ROUTER_CAPABILITY,
-        ExtensionType.MULTIPATH,
     }
 )
-"""Never relayed, in either direction. A home agent's 149 trusts the proxy's address, not the node's."""
+"""Types that no configuration lets through as they are. A home agent's 149 trusts the proxy's address, not the node's."""
 
-UNDERSTOOD_IN_REQUEST: frozenset[int] = frozenset(
+DEFAULT_TREATMENT: Mapping[int, Treatment] = {
+    ExtensionType.HIERARCHICAL_FA: Treatment.STRIP,
+    ExtensionType.REPLAY_STYLE: Treatment.STRIP,
+    ExtensionType.REGIONAL_LIFETIME: Treatment.STRIP,
+    ExtensionType.MOBILE_ROUTER_CAPABILITY: Treatment.STRIP,
+    ExtensionType.MULTIPATH: Treatment.STRIP,
+}
+"""Skippable types that are not just relayed. Of those below 128 none is, since none is known here (RFC 5944 1.8)."""
+
+_UNDERSTOOD_IN_REQUEST: frozenset[int] = frozenset(
     {
         ExtensionType.MN_HA_AUTHENTICATION,
         ExtensionType.MN_FA_AUTHENTICATION,
@@ -45,9 +65,7 @@ UNDERSTOOD_IN_REQUEST: frozenset[int] = frozenset(
         ExtensionType.CRITICAL_VENDOR,
     }
 )
-"""Types below 128 that do not make a request be discarded (the HA Parameter's, which is configured, comes on top)."""
-
-UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
+_UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
     {
         ExtensionType.MN_HA_AUTHENTICATION,
         ExtensionType.FA_HA_AUTHENTICATION,
@@ -55,13 +73,68 @@ UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
         ExtensionType.FA_ERROR,
     }
 )
-"""Types below 128 that do not make a reply be discarded."""
 
 
-def relayed(extensions: Iterable[Extension], consumed: frozenset[int]) -> tuple[Extension, ...]:
-    """Those of `extensions` that go on to the other leg, in their order. `consumed`: the HA Parameter's types."""
-    return tuple(
-        Extension(extension.type, extension.data, extension.subtype)
-        for extension in extensions
-        if extension.type not in ENDS_AT_PROXY and extension.type not in consumed
-    )
+@dataclass(frozen=True, slots=True)
+class ExtensionPolicy:
+    """The table. `formats`: of the HA Parameter extension, which ends here. `home_agents`: where a node may be sent."""
+
+    formats: tuple[HomeAgentParameterFormat, ...] = ()
+    home_agents: Collection[IPv4Address] = ()
+    overrides: Mapping[int, Treatment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fixed = sorted(ENDS_AT_PROXY & set(self.overrides))
+        if fixed:
+            raise ValueError(f"extension {fixed[0]}: ends at the proxy, no treatment of it can be configured")
+
+    @property
+    def understood_in_request(self) -> frozenset[int]:
+        """Types below 128 that do not make a request be discarded."""
+        return _UNDERSTOOD_IN_REQUEST | self._named
+
+    @property
+    def understood_in_reply(self) -> frozenset[int]:
+        """Types below 128 that do not make a reply be discarded."""
+        return _UNDERSTOOD_IN_REPLY | self._named
+
+    def treatment(self, kind: int) -> Treatment:
+        """What is done with extensions of this type, but for the HA Parameter's."""
+        if kind in ENDS_AT_PROXY:
+            return Treatment.STRIP
+        ordinary = Treatment.RELAY if kind >= FIRST_SKIPPABLE else Treatment.DISCARD
+        return self.overrides.get(kind, DEFAULT_TREATMENT.get(kind, ordinary))
+
+    def forbidden(self, extensions: Iterable[Extension], treatment: Treatment) -> Extension | None:
+        """The first extension that is treated so: `REJECT` or, of types from 128 on, `DISCARD`."""
+        for extension in extensions:
+            if not self._is_parameter(extension) and self.treatment(extension.type) is treatment:
+                return extension
+        return None
+
+    def relayed(self, extensions: Iterable[Extension]) -> tuple[Extension, ...]:
+        """Those of `extensions` that go on to the other leg, in their order."""
+        return tuple(
+            Extension(extension.type, extension.data, extension.subtype)
+            for extension in extensions
+            if not self._is_parameter(extension)
+            and self.treatment(extension.type) is Treatment.RELAY
+            and self._leads_nowhere_else(extension)
+        )
+
+    @property
+    def _named(self) -> frozenset[int]:
+        parameters = frozenset(form.type for form in self.formats)
+        return parameters | {kind for kind, treatment in self.overrides.items() if treatment is not Treatment.DISCARD}
+
+    def _is_parameter(self, extension: Extension) -> bool:
+        return any(form.is_of(extension) for form in self.formats)
+
+    def _leads_nowhere_else(self, extension: Extension) -> bool:
+        """A Dynamic Home Agent extension goes on only if the home agent in it is allowed (RFC 4433)."""
+        if extension.type != ExtensionType.DYNAMIC_HOME_AGENT:
+            return True
+        try:
+            return DynamicHomeAgent.of(extension).address in self.home_agents
+        except Malformed:
+            return False

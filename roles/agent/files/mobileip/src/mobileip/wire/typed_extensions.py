@@ -16,20 +16,64 @@ class HomeAgentParameterEncoding(StrEnum):
 
     DRAFT_SHORT = "draft-short"  # T 06 st 00 a.b.c.d
     RFC4064_LONG = "rfc4064-long"  # 7F st 00 04 a.b.c.d
+    CRITICAL_VENDOR = "cvse"  # 26 00 00 0A vendor type a.b.c.d (RFC 3115 2.1): not skippable, and a number of one's own
+    NORMAL_VENDOR = "nvse"  # 86 0C 00 00 vendor type a.b.c.d (RFC 3115 2.2)
     SKIPPABLE = "exp-skippable"  # FF 06 st 00 a.b.c.d: survives foreign agents that know only the RFCs
+
+
+_FIXED_TYPES = {
+    HomeAgentParameterEncoding.RFC4064_LONG: ExtensionType.EXPERIMENTAL,
+    HomeAgentParameterEncoding.CRITICAL_VENDOR: ExtensionType.CRITICAL_VENDOR,
+    HomeAgentParameterEncoding.NORMAL_VENDOR: ExtensionType.NORMAL_VENDOR,
+}
+_VENDOR_ENCODINGS = (HomeAgentParameterEncoding.CRITICAL_VENDOR, HomeAgentParameterEncoding.NORMAL_VENDOR)
 
 
 @dataclass(frozen=True, slots=True)
 class HomeAgentParameterFormat:
-    """Which number, sub-type and layout the HA Parameter extension has in this deployment."""
+    """Which number, sub-type and layout the HA Parameter extension has in this deployment.
+
+    `subtype` has no place in the vendor layouts, which have `vendor` (SMI number) and `vendor_type` instead.
+    """
 
     type: int = 126
     subtype: int = 0
     encoding: HomeAgentParameterEncoding = HomeAgentParameterEncoding.DRAFT_SHORT
+    vendor: int = 0
+    vendor_type: int = 0
 
     def __post_init__(self) -> None:
-        if (self.type == ExtensionType.EXPERIMENTAL) != (self.encoding is HomeAgentParameterEncoding.RFC4064_LONG):
-            raise ValueError(f"HA Parameter type {self.type}: 127, and only 127, has encoding rfc4064-long")
+        fixed = _FIXED_TYPES.get(self.encoding)
+        if fixed is not None and self.type != fixed:
+            raise ValueError(f"HA Parameter type {self.type}: encoding {self.encoding} has type {fixed:d}")
+        if fixed is None and self.type in _FIXED_TYPES.values():
+            raise ValueError(f"HA Parameter type {self.type}: is no type for encoding {self.encoding}")
+
+    def is_of(self, extension: Extension) -> bool:
+        """Is this extension meant to be an HA Parameter in this format, valid or not?"""
+        if extension.type != self.type:
+            return False
+        if self.encoding not in _VENDOR_ENCODINGS:
+            return True
+        at = 2 if self.encoding is HomeAgentParameterEncoding.NORMAL_VENDOR else 0
+        return extension.data[at : at + 6] == self._vendor
+
+    @property
+    def _vendor(self) -> bytes:
+        return self.vendor.to_bytes(4, "big") + self.vendor_type.to_bytes(2, "big")
+
+    @property
+    def prefix(self) -> bytes:
+        """What stands before the address in the extension's data; the reserved bytes are sent as 0."""
+        match self.encoding:
+            case HomeAgentParameterEncoding.RFC4064_LONG:
+                return b""
+            case HomeAgentParameterEncoding.CRITICAL_VENDOR:
+                return self._vendor
+            case HomeAgentParameterEncoding.NORMAL_VENDOR:
+                return b"\0\0" + self._vendor
+            case _:
+                return bytes((self.subtype, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +85,28 @@ class HomeAgentParameter:
 
     @classmethod
     def of(cls, extension: Extension, form: HomeAgentParameterFormat) -> HomeAgentParameter:
-        """Read it in layout `form`; the reserved byte is ignored. Raises `Malformed` on another length or sub-type."""
-        at = extension.start
+        """Read it in layout `form`; reserved bytes are ignored. Raises `Malformed` on another length or sub-type."""
+        data, prefix = extension.data, form.prefix
+        if len(data) != len(prefix) + 4:
+            expected = f"{len(prefix) + 4} bytes of data, got {len(data)}"
+            raise Malformed("HA Parameter", at=extension.start, expected=expected)
+        subtype = form.subtype
         if form.encoding is HomeAgentParameterEncoding.RFC4064_LONG:
-            if len(extension.data) != 4 or extension.subtype != form.subtype:
-                raise Malformed("HA Parameter", at=at, expected=f"sub-type {form.subtype} and 4 bytes")
-            return cls(IPv4Address(extension.data), form)
-        if len(extension.data) != 6 or extension.data[0] != form.subtype:
-            raise Malformed("HA Parameter", at=at, expected=f"length 6 and sub-type {form.subtype}")
-        return cls(IPv4Address(extension.data[2:]), form)
+            subtype = -1 if extension.subtype is None else extension.subtype
+        elif form.encoding not in _VENDOR_ENCODINGS:
+            subtype = data[0]
+        if subtype != form.subtype:
+            raise Malformed("HA Parameter", at=extension.start, expected=f"sub-type {form.subtype}")
+        return cls(IPv4Address(data[-4:]), form)
 
     def extension(self) -> Extension:
         """As an extension, in its own format."""
+        subtype: int | None = None
         if self.format.encoding is HomeAgentParameterEncoding.RFC4064_LONG:
-            return Extension(self.format.type, self.address.packed, self.format.subtype)
-        return Extension(self.format.type, bytes((self.format.subtype, 0)) + self.address.packed)
+            subtype = self.format.subtype
+        elif self.format.encoding is HomeAgentParameterEncoding.CRITICAL_VENDOR:
+            subtype = 0
+        return Extension(self.format.type, self.format.prefix + self.address.packed, subtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +312,10 @@ def find_home_agent_parameter(
 
     Raises `Malformed` for two of them, or for one of another length or sub-type: "not valid" (draft 2.2.4).
     """
-    formats = {form.type: form for form in accepted}
+    formats = tuple(accepted)
     found: HomeAgentParameter | None = None
     for extension in extensions:
-        form = formats.get(extension.type)
+        form = next((form for form in formats if form.is_of(extension)), None)
         if form is None:
             continue
         if found is not None:

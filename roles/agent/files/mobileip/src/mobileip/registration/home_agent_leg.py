@@ -1,0 +1,93 @@
+"""The proxy as a node: its requests to home agents (draft 2.2.1 to 2.2.3, 2.7.1)."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+from mobileip.registration.actions import Send
+from mobileip.registration.events import Endpoint
+from mobileip.registration.extension_policy import ExtensionPolicy
+from mobileip.registration.gate import registration_endpoint
+from mobileip.registration.pending import PendingRequest
+from mobileip.registration.proxy_settings import DecapsulatesBit, DeregisterAll, ProxySettings
+from mobileip.registration.security import AuthenticReply, AuthenticRequest
+from mobileip.wire.authentication import SecurityAssociation, append
+from mobileip.wire.extensions import Extension, ExtensionType
+from mobileip.wire.identification import following
+from mobileip.wire.messages import Flag, IPv4Address, RegistrationRequest
+
+
+class HomeAgentLeg:
+    """Makes the requests; each leaves from the next source port, by which an ICMP error about it is known."""
+
+    def __init__(self, settings: ProxySettings, policy: ExtensionPolicy) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._source_ports = cycle(settings.source_ports)
+
+    def request(
+        self, request: AuthenticRequest, home_agent: IPv4Address, lifetime: int, association: SecurityAssociation
+    ) -> Send:
+        """A new request on behalf of the node (D-2.2-b), for `lifetime` seconds."""
+        message = request.message
+        care_of_address = self._settings.private_address  # D-2.2.2-e
+        if message.deregisters_all and self._settings.deregister_all_care_of_address is DeregisterAll.HOME_ADDRESS:
+            care_of_address = message.home_address  # AMB-11
+        return self._send(
+            RegistrationRequest(
+                flags=self._flags(message),
+                lifetime=lifetime,
+                home_address=message.home_address,  # D-2.2.2-c
+                home_agent=home_agent,  # D-2.2.2-d
+                care_of_address=care_of_address,
+                identification=message.identification,  # D-2.2.2-b
+                extensions=self._policy.relayed(request.covered),  # D-2.2.3-a
+            ),
+            association,
+        )
+
+    def deregistration(
+        self, reply: AuthenticReply, pending: PendingRequest, association: SecurityAssociation
+    ) -> Send:
+        """Take back what the home agent has just accepted and we cannot serve (AMB-1, only where configured).
+
+        Its Identification is the next one, so that it is newer for the home agent and the node's next one newer still.
+        """
+        message = pending.request.message
+        nai = [extension for extension in pending.request.covered if extension.type == ExtensionType.NAI]
+        return self._send(
+            RegistrationRequest(
+                flags=self._flags(message),
+                lifetime=0,
+                home_address=message.home_address if reply.message.home_address.is_unspecified
+                else reply.message.home_address,
+                home_agent=pending.home_agent,
+                care_of_address=self._settings.private_address,
+                identification=following(message.identification),
+                extensions=tuple(Extension(one.type, one.data) for one in nai),
+            ),
+            association,
+        )
+
+    def _send(self, request: RegistrationRequest, association: SecurityAssociation) -> Send:
+        payload = append(request.serialize(), association)  # D-2.2.3-b
+        source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
+        return Send(payload, source, registration_endpoint(request.home_agent))
+
+    def _flags(self, message: RegistrationRequest) -> int:
+        """D-2.2.1: B as the node says, T as we deliver, never S. D never with B, so that broadcasts come nested."""
+        settings = self._settings
+        flags = Flag.REVERSE_TUNNEL if settings.reverse_tunnel else 0
+        if message.broadcast and settings.broadcast:
+            flags |= Flag.BROADCAST
+        elif settings.decapsulates is DecapsulatesBit.UNLESS_BROADCAST:
+            flags |= Flag.DECAPSULATES
+        if settings.copy_encapsulation:
+            flags |= message.flags & (Flag.MINIMAL | Flag.GRE)
+        if settings.copy_reserved_bits:
+            flags |= message.flags & _RESERVED
+        return flags
+
+
+_RESERVED = 0x05
+"""r and x (RFC 5944 3.3), the "rsv" bits of the draft as far as they still are (AMB-3)."""
