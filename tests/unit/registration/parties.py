@@ -11,7 +11,8 @@ from mobileip.registration.actions import ForgetBinding as Forget
 from mobileip.registration.events import DatagramReceived, Endpoint
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
-from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
+from mobileip.registration.proxy import Proxy
+from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension
 from mobileip.wire.identification import from_unix

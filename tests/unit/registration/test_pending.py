@@ -28,7 +28,7 @@ FIRST, SECOND = pending(NOW), pending(NOW + 1.25)
 
 
 def test_reply_is_matched_by_agent_node_and_low_identification_AMB_12() -> None:
-    assert FIRST.key == PendingKey(HOME_AGENT, HOME, low(at(NOW)))
+    assert FIRST.key == PendingKey(HOME_AGENT, GATEWAY, HOME, low(at(NOW)))
     waiting = PendingList(7, 5)
     waiting.add(FIRST)
     assert waiting.find(FIRST.key, NOW) is FIRST

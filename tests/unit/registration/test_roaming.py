@@ -30,7 +30,8 @@ from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings
 from mobileip.registration.mobile_node import MobileNode, State
 from mobileip.registration.node_place import Location
 from mobileip.registration.node_requests import MobileNodeSettings, Through
-from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
+from mobileip.registration.proxy import Proxy
+from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.wire.agent_discovery import AgentFlags, parse_advertisement
 from mobileip.wire.authentication import SecurityAssociation
 

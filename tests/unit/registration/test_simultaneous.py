@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from mobileip.registration.actions import Bind, Count, ForgetBinding, PersistBinding, Unbind
-from mobileip.registration.proxy import DeregisterAll, Proxy
+from mobileip.registration.proxy import Proxy
+from mobileip.registration.proxy_settings import DeregisterAll
 from mobileip.wire.messages import Flag, RegistrationRequest
 from tests.unit.registration.parties import (
     CARE_OF,

@@ -35,7 +35,6 @@ ENDS_AT_PROXY: frozenset[int] = frozenset(
         ExtensionType.MN_FA_AUTHENTICATION,
         ExtensionType.FA_HA_AUTHENTICATION,
         ExtensionType.GENERALIZED_AUTHENTICATION,
-        ExtensionType.CRITICAL_VENDOR,
         ExtensionType.UDP_TUNNEL_REPLY,
         ExtensionType.FA_ERROR,
         ExtensionType.ENCAPSULATING_DELIVERY,
@@ -45,16 +44,20 @@ ENDS_AT_PROXY: frozenset[int] = frozenset(
         ExtensionType.TRUSTED_NETWORKS,
     }
 )
-"""Types that no configuration lets through as they are. A home agent's 149 trusts the proxy's address, not the node's."""
+"""Types that no configuration lets through. A home agent's 149 trusts the proxy's address, not the node's."""
 
 DEFAULT_TREATMENT: Mapping[int, Treatment] = {
+    ExtensionType.CRITICAL_VENDOR: Treatment.RELAY,
     ExtensionType.HIERARCHICAL_FA: Treatment.STRIP,
     ExtensionType.REPLAY_STYLE: Treatment.STRIP,
     ExtensionType.REGIONAL_LIFETIME: Treatment.STRIP,
     ExtensionType.MOBILE_ROUTER_CAPABILITY: Treatment.STRIP,
     ExtensionType.MULTIPATH: Treatment.STRIP,
 }
-"""Skippable types that are not just relayed. Of those below 128 none is, since none is known here (RFC 5944 1.8)."""
+"""Types that are not treated as others are: from 128 on relayed, below discarded, since unknown here (RFC 5944 1.8).
+
+Critical vendor extensions come this far only if their vendor and type are known (RFC 3115 2.4, see `gate`).
+"""
 
 _UNDERSTOOD_IN_REQUEST: frozenset[int] = frozenset(
     {
@@ -69,6 +72,7 @@ _UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
     {
         ExtensionType.MN_HA_AUTHENTICATION,
         ExtensionType.FA_HA_AUTHENTICATION,
+        ExtensionType.CRITICAL_VENDOR,
         ExtensionType.UDP_TUNNEL_REPLY,
         ExtensionType.FA_ERROR,
     }

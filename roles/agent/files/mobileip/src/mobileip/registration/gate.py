@@ -17,7 +17,7 @@ What anybody can provoke, by a copy of what a node once sent or by the name of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -113,7 +113,7 @@ class Peers:
         return () if nai is None else self._by_nai.get(nai, ())
 
 
-def nai_of(request: RegistrationRequest) -> str | None:
+def nai_of(request: RegistrationRequest | RegistrationReply) -> str | None:
     """What the node calls itself: its NAI extension, which stands before the authenticator (RFC 2794 3)."""
     for extension in request.extensions:
         if extension.type == ExtensionType.NAI:
@@ -168,7 +168,8 @@ class GatePolicy:
 class GateSettings:
     """What the checks need to know. `understood`: extension types below 128 that the agent handles.
 
-    `dynamic_home_agent`: a node with a NAI may leave the home agent open (RFC 4433).
+    `dynamic_home_agent`: a node with a NAI may leave the home agent open (RFC 4433). `in_denials` is what the gate's
+    own denials carry besides the reason.
     """
 
     address: IPv4Address
@@ -176,6 +177,7 @@ class GateSettings:
     understood: frozenset[int]
     policy: GatePolicy = field(default_factory=GatePolicy)
     dynamic_home_agent: bool = False
+    in_denials: Callable[[AuthenticRequest], tuple[Extension, ...]] = lambda _: ()
 
 
 class Gate:
@@ -214,11 +216,13 @@ class Gate:
         now: float,
         reason: str,
         *,
-        extensions: Iterable[Extension] = (),
+        extensions: Iterable[Extension] | None = None,
     ) -> list[Action]:
         """Answer an authentic request with a denial; codes that anybody can provoke are rationed."""
         if code in _LIMITED_CODES and not self._may_deny(request.message, received, now):
             return [Count("reply_rate_limited")]
+        if extensions is None:
+            extensions = self._settings.in_denials(request)
         send = self.answer(
             request, received, code, lifetime=0, extensions=(*extensions, MessageString(reason).extension())
         )
@@ -315,7 +319,8 @@ class Gate:
         )
         request = replace(request, reply_identification=identification)
         code, reason = Code.IDENTIFICATION_MISMATCH, f"{request.association.replay} not accepted: clock or replay"
-        send = self.answer(request, received, code, lifetime=0, extensions=[MessageString(reason).extension()])
+        extensions = (*self._settings.in_denials(request), MessageString(reason).extension())
+        send = self.answer(request, received, code, lifetime=0, extensions=extensions)
         fields: dict[str, str | int | float | bool] = {
             "home_address": str(request.message.home_address),
             "source": str(received.source),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from itertools import cycle
 
 from mobileip.registration.actions import Send
@@ -13,8 +14,10 @@ from mobileip.registration.proxy_settings import DecapsulatesBit, DeregisterAll,
 from mobileip.registration.security import AuthenticReply, AuthenticRequest
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
-from mobileip.wire.identification import following
-from mobileip.wire.messages import Flag, IPv4Address, RegistrationRequest
+from mobileip.wire.messages import Flag, RegistrationRequest
+
+_RESERVED = 0x05
+"""r and x (RFC 5944 3.3), the "rsv" bits of the draft as far as they still are (AMB-3)."""
 
 
 class HomeAgentLeg:
@@ -46,24 +49,22 @@ class HomeAgentLeg:
             association,
         )
 
-    def deregistration(
-        self, reply: AuthenticReply, pending: PendingRequest, association: SecurityAssociation
-    ) -> Send:
+    def deregistration(self, reply: AuthenticReply, pending: PendingRequest, association: SecurityAssociation) -> Send:
         """Take back what the home agent has just accepted and we cannot serve (AMB-1, only where configured).
 
-        Its Identification is the next one, so that it is newer for the home agent and the node's next one newer still.
+        Its Identification is the next one: newer for the home agent, while the node's next one is newer still.
         """
         message = pending.request.message
+        home_address = reply.message.home_address
         nai = [extension for extension in pending.request.covered if extension.type == ExtensionType.NAI]
         return self._send(
             RegistrationRequest(
                 flags=self._flags(message),
                 lifetime=0,
-                home_address=message.home_address if reply.message.home_address.is_unspecified
-                else reply.message.home_address,
+                home_address=message.home_address if home_address.is_unspecified else home_address,
                 home_agent=pending.home_agent,
                 care_of_address=self._settings.private_address,
-                identification=following(message.identification),
+                identification=(message.identification + 1) % (1 << 64),
                 extensions=tuple(Extension(one.type, one.data) for one in nai),
             ),
             association,
@@ -87,7 +88,3 @@ class HomeAgentLeg:
         if settings.copy_reserved_bits:
             flags |= message.flags & _RESERVED
         return flags
-
-
-_RESERVED = 0x05
-"""r and x (RFC 5944 3.3), the "rsv" bits of the draft as far as they still are (AMB-3)."""

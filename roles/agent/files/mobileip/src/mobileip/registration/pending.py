@@ -12,17 +12,23 @@ from typing import NamedTuple
 from mobileip.registration.actions import Send
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived
+from mobileip.registration.gate import nai_of
 from mobileip.registration.nat import Tunnel
 from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.identification import low
+from mobileip.wire.messages import RegistrationReply
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
 class PendingKey(NamedTuple):
-    """What a reply is matched by: who answers, for whom, and the low half of the Identification."""
+    """What tells pending requests apart: who is asked, for which node, and the low half of the Identification.
+
+    `name` is the home address of the request, or the NAI where that is 0 (D-2.6.3-b).
+    """
 
     home_agent: IPv4Address
-    home_address: IPv4Address
+    gateway: IPv4Address | None
+    name: IPv4Address | str
     low_identification: int
 
 
@@ -56,9 +62,19 @@ class PendingRequest:
 
     @property
     def key(self) -> PendingKey:
-        """What its reply is matched by."""
+        """What tells it from other requests."""
         message = self.request.message
-        return PendingKey(self.home_agent, message.home_address, low(message.identification))
+        name = message.home_address if int(message.home_address) else self.node.name
+        return PendingKey(self.home_agent, self.node.gateway, name, low(message.identification))
+
+    def is_answered_by(self, reply: RegistrationReply) -> bool:
+        """Is this the reply for the node of the request, by home address or, where that is 0, by NAI (AMB-12)?"""
+        asked, nai = self.request.message.home_address, nai_of(self.request.message)
+        if nai is None:
+            return reply.home_address == asked
+        if nai_of(reply) not in (None, nai):
+            return False
+        return asked.is_unspecified or reply.home_address in (asked, IPv4Address(0))
 
 
 _MOST_OF_PORT = 1024
@@ -73,6 +89,7 @@ class PendingList:
         self._per_node = per_node
         self._by_key: dict[PendingKey, PendingRequest] = {}
         self._of_node: dict[NodeKey, dict[PendingKey, PendingRequest]] = {}  # in the order of relaying
+        self._by_reply: dict[tuple[IPv4Address, int], dict[PendingKey, PendingRequest]] = {}
         self._of_port: dict[int, dict[PendingKey, PendingRequest]] = {}
         self._reported: set[PendingKey] = set()
         self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
@@ -99,11 +116,17 @@ class PendingList:
             return None
         return request
 
+    def awaiting(self, home_agent: IPv4Address, low_identification: int, now: float) -> list[PendingRequest]:
+        """The requests that a reply from this home agent with this half of the Identification may answer."""
+        found = self._by_reply.get((home_agent, low_identification), {})
+        return [request for request in found.values() if request.relayed_at + self._timeout > now]
+
     def add(self, request: PendingRequest) -> None:
         """Wait for the reply to this request; one with the same key gives way."""
         self.remove(request.key)
         self._by_key[request.key] = request
         self._of_node.setdefault(request.node, {})[request.key] = request
+        self._by_reply.setdefault(_reply_key(request.key), {})[request.key] = request
         self._of_port.setdefault(request.sent.source.port, {})[request.key] = request
         self._order.append(request)
 
@@ -125,6 +148,10 @@ class PendingList:
         if request is not None:
             del self._of_port[request.sent.source.port][key]
             self._reported.discard(key)
+            awaiting = self._by_reply[_reply_key(key)]
+            del awaiting[key]
+            if not awaiting:
+                del self._by_reply[_reply_key(key)]
             of_node = self._of_node[request.node]
             del of_node[key]
             if not of_node:
@@ -149,3 +176,7 @@ class PendingList:
             self.remove(request.key)
             expired.append(request)
         return expired
+
+
+def _reply_key(key: PendingKey) -> tuple[IPv4Address, int]:
+    return key.home_agent, key.low_identification

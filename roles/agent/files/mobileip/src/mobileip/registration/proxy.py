@@ -4,135 +4,65 @@ A request passes the gate (authentic, fresh, well-formed, for us) and then the p
 
     T bit          138: all traffic of a node outside comes back through the tunnel
     location       inside: 206, and the binding outside is over; a spoofed inside source is dropped
-    home agent     the HA Parameter extension, else the configured mapping, else the present binding; 200, 201, 136
+    extensions     134 for one that the configuration rejects
+    home agent     the HA Parameter extension, else what is known for the node (see `assignment`); 200, 201, 136
     tunnel         NAT and encapsulation (see `nat`); 129, 134, 139, 142
     capacity       135 for one care-of address too many, 130
     relay          a new request from MIPP-Priv with the same Identification; its reply is awaited
 
-A reply counts only if it matches a pending request by home agent, home address and low Identification, and is
+A reply counts only if it matches a pending request by home agent, home address or NAI, and low Identification, and is
 authentic. Then: binding durable, binding in the kernel, reply to where the request came from. Of two requests of one
-node that are pending at once, the one relayed last wins whichever is answered first. A node may have several
-bindings here, whatever its home agent can do (draft 2.6.2). Nothing is ever renewed or originated here
-(draft 3): a lost message is repaired by the node, an expired binding just ends.
+node that are pending at once, the one relayed last wins whichever is answered first. A node may have several bindings
+here, whatever its home agent can do (draft 2.6.2). Nothing is ever renewed here, and nothing originated unless so
+configured (draft 3, AMB-1): a lost message is repaired by the node, an expired binding just ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
-from itertools import cycle
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from ipaddress import IPv4Address
 
-from mobileip.registration.actions import (
-    Action,
-    Bind,
-    Count,
-    ForgetBinding,
-    Level,
-    Log,
-    PersistBinding,
-    PersistIdentification,
-    Record,
-    Send,
-    Unbind,
-)
+from mobileip.registration.actions import Action, Count, Level, Log, PersistBinding, PersistIdentification, Record, Send
 from mobileip.registration.assignment import Assignment, AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, NodeKey, expiry
-from mobileip.registration.events import DatagramReceived, Endpoint, Event, TunnelPortLearned, UnreachableReceived
-from mobileip.registration.extension_policy import UNDERSTOOD_IN_REPLY, UNDERSTOOD_IN_REQUEST, relayed
-from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, Peer, Peers, registration_endpoint
+from mobileip.registration.bindings import Binding, NodeKey, expiry
+from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned, UnreachableReceived
+from mobileip.registration.extension_policy import ExtensionPolicy, Treatment
+from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of, unknown_vendor_extension
+from mobileip.registration.home_agent_leg import HomeAgentLeg
 from mobileip.registration.lifetimes import jittered, toward_home_agent
 from mobileip.registration.location import Location, LocationMode, LocationRule
-from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
-from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
+from mobileip.registration.nat import Denied, Tunnel, negotiate
+from mobileip.registration.pending import PendingList, PendingRequest
+from mobileip.registration.proxy_settings import (
+    OnLocalFailure,
+    ParameterInReply,
+    ProxyNode,
+    ProxySettings,
+    WhenInside,
+)
 from mobileip.registration.replay import ReplayGuard
 from mobileip.registration.security import (
     AuthenticationFailure,
     AuthenticReply,
+    AuthenticRequest,
     authenticate_reply,
 )
+from mobileip.registration.sessions import Sessions
 from mobileip.registration.unreachable import Verdicts, request_quoted_in
-from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, first_unrecognised
 from mobileip.wire.identification import low
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
-    REGISTRATION_PORT,
-    Flag,
     MessageType,
+    RegistrationReply,
     RegistrationRequest,
     parse_reply,
 )
-from mobileip.wire.typed_extensions import TRUSTED_NETWORKS, HomeAgentParameterFormat
+from mobileip.wire.typed_extensions import TRUSTED_NETWORKS
 from mobileip.wire.unreachable import FRAGMENTATION_NEEDED
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyNode:
-    """A mobile node of the proxy.
-
-    `gateway` is VPNGW-Pub of the gateway that serves its home network. `node_associations` are shared with the node,
-    `home_agent_association` with its home agent. `home_agent` serves it if it names none.
-    """
-
-    home_address: IPv4Address
-    gateway: IPv4Address
-    node_associations: tuple[SecurityAssociation, ...]
-    home_agent_association: SecurityAssociation
-    home_agent: IPv4Address | None = None
-
-    @property
-    def key(self) -> NodeKey:
-        """Which node it is, among those with overlapping addresses too."""
-        return NodeKey(self.gateway, self.home_address)
-
-
-class DeregisterAll(StrEnum):
-    """The care-of address of a relayed request that ends all bindings (AMB-11)."""
-
-    MIPP_PRIV = "mipp-priv"
-    HOME_ADDRESS = "home-address"
-
-
-@dataclass(frozen=True, slots=True)
-class ProxySettings:
-    """What the proxy is told. Times and lifetimes in seconds.
-
-    `home_agents` is the allow-list, with the home networks of each. `home_agent_parameter` lists the forms of the HA
-    Parameter extension that are accepted; an answer has the form received. `reverse_tunnel` asks home agents to accept
-    nodes' packets for mobility subnets through the tunnel. Requests to home agents leave from
-    `source_ports` in turn; `unreachable_grace` is how long a reply may yet come after an ICMP error.
-    `simultaneous` is how many bindings a node may have at once; 0: one, and no S bit.
-    `deregister_all_care_of_address`: that in which the home agent is told that all bindings are over, MIPP-Priv or, to
-    end also those that the node made without us, its home address. `lifetime_jitter` is the share by which a granted
-    lifetime is shortened at most.
-    """
-
-    public_address: IPv4Address
-    private_address: IPv4Address
-    public_interface: str
-    private_interface: str
-    nodes: tuple[ProxyNode, ...]
-    home_agents: Mapping[IPv4Address, tuple[IPv4Network, ...]]
-    internal_prefixes: tuple[IPv4Network, ...] = ()
-    location_mode: LocationMode = LocationMode.ADDRESS_AND_INTERFACE
-    pending_timeout: float = 7.0
-    pending_per_node: int = 5
-    source_ports: tuple[int, ...] = (REGISTRATION_PORT,)
-    unreachable_grace: float = 0.5
-    max_lifetime: int = 1800
-    nat: NatPolicy = field(default_factory=NatPolicy)
-    encapsulations: frozenset[Encapsulation] = CARRIED
-    reverse_tunnel: bool = True
-    broadcast: bool = True
-    home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
-    checks: GatePolicy = field(default_factory=GatePolicy)
-    simultaneous: int = 0
-    deregister_all_care_of_address: DeregisterAll = DeregisterAll.MIPP_PRIV
-    lifetime_jitter: float = 0.0
 
 
 class Proxy:
@@ -145,29 +75,37 @@ class Proxy:
         self._settings = settings
         self._draw = draw
         self._nodes: dict[NodeKey, ProxyNode] = {node.key: node for node in settings.nodes}
-        self._assignment = AssignmentRule(settings.home_agents, settings.home_agent_parameter)
+        self._assignment = AssignmentRule(
+            settings.home_agents, settings.home_agent_parameter, settings.home_agent_pool, settings.default_home_agent
+        )
+        self._policy = ExtensionPolicy(settings.home_agent_parameter, settings.home_agents, settings.extensions)
         self._location = LocationRule(settings.private_interface, settings.internal_prefixes, settings.location_mode)
         self._guard = ReplayGuard(settings.checks.replay)
+        ours = {(form.vendor, form.vendor_type) for form in settings.home_agent_parameter if form.vendor}
+        checks = replace(settings.checks, vendors=settings.checks.vendors | ours)
+        self._vendors = checks.vendors
         self._gate = Gate(
             GateSettings(
                 address=settings.public_address,
                 peers=Peers(
-                    Peer(node.key, {one.spi: one for one in node.node_associations}) for node in settings.nodes
+                    Peer(node.key, {one.spi: one for one in node.node_associations}, node.nai)
+                    for node in settings.nodes
                 ),
-                understood=UNDERSTOOD_IN_REQUEST | self._assignment.types,
-                policy=settings.checks,
+                understood=self._policy.understood_in_request,
+                policy=checks,
+                in_denials=self._parameter_of_nobody,
             ),
             self._guard,
         )
+        self._leg = HomeAgentLeg(settings, self._policy)
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
-        self._source_ports = cycle(settings.source_ports)
         self._verdicts = Verdicts(settings.unreachable_grace)
-        self._bindings = BindingTable()
+        self._sessions = Sessions(self._nodes)
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
         """The bindings there are, for `show`."""
-        return tuple(self._bindings)
+        return tuple(self._sessions)
 
     @property
     def pending(self) -> int:
@@ -178,7 +116,7 @@ class Proxy:
         """What to do about an event at `now` (Unix seconds)."""
         actions = self.handle_timer(now)
         if isinstance(event, TunnelPortLearned):
-            return actions + self._learn_port(event)
+            return actions + (self._sessions.learn_port(event) or [Count("port_of_no_half_bound_node")])
         if isinstance(event, UnreachableReceived):
             return actions + self._hear_of_unreachable(event, now)
         if not isinstance(event, DatagramReceived):
@@ -194,40 +132,28 @@ class Proxy:
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do (Unix seconds); None: never."""
-        deadlines = (self._pending.next_deadline(), self._bindings.next_expiry(), self._verdicts.next_deadline())
+        deadlines = (self._pending.next_deadline(), self._sessions.next_expiry(), self._verdicts.next_deadline())
         return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
         """End what is over at `now`. In silence: nobody is told of an expiry (RFC 5944 3.8, AMB-13)."""
         actions: list[Action] = self._answer_unreachable(now)
         actions += [Count("pending_timeout") for _ in self._pending.expire(now)]
-        for binding in self._bindings.expire(now):
-            actions += [
-                ForgetBinding(binding.key),
-                Unbind(binding.key),
-                Log(Level.INFO, "binding_expired", _fields(binding)),
-            ]
-        return actions
+        return actions + self._sessions.expire(now)
 
     def snapshot(self) -> list[Record]:
         """Everything that must outlive the process."""
-        return [*self._guard.records(), *(PersistBinding(binding) for binding in self._bindings)]
+        return [*self._guard.records(), *(PersistBinding(binding) for binding in self._sessions)]
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         """Take up what was durable. Bindings that are over, or whose node is gone, are not bound again."""
-        over: list[Action] = []
-        bound: list[Action] = []
+        actions: list[Action] = []
         for record in records:
             if isinstance(record, PersistIdentification):
                 self._guard.restore(record)
-                continue
-            binding = record.binding
-            if binding.expires <= now or NodeKey(binding.gateway, binding.home_address) not in self._nodes:
-                over += [ForgetBinding(binding.key), Unbind(binding.key)]
             else:
-                self._bindings.put(binding)
-                bound.append(Bind(binding))
-        return over + bound
+                actions += self._sessions.restore(record.binding, now)
+        return actions
 
     # -- from the node --------------------------------------------------------------------------------------------
 
@@ -244,7 +170,9 @@ class Proxy:
     def _decide(self, admitted: Admitted, node: ProxyNode, location: Location, now: float) -> list[Action]:
         """The proxy's own rules, in AMB-25's order."""
         request, message = admitted.request, admitted.request.message
-        assignment = self._assignment.assign(request, self._known_home_agents(node))
+        if self._policy.forbidden(request.covered, Treatment.DISCARD) is not None:
+            return [Count("discarded_extension")]
+        assignment = self._assignment.assign(request, self._known_home_agents(node), nai_of(message))
         if not message.reverse_tunnel:
             denied = Denied(Code.REVERSE_TUNNEL_MANDATORY, "reverse tunnel required")  # D-2.2.4-c
             return self._deny(admitted, denied, assignment, now)
@@ -253,6 +181,10 @@ class Proxy:
         if location is Location.CONTRADICTORY:
             reason = f"{admitted.received.source.address} is no inside address, but came from inside"
             return self._deny(admitted, Denied(Code.ADMINISTRATIVELY_PROHIBITED, reason), assignment, now)
+        rejected = self._policy.forbidden(request.covered, Treatment.REJECT)
+        if rejected is not None:
+            denied = Denied(Code.POORLY_FORMED_REQUEST, f"extension {rejected.type} is not allowed here")
+            return self._deny(admitted, denied, assignment, now)
         if isinstance(assignment, Denied):
             return self._deny(admitted, assignment, assignment, now)
         tunnel = None
@@ -263,37 +195,35 @@ class Proxy:
             if isinstance(chosen, Denied):
                 return self._deny(admitted, chosen, assignment, now)
             tunnel = chosen
-            if self._is_one_too_many(message, node):
-                most = f"{self._settings.simultaneous} bindings at most"
-                return self._deny(admitted, Denied(Code.TOO_MANY_BINDINGS, most), assignment, now)
+        refused = self._beyond_capacity(message, node)
+        if refused is not None:
+            return self._deny(admitted, refused, assignment, now)
+        return self._relay(admitted, node, assignment, tunnel, now)
+
+    def _beyond_capacity(self, message: RegistrationRequest, node: ProxyNode) -> Denied | None:
+        if self._adds(message) and not message.deregisters:
+            # Those whose reply is on its way count, too (AMB-9).
+            on_their_way = [pending.request.message for pending in self._pending.of_node(node.key) if pending.tunnel]
+            places = {binding.care_of_address for binding in self._sessions.of_node(node.key)}
+            places |= {other.care_of_address for other in on_their_way}
+            if len(places | {message.care_of_address}) > self._settings.simultaneous:
+                return Denied(Code.TOO_MANY_BINDINGS, f"{self._settings.simultaneous} bindings at most")
         if not self._pending.has_room(node.key):
             # AMB-1: 130, since 133 makes a node set its clock by us.
-            denied = Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
-            return self._deny(admitted, denied, assignment, now)
-        return self._relay(admitted, node, assignment, tunnel, now)
+            return Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
+        return None
 
     def _relay(
         self, admitted: Admitted, node: ProxyNode, assignment: Assignment, tunnel: Tunnel | None, now: float
     ) -> list[Action]:
         """D-2.2-a: note the request, then send a new one of our own to the home agent."""
-        message = admitted.request.message
-        bound = self._of_node(node.key)
-        lifetime = min(message.lifetime, self._settings.max_lifetime)
+        settings, message = self._settings, admitted.request.message
+        lifetime = min(message.lifetime, settings.max_lifetime)
         if tunnel is not None and tunnel.encapsulation.in_udp:
-            lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
-        at_home_agent = toward_home_agent(message, lifetime, bound, self._settings.simultaneous > 0, now)
-        request = RegistrationRequest(
-            flags=self._flags(message),
-            lifetime=at_home_agent,
-            home_address=message.home_address,  # D-2.2.2-c
-            home_agent=assignment.home_agent,  # D-2.2.2-d
-            care_of_address=self._care_of_address(message),  # D-2.2.2-e
-            identification=message.identification,  # D-2.2.2-b
-            extensions=relayed(admitted.request.covered, self._assignment.types),  # D-2.2.3-a
-        )
-        payload = append(request.serialize(), node.home_agent_association)  # D-2.2.3-b
-        source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
-        send = Send(payload, source, registration_endpoint(assignment.home_agent))
+            lifetime = min(lifetime, settings.nat.max_lifetime)  # RFC 3519 5.2
+        bound = self._sessions.of_node(node.key)
+        at_home_agent = toward_home_agent(message, lifetime, bound, settings.simultaneous > 0, now)
+        send = self._leg.request(admitted.request, assignment.home_agent, at_home_agent, node.home_agent_association)
         self._pending.add(
             PendingRequest(
                 admitted.request,
@@ -306,78 +236,70 @@ class Proxy:
                 now,
                 assignment.parameter,
                 send,
-                # A binding at another home agent is not refreshed with this one, so it does not stay beside it.
-                adds=self._adds(message) and all(binding.home_agent == assignment.home_agent for binding in bound),
+                adds=self._adds(message),
             )
         )
         return [send, Count("request_relayed")]
 
-    def _flags(self, message: RegistrationRequest) -> int:
-        """D-2.2.1: B as the node says, T as we deliver; never S, and never D, so that broadcasts come nested."""
-        flags = Flag.REVERSE_TUNNEL if self._settings.reverse_tunnel else 0
-        return flags | (Flag.BROADCAST if message.broadcast and self._settings.broadcast else 0)
-
-    def _care_of_address(self, message: RegistrationRequest) -> IPv4Address:
-        if message.deregisters_all and self._settings.deregister_all_care_of_address is DeregisterAll.HOME_ADDRESS:
-            return message.home_address  # AMB-11
-        return self._settings.private_address
-
     def _adds(self, message: RegistrationRequest) -> bool:
         """Does the node want to keep its other bindings, and may it?"""
         return message.simultaneous and self._settings.simultaneous > 0
-
-    def _is_one_too_many(self, message: RegistrationRequest, node: ProxyNode) -> bool:
-        """Would the node have more bindings than it may, counting those whose reply is on its way? (AMB-9)"""
-        if not self._adds(message):
-            return False
-        on_their_way = [pending.request.message for pending in self._pending.of_node(node.key) if pending.tunnel]
-        places = {binding.care_of_address for binding in self._of_node(node.key)}
-        places |= {other.care_of_address for other in on_their_way}
-        return len(places | {message.care_of_address}) > self._settings.simultaneous
-
-    def _of_node(self, node: NodeKey) -> list[Binding]:
-        home_address = self._nodes[node].home_address
-        return self._bindings.of_node(home_address, node.gateway)
 
     def _inside(self, admitted: Admitted, node: ProxyNode, assignment: Assignment | Denied, now: float) -> list[Action]:
         """D-2.6.1-c: the node registers with its home agent itself; what we bound for it outside is over (AMB-11)."""
         if isinstance(assignment, Denied) and assignment.code is not Code.MISSING_HOME_AGENT_PARAMETER:
             return self._deny(admitted, assignment, assignment, now)
         actions: list[Action] = []
-        if admitted.fresh:  # a copy, which only the home agent could tell from the node, ends nothing
+        # A copy, which only the home agent could tell from the node, ends nothing.
+        if admitted.fresh and self._settings.when_inside is WhenInside.PURGE:
             self._pending.remove_node(node.key)  # a reply on its way would bring the binding back
-            for binding in self._bindings.of_node(node.home_address, node.gateway):
-                self._bindings.remove(binding.key)
-                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
-        extensions = self._parameter(admitted, assignment)
+            actions = self._sessions.retire(node.key, now)
+        extensions: tuple[Extension, ...] = ()
+        if isinstance(assignment, Assignment):
+            extensions += self._settings.code_profile.redirection(assignment.home_agent)
         if self._settings.location_mode is LocationMode.ADDRESS_AND_INTERFACE:
             extensions += (TRUSTED_NETWORKS,)  # RFC 5265 4.3: only where we are sure
-        denials = self._gate.deny(
-            admitted.request, admitted.received, Code.ASSIGNED_HOME_AGENT, now, "inside", extensions=extensions
-        )
-        return actions + denials
+        denied = Denied(Code.ASSIGNED_HOME_AGENT, "inside")
+        return actions + self._deny(admitted, denied, assignment, now, extensions)
 
-    def _deny(self, admitted: Admitted, denied: Denied, assignment: Assignment | Denied, now: float) -> list[Action]:
+    def _deny(
+        self,
+        admitted: Admitted,
+        denied: Denied,
+        assignment: Assignment | Denied,
+        now: float,
+        extensions: tuple[Extension, ...] = (),
+    ) -> list[Action]:
+        if isinstance(assignment, Denied):
+            asked = self._assignment.asked_in(admitted.request.covered)
+            assignment = Assignment(IPv4Address(0), asked)  # AMB-7: 0.0.0.0 if there is no home agent
         return self._gate.deny(
             admitted.request,
             admitted.received,
-            denied.code,
+            self._settings.code_profile.code(denied.code),
             now,
             denied.reason,
-            extensions=self._parameter(admitted, assignment),
+            extensions=self._parameter(assignment, denied.code) + extensions,
         )
 
-    def _parameter(self, admitted: Admitted, assignment: Assignment | Denied) -> tuple[Extension, ...]:
-        """AMB-7: our HA Parameter extension in replies to nodes that sent one; 0.0.0.0 if there is no home agent."""
-        if isinstance(assignment, Denied):
-            asked = self._assignment.asked_in(admitted.request.covered)
-            return parameter_extension(IPv4Address(0), asked)
-        return parameter_extension(assignment.home_agent, assignment.parameter)
+    def _parameter(self, assignment: Assignment, code: int) -> tuple[Extension, ...]:
+        """AMB-7: our HA Parameter extension, in replies to nodes that sent one unless otherwise configured."""
+        form = assignment.parameter
+        if self._settings.parameter_in_reply is ParameterInReply.ALWAYS:
+            form = form or self._settings.home_agent_parameter[0]
+        elif self._settings.parameter_in_reply is ParameterInReply.ON_206 and code != Code.ASSIGNED_HOME_AGENT:
+            form = None
+        return parameter_extension(assignment.home_agent, form)
+
+    def _parameter_of_nobody(self, request: AuthenticRequest) -> tuple[Extension, ...]:
+        """The same where the home agent is not looked for, since the gate has refused the request: 0.0.0.0."""
+        return self._parameter(Assignment(IPv4Address(0), self._assignment.asked_in(request.covered)), 0)
 
     def _known_home_agents(self, node: ProxyNode) -> list[IPv4Address]:
-        """Home agents to fall back on: the configured mapping, then the one of the present binding."""
+        """Home agents to fall back on: the configured mapping, then those of the session as it is."""
         known = [] if node.home_agent is None else [node.home_agent]
-        return known + [binding.home_agent for binding in self._bindings.of_node(node.home_address, node.gateway)]
+        known += [binding.home_agent for binding in self._sessions.of_node(node.key)]
+        return known + [pending.home_agent for pending in self._pending.of_node(node.key)]
 
     # -- from the home agent --------------------------------------------------------------------------------------
 
@@ -391,19 +313,20 @@ class Proxy:
             reply = parse_reply(received.payload)
         except Malformed:
             return [Count("malformed")]
-        understood = UNDERSTOOD_IN_REPLY | self._assignment.types
-        if first_unrecognised(reply.extensions, understood) is not None:
+        unknown = first_unrecognised(reply.extensions, self._policy.understood_in_reply)
+        if unknown is not None or unknown_vendor_extension(reply.extensions, self._vendors) is not None:
             return [Count("unknown_extension")]
-        key = PendingKey(received.source.address, reply.home_address, low(reply.identification))
-        pending = self._pending.find(key, now)
-        if pending is None:
+        awaiting = self._pending.awaiting(received.source.address, low(reply.identification), now)
+        candidates = [pending for pending in awaiting if pending.is_answered_by(reply)]
+        if not candidates:
             return [Count("reply_without_request")]  # RFC 5944 3.6.2.1: silent discard
-        association = self._nodes[pending.node].home_agent_association
-        checked = authenticate_reply(reply, {association.spi: association})
+        pending, checked = self._authenticated(reply, candidates)
         if isinstance(checked, AuthenticationFailure):
             # The request stays pending: whoever forged this must not be able to end it.
             fields = {"home_address": str(reply.home_address), "source": str(received.source), "reason": checked.value}
             return [Count(f"reply_{checked.value}"), Log(Level.WARNING, "reply_not_authentic", fields)]
+        if any(self._policy.forbidden(checked.covered, how) for how in (Treatment.REJECT, Treatment.DISCARD)):
+            return [Count("discarded_extension")]
         heard = self._guard.hear(
             pending.node,
             pending.request.association,
@@ -413,21 +336,42 @@ class Proxy:
             now=now,
         )
         actions = self._relay_reply(checked, pending, now)
-        self._pending.remove(key)
+        self._pending.remove(pending.key)
         return [*heard, *actions]
+
+    def _authenticated(
+        self, reply: RegistrationReply, candidates: list[PendingRequest]
+    ) -> tuple[PendingRequest, AuthenticReply | AuthenticationFailure]:
+        """The request that this reply answers: the authenticator tells nodes apart where addresses do not."""
+        for pending in candidates:
+            association = self._nodes[pending.node].home_agent_association
+            checked = authenticate_reply(reply, {association.spi: association})
+            if isinstance(checked, AuthenticReply):
+                break
+        return pending, checked
 
     def _relay_reply(self, reply: AuthenticReply, pending: PendingRequest, now: float) -> list[Action]:
         """D-2.3: update the bindings, then tell the node."""
         message, request = reply.message, pending.request.message
         if not message.accepted:
             return [self._for_node(reply, pending, message.lifetime), Count(f"home_agent_code_{message.code}")]
+        failure = self._cannot_serve(message, pending)
+        if failure is not None:
+            return self._fail(reply, pending, failure, now)
         self._supersede(pending)
         at_home_agent = min(message.lifetime, pending.at_home_agent)  # never more than was asked (RFC 5944 3.4)
+        at_home_agent_until = expiry(at_home_agent, pending.relayed_at)
         lifetime = 0 if request.deregisters else min(at_home_agent, pending.lifetime)  # D-2.6.2-e, AMB-8
-        if lifetime == 0:  # D-2.3.1-d
-            return [*self._retire(pending, at_home_agent), self._for_node(reply, pending, 0), Count("reply_relayed")]
-        lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
-        actions = self._bind(pending, self._binding(pending, lifetime, at_home_agent))
+        if lifetime > 0:
+            lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
+            binding = self._binding(message, pending, lifetime, at_home_agent_until)
+            actions = self._sessions.bind(pending.node, binding, beside=pending.adds)
+        elif request.deregisters_all or at_home_agent == 0:  # D-2.3.1-d; the home agent has nothing for the node
+            actions = self._sessions.retire(pending.node, at_home_agent_until)
+        else:
+            actions = self._sessions.retire(
+                pending.node, at_home_agent_until, lambda one: one.care_of_address == request.care_of_address
+            )
         return [*actions, self._for_node(reply, pending, lifetime), Count("reply_relayed")]
 
     def _supersede(self, pending: PendingRequest) -> None:
@@ -437,11 +381,50 @@ class Proxy:
             if same or pending.replaces_all:
                 self._pending.remove(earlier.key)
 
-    def _binding(self, pending: PendingRequest, lifetime: int, at_home_agent: int) -> Binding:
+    def _cannot_serve(self, reply: RegistrationReply, pending: PendingRequest) -> Denied | None:
+        """What an accepted registration lacks to be one here (D-2.6.3-f, -g; D-2.3.1-b)."""
+        request, node = pending.request.message, pending.node
+        if nai_of(request) is None or request.deregisters:  # AMB-12: else every plain registration would end here
+            return None
+        if nai_of(reply) is None:
+            return Denied(Code.MISSING_NAI, "the home agent's reply has no NAI")
+        if reply.home_address.is_unspecified:
+            return Denied(Code.MISSING_HOME_ADDRESS, "the home agent has assigned no home address")
+        if reply.home_agent.is_unspecified:
+            return Denied(Code.MISSING_HOME_AGENT, "the home agent has not said its address")
+        gateway, home_address = node.gateway, reply.home_address
+        networks = self._settings.gateway_networks.get(gateway) if gateway is not None else None
+        outside = networks is not None and not any(home_address in network for network in networks)
+        if outside or not self._assignment.serves(pending.home_agent, home_address):
+            reason = f"home address {home_address} is in no home network of the node's gateway and home agent"
+            return Denied(self._settings.cannot_service_code, reason)
+        configured = isinstance(node.name, IPv4Address)
+        if self._sessions.holder(gateway, home_address) not in ((node,) if configured else (None, node)):
+            return Denied(self._settings.cannot_service_code, f"home address {home_address} is not this node's")
+        return None
+
+    def _fail(self, reply: AuthenticReply, pending: PendingRequest, failure: Denied, now: float) -> list[Action]:
+        """The home agent has a binding that we do not serve (AMB-1, AMB-12): the node is told, and tries again."""
+        denials = self._gate.deny(
+            replace(pending.request, reply_identification=reply.message.identification),
+            pending.received,
+            self._settings.code_profile.code(failure.code),
+            now,
+            failure.reason,
+            extensions=self._parameter(Assignment(pending.home_agent, pending.parameter), failure.code),
+        )
+        if self._settings.on_local_failure is OnLocalFailure.LET_EXPIRE or pending.request.message.deregisters:
+            return denials
+        association = self._nodes[pending.node].home_agent_association
+        return [*denials, self._leg.deregistration(reply, pending, association), Count("deregistered_by_us")]
+
+    def _binding(
+        self, reply: RegistrationReply, pending: PendingRequest, lifetime: int, home_agent_expires: float
+    ) -> Binding:
         request, tunnel = pending.request.message, pending.tunnel
         assert tunnel is not None, "a request with a lifetime has negotiated a tunnel"
         return Binding(
-            home_address=request.home_address,
+            home_address=reply.home_address,
             home_agent=pending.home_agent,
             care_of_address=request.care_of_address,
             source=pending.received.source,
@@ -456,51 +439,10 @@ class Proxy:
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
             spi=pending.request.association.spi,
+            nai=nai_of(request),
             registered=pending.relayed_at,
-            home_agent_expires=expiry(at_home_agent, pending.relayed_at),
+            home_agent_expires=home_agent_expires,
         )
-
-    def _bind(self, pending: PendingRequest, binding: Binding) -> list[Action]:
-        """Beside the others with S (D-2.6.2-a), else instead of all that were there before it (D-2.6.2-f)."""
-        others = [other for other in self._of_node(pending.node) if other.key != binding.key]
-        stay = [other for other in others if pending.adds or other.registered > pending.relayed_at]
-        replaced = tuple(other.key for other in others if other not in stay)
-        actions: list[Action] = []
-        for key in replaced:
-            self._bindings.remove(key)
-            actions.append(ForgetBinding(key))
-        actions += self._follow_home_agent(stay, binding.home_agent_expires)
-        self._bindings.put(binding)
-        # D-2.3-b and design rule: durable, then in the kernel, then announced.
-        return [*actions, PersistBinding(binding), Bind(binding, replaced)]
-
-    def _follow_home_agent(self, bindings: Iterable[Binding], expires: float) -> list[Action]:
-        """The home agent has one binding for the node: none of ours outlives it."""
-        actions: list[Action] = []
-        for binding in bindings:
-            kept = replace(binding, home_agent_expires=expires, expires=min(binding.expires, expires))
-            self._bindings.put(kept)
-            actions.append(PersistBinding(kept))
-            if kept.expires != binding.expires:
-                actions.append(Bind(kept))
-        return actions
-
-    def _retire(self, pending: PendingRequest, at_home_agent: int) -> list[Action]:
-        """RFC 5944 3.8.2.2: the home address as care-of address means all bindings, another one only that.
-
-        So does a home agent that grants lifetime 0 where it was asked for more: its one binding for the node is gone.
-        """
-        request = pending.request.message
-        all_of_them = request.deregisters_all or at_home_agent == 0
-        actions: list[Action] = []
-        stay: list[Binding] = []
-        for binding in self._of_node(pending.node):
-            if all_of_them or request.care_of_address == binding.care_of_address:
-                self._bindings.remove(binding.key)
-                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
-            else:
-                stay.append(binding)
-        return actions + self._follow_home_agent(stay, expiry(at_home_agent, pending.relayed_at))
 
     def _for_node(self, reply: AuthenticReply, pending: PendingRequest, lifetime: int) -> Send:
         """The reply as the node gets it (D-2.3.1): same code and Identification, from MIPP-Pub."""
@@ -508,12 +450,12 @@ class Proxy:
         code = message.code
         if message.accepted and request.simultaneous:  # AMB-9: what the home agent can do is not what we can do
             code = Code.ACCEPTED if self._settings.simultaneous else Code.ACCEPTED_NO_SIMULTANEOUS
-        extensions = relayed(reply.covered, self._assignment.types)  # D-2.3.1-h
-        extensions += parameter_extension(pending.home_agent, pending.parameter)
+        extensions = self._policy.relayed(reply.covered)  # D-2.3.1-h
+        extensions += self._parameter(Assignment(pending.home_agent, pending.parameter), code)
         if message.accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
             extensions += (pending.tunnel.answer.extension(),)
         return self._gate.answer(
-            pending.request,
+            _with_home_address(pending.request, message.home_address),  # D-2.3.1-e
             pending.received,
             code,
             lifetime=lifetime,
@@ -546,28 +488,16 @@ class Proxy:
             actions += self._gate.deny(
                 request.request,
                 request.received,
-                Code.HOME_AGENT_UNREACHABLE,
+                self._settings.code_profile.unreachable(error.code),
                 now,
                 f"home agent {request.home_agent}: {error.describe()}",
-                extensions=parameter_extension(request.home_agent, request.parameter),
+                extensions=self._parameter(
+                    Assignment(request.home_agent, request.parameter), Code.HOME_AGENT_UNREACHABLE
+                ),
             )
         return actions
 
-    # -- from the kernel ------------------------------------------------------------------------------------------
 
-    def _learn_port(self, event: TunnelPortLearned) -> list[Action]:
-        """RFC 3519 4.4, R flag: the first keepalive says the port; the address must be the request's. Once."""
-        for binding in self._bindings.of_node(event.home_address, event.gateway):
-            whole = binding.learn(event.endpoint)
-            if whole is not None:
-                self._bindings.put(whole)
-                return [PersistBinding(whole), Bind(whole)]
-        return [Count("port_of_no_half_bound_node")]
-
-
-def _fields(binding: Binding) -> dict[str, str | int | float | bool]:
-    return {
-        "home_address": str(binding.home_address),
-        "care_of_address": str(binding.care_of_address),
-        "home_agent": str(binding.home_agent),
-    }
+def _with_home_address(request: AuthenticRequest, home_address: IPv4Address) -> AuthenticRequest:
+    """The request as if the node had known the home address that it was assigned."""
+    return replace(request, message=replace(request.message, home_address=home_address))

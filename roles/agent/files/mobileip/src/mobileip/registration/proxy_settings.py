@@ -10,9 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 from mobileip.registration.bindings import Encapsulation, NodeKey
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.extension_policy import Treatment
+from mobileip.registration.gate import GatePolicy
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import CARRIED, NatPolicy
-from mobileip.registration.security import Associations
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.codes import Code
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -111,7 +111,6 @@ class ProxySettings:
     gateway_networks: Mapping[IPv4Address, tuple[IPv4Network, ...]] = field(default_factory=dict)
     internal_prefixes: tuple[IPv4Network, ...] = ()
     location_mode: LocationMode = LocationMode.ADDRESS_AND_INTERFACE
-    window: float = 7.0
     pending_timeout: float = 7.0
     pending_per_node: int = 5
     source_ports: tuple[int, ...] = (REGISTRATION_PORT,)
@@ -129,8 +128,7 @@ class ProxySettings:
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
     parameter_in_reply: ParameterInReply = ParameterInReply.IF_REQUESTED
     extensions: Mapping[int, Treatment] = field(default_factory=dict)
-    reply_on_failed_authentication: bool = False
-    foreign_agents: Mapping[IPv4Address, Associations] = field(default_factory=dict)
+    checks: GatePolicy = field(default_factory=GatePolicy)
     simultaneous: int = 0
     when_inside: WhenInside = WhenInside.PURGE
     code_profile: CodeProfile = CodeProfile.DRAFT

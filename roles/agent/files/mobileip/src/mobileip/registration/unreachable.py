@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
+from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.identification import low
@@ -40,8 +40,8 @@ def request_quoted_in(error: Unreachable, pending: PendingList, now: float) -> P
         message, _ = read_request(error.payload)
     except Malformed:
         return None
-    found = pending.find(PendingKey(error.destination, message.home_address, low(message.identification)), now)
-    return found if found is not None and _is_quoted(found, error) else None
+    awaiting = pending.awaiting(error.destination, low(message.identification), now)
+    return next((request for request in awaiting if _is_quoted(request, error)), None)
 
 
 def _is_quoted(request: PendingRequest, error: Unreachable) -> bool:

@@ -15,7 +15,7 @@ from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
-from mobileip.registration.proxy import ProxyNode, ProxySettings
+from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.replay import NonceCheck, ReplayMode, ReplayPolicy
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
