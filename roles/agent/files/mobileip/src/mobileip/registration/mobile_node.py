@@ -489,7 +489,7 @@ class MobileNode:
             challenge=self._discovery.challenge if target.is_by_agent else None,
         )
         message = build_request(self._settings, target, ask)
-        self._attempts.sent(Outstanding(target, ask.identification, ask.lifetime, now, message, ask.simultaneous), now)
+        self._attempts.sent(Outstanding(target, ask, now, message), now)
         return message
 
     def _request_due(self, now: float) -> list[Action]:
@@ -543,13 +543,17 @@ class MobileNode:
         if not self._agent_vouches(reply, request.target):
             return [Count("reply_unauthenticated")]
         if is_word_of_foreign_agent(reply, event, request.target):
-            return self._denied(Believed(reply, (), reply.extensions), request, now)
+            believed = Believed(reply, (), reply.extensions)
+            self._take_challenge(believed, request)
+            return self._denied(believed, request, now)
         authentication = authentication_of(reply, association_of(self._settings, request.target))
         if authentication is None:
             return [Count("reply_unauthenticated")]  # RFC 5944 3.6.2.1: silent
         covered = tuple(extension for extension in reply.extensions if extension.start < authentication.start)
         trailing = tuple(extension for extension in reply.extensions if extension.start > authentication.start)
-        return self._decide(Believed(reply, covered, trailing), request, now)
+        believed = Believed(reply, covered, trailing)
+        self._take_challenge(believed, request)
+        return self._decide(believed, request, now)
 
     def _is_for_us(self, reply: RegistrationReply) -> bool:
         """By home address, or by NAI where the reply may bring one (RFC 2794 3)."""
@@ -557,6 +561,12 @@ class MobileNode:
             return reply.home_address == self._home_address
         nai = find(reply.extensions, ExtensionType.NAI)
         return nai is None or nai.data == self._settings.nai
+
+    def _take_challenge(self, believed: Believed, request: Outstanding) -> None:
+        """The agent's next one; what only repeats ours is the home agent's echo."""
+        challenge = believed.challenge() if request.target.is_by_agent else None
+        if challenge not in (None, request.ask.challenge):
+            self._discovery.challenge = challenge
 
     def _agent_vouches(self, reply: RegistrationReply, target: Target) -> bool:
         """RFC 5944 3.6.2.1: exactly one right MN-FA authentication where we share a key with the agent."""
@@ -618,7 +628,7 @@ class MobileNode:
             return self._arrive_home(target, now)
         path, interval = self._path(reply, tunnel, target)
         expires = expiry(lifetime, request.sent)  # RFC 5944 3.6.2.2: counted from the sending of the request
-        simultaneous = request.simultaneous and reply.code == Code.ACCEPTED
+        simultaneous = request.ask.simultaneous and reply.code == Code.ACCEPTED
         known, self._registration = self._registration, Registration(target, path, expires, interval, simultaneous)
         self._set_lifetime_timers(lifetime, request.sent, interval, now)
         self._enter(State.BOUND)
@@ -791,8 +801,6 @@ class MobileNode:
         reply = believed.reply
         self._attempts.answered(request, now)
         self._wishes.give_up(reply)
-        if request.target.is_by_agent:
-            self._discovery.challenge = believed.challenge() or self._discovery.challenge
         if believed.ends_assignment:
             self._home_address, self._home_agent = self._settings.home_address, self._settings.home_agent
         self._last_denial = believed.in_words() if name is None else f"{reply.code} {name}"

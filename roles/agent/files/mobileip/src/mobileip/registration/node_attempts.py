@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Send
-from mobileip.registration.node_requests import Target
+from mobileip.registration.node_requests import Ask, Target
 from mobileip.wire import identification as timestamps
 
 LEAST_REQUEST_GAP = 1.0  # seconds between two requests to one agent (RFC 5944 3.6.3)
@@ -19,11 +19,19 @@ class Outstanding:
     """The last request to a target, while its reply is awaited. `sent` in Unix seconds, of the first copy."""
 
     target: Target
-    identification: int
-    lifetime: int
+    ask: Ask
     sent: float
     message: Send
-    simultaneous: bool = False
+
+    @property
+    def identification(self) -> int:
+        """The request's."""
+        return self.ask.identification
+
+    @property
+    def lifetime(self) -> int:
+        """What it asks for, in seconds."""
+        return self.ask.lifetime
 
 
 class Attempts:

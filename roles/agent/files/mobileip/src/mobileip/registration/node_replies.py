@@ -71,9 +71,9 @@ class Believed:
         return FaError.of(extension).status if extension is not None else None
 
     def challenge(self) -> bytes | None:
-        """The foreign agent's next challenge (RFC 4721 3.2)."""
-        extension = find((*self.trailing, *self.covered), ExtensionType.CHALLENGE)
-        return extension.data if extension is not None and extension.data else None
+        """The foreign agent's next challenge, behind the one that the home agent echoes (RFC 4721 3.2 and 3.4)."""
+        challenges = [extension.data for extension in self.trailing if extension.type == ExtensionType.CHALLENGE]
+        return challenges[-1] or None if challenges else None
 
     def reason(self) -> str:
         """What the agent says for people to read (RFC 4917); empty if it says nothing."""
