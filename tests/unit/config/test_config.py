@@ -261,6 +261,35 @@ def test_file_that_cannot_be_read_is_an_error_and_no_traceback(tmp_path: Path) -
         (MOBILE_NODE, "vpn_gateways: [203.0.113.20]", "vpn_gateways: [203.0.113.10]", "vpn_gateways[0]"),
         (MOBILE_NODE, "vpn_gateways: [203.0.113.20]", "vpn_gateways: []", "vpn_gateways"),
         (MOBILE_NODE, "mipp_pub: 203.0.113.10", "mipp_pub: 192.0.2.70", "mipp_pub"),
+        (MOBILE_NODE, "home_address: 192.0.2.69\n", "", "home_address"),
+        (MOBILE_NODE, "home_agent: 192.0.2.40\n", "", "home_agent"),
+        (MOBILE_NODE, "home_address: 192.0.2.69", "nai: mn@home.example\nsa: {}", "sa"),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\nnai: ''", "nai"),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\nlocation: {monitor: 3}", "location.monitor"),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\nlocation: {require_tnc: 1}", "location.require_tnc"),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\nretry: {first_timeout: 0.5}", "retry.first_timeout"),
+        (
+            MOBILE_NODE,
+            "interface: eth0",
+            "interface: eth0\nretry: {first_timeout: 5, longest_timeout: 4}",
+            "retry.longest_timeout",
+        ),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\ntrusted_agents: {nais: ['']}", "trusted_agents.nais[0]"),
+        (
+            MOBILE_NODE,
+            "interface: eth0",
+            "interface: eth0\ntrusted_agents: {addresses: [224.0.0.1]}",
+            "trusted_agents.addresses[0]",
+        ),
+        (
+            MOBILE_NODE,
+            "interface: eth0",
+            "interface: eth0\nforeign_agent_sas: [{agent: 198.51.100.129, spi: 5001, key: c}, "
+            "{agent: 198.51.100.129, spi: 5002, key: d}]",
+            "foreign_agent_sas[1].agent",
+        ),
+        (MOBILE_NODE, "interface: eth0", "interface: eth0\nsa: {keepalive_timeout: 0}", "sa.keepalive_timeout"),
+        (MOBILE_NODE, "key: b}", "key: b, replay: nonce}", "home_agent_sa.replay"),
     ],
 )
 def test_other_roles_are_checked_across_fields(tmp_path: Path, text: str, old: str, new: str, key: str) -> None:
@@ -298,3 +327,14 @@ def test_the_two_legs_of_a_node_protect_against_replay_alike_AMB_6(tmp_path: Pat
         "Identification passes through the proxy unchanged, so both associations need the same style"
     )
     load(tmp_path, changed(text, "proxy-ha-192.0.2.69}", "proxy-ha-192.0.2.69, replay: nonce}"))
+
+
+def test_node_with_a_name_needs_neither_home_address_nor_home_agent_D_2_5_3_b(tmp_path: Path) -> None:
+    named = changed(MOBILE_NODE, "home_address: 192.0.2.69\n", "nai: mn@home.example\n")
+    loaded = load(tmp_path, changed(named, "home_agent: 192.0.2.40\n", ""))
+    assert summary(loaded).startswith("ok: mobile node mn@home.example, home agent to be assigned, proxy 203.0.113.10")
+
+
+def test_node_without_mipp_pub_is_refused_D_2_5_2_a(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, changed(MOBILE_NODE, "mipp_pub: 203.0.113.10\n", ""))
+    assert "mipp_pub" in error

@@ -99,3 +99,42 @@ def test_each_association_of_a_node_has_its_algorithm_in_every_role_R5944_5_1_c_
         (4001, "hmac-sha1", "nonce"),
     ]
     assert styles(node.proxy_sa, node.home_agent_sa) == [(2001, algorithm, "nonce"), (4001, "hmac-sha1", "nonce")]
+
+
+def test_every_variable_of_the_mobile_node_reaches_its_configuration(tmp_path: Path) -> None:
+    host = variables("mobile_node", "mobile_nodes", mobile_node_backend="kernel", __mobile_node_connection="c",
+                     __mobile_node_child="i")  # fmt: skip
+    host |= {
+        "mobile_node_nai": "mn@home.example",
+        "mobile_node_simultaneous": True,
+        "mobile_node_retry_first_timeout": 2,
+        "mobile_node_retry_longest_timeout": 60,
+        "mobile_node_location_monitor": 30,
+        "mobile_node_location_require_tnc": True,
+        "mobile_node_trusted_agent_nais": ["@partner.example"],
+        "mobile_node_trusted_agent_addresses": ["198.51.100.129"],
+        "mobile_node_foreign_agents": [{"address": "198.51.100.129", "spi": 5001, "key": "5a" * 16}],
+        "mobile_node_sa_keepalive_timeout": 120,
+    }
+    read = loaded(tmp_path, "mobile_node", "node.yml.j2", host)
+    config = read.config
+    assert isinstance(config, MobileNodeConfig)
+    assert (config.nai, config.simultaneous) == ("mn@home.example", True)
+    assert (config.retry.first_timeout, config.retry.longest_timeout) == (2, 60)
+    assert (config.location.monitor, config.location.require_tnc) == (30, True)
+    assert config.trusted_agents.nais == ["@partner.example"]
+    assert [str(address) for address in config.trusted_agents.addresses] == ["198.51.100.129"]
+    assert [read.key(association) for association in config.foreign_agent_sas] == [b"\x5a" * 16]
+    assert config.sa is not None
+    assert config.sa.keepalive_timeout == 120
+
+
+def test_node_that_is_known_by_its_name_is_assigned_its_addresses(tmp_path: Path) -> None:
+    host = variables("mobile_node", "mobile_nodes", mobile_node_ipsec=False)
+    host |= {"mobile_node_home_address": "", "mobile_node_home_agent": "", "mobile_node_nai": "mn@home.example"}
+    config = loaded(tmp_path, "mobile_node", "node.yml.j2", host).config
+    assert isinstance(config, MobileNodeConfig)
+    assert (config.home_address, config.home_agent, config.nai) == (None, None, "mn@home.example")
+    unit = write(tmp_path, "mobile_node", "mobileip-home-address.service.j2", host).read_text()
+    assert "ip address replace" not in unit
+    assert "ExecStart=" in unit

@@ -322,3 +322,29 @@ def test_no_template_flushes_what_is_not_ours() -> None:
     for path in (ROOT / "templates").rglob("*.j2"):
         text = path.read_text(encoding="utf-8")
         assert "flush ruleset" not in text, path
+
+
+@pytest.mark.parametrize("backend", ["kernel", "libipsec"])
+def test_node_renews_its_sas_before_they_end_D_5_5_a(backend: str) -> None:
+    text = render("strongswan/node/connections.conf.j2", node(backend))
+    connection, children = text.split("children {", 1)
+    child = children.split("}", 1)[0]
+    for section in (connection, child):
+        (rekey,) = re.findall(r"^\s*rekey_time = (\d+)([smhd])$", section, re.MULTILINE)
+        assert int(rekey[0]) > 0
+        # What ends an SA without a renewal stays strongSwan's own: 10 % behind the renewal.
+        assert not re.search(r"^\s*(life_time|over_time|reauth_time)", section, re.MULTILINE)
+    (packets,) = re.findall(r"^\s*rekey_packets = (\d+)$", child, re.MULTILINE)
+    assert 0 < int(packets) < 2**32
+
+
+def test_registrations_pass_by_the_ipsec_tunnel_D_2_a() -> None:
+    kernel = render("strongswan/node/connections.conf.j2", node("kernel"))
+    passes = re.findall(r"(\S+) \{\s*mode = pass\s*start_action = trap\s*local_ts = (\S+)\s*remote_ts = (\S+)", kernel)
+    home = node("kernel")["mobile_node_home_address"]
+    assert passes == [
+        ("to-434", f"{home}/32[udp]", "0.0.0.0/0[udp/434]"),
+        ("from-434", f"{home}/32[udp/434]", "0.0.0.0/0[udp]"),
+    ]
+    rules = render("routes/node-rules.batch.j2", node("libipsec"))
+    assert "dport 434" in rules

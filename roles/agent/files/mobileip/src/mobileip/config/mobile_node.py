@@ -33,9 +33,10 @@ NaiText = Annotated[str, Field(min_length=1, max_length=254)]
 class Location(Model):
     """How long the word that the node is inside holds, and whose word it has to be (RFC 5265 3.2)."""
 
-    monitor: Seconds = Field(
+    monitor: int = Field(
         default=60,
         ge=4,
+        le=65534,
         description="seconds without a word from inside until nothing leaves in clear, 4 to 65534",
     )
     require_tnc: bool = Field(
