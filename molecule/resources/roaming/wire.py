@@ -63,6 +63,12 @@ class Frame:
     stack: str
 
     @property
+    def registration(self) -> int | None:
+        """Type of the registration message that it is: none for one quoted in an ICMP error, or in a tunnel."""
+        kind = self.mip_types[0] if self.mip_types and self.protocols == (UDP,) else None
+        return kind if kind in (REQUEST, REPLY) else None
+
+    @property
     def outer(self) -> tuple[str, str]:
         """Source and destination of the outermost IP header."""
         return (self.sources[0], self.destinations[0]) if self.sources else ("", "")
@@ -172,11 +178,11 @@ def exchanges(frames: Iterable[Frame], home_address: str) -> list[Exchange]:
     requests: dict[tuple[str, str], Frame] = {}
     pairs: list[Exchange] = []
     for frame in frames:
-        if frame.home_address != home_address or not frame.mip_types:
+        if frame.home_address != home_address:
             continue
-        if frame.mip_types[0] == REQUEST:
+        if frame.registration == REQUEST:
             requests.setdefault((frame.identification, frame.outer[1]), frame)
-        elif frame.mip_types[0] == REPLY and frame.mip_code is not None:
+        elif frame.registration == REPLY and frame.mip_code is not None:
             request = requests.pop((frame.identification, frame.outer[0]), None)
             if request is None:
                 continue

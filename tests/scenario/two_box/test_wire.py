@@ -102,7 +102,7 @@ def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a(
 
     def registrations(segment: str) -> set[tuple[int, str, str]]:
         frames = wire.within(roamed.analysis.frames[segment], *window)
-        return {(f.mip_types[0], *f.outer) for f in frames if f.home_address == home and f.mip_types[0] in (1, 3)}
+        return {(f.registration, *f.outer) for f in frames if f.home_address == home and f.registration is not None}
 
     care_of = hosts.care_of("mn", "open")
     assert registrations("outside") == {(1, care_of, mipp_pub), (3, mipp_pub, care_of)}
@@ -117,12 +117,11 @@ def test_no_clear_inner_packet_outside(roamed: Roamed, hosts: LabHosts, segment:
     for frame in frames:
         if home not in frame.sources + frame.destinations:
             continue
-        registration = bool(frame.mip_types) and frame.mip_types[0] in (1, 3) and len(frame.protocols) == 1
         inner = {frame.sources[-1], frame.destinations[-1]}
         protected = inner == {home, gateway} and (frame.is_esp or frame.ike)
         keepalive = frame.protocols[-1] == 1 and inner == {home, hosts.address("mipp", "pub")}
         agent_discovery = frame.protocols == (1,) and segment == "fa_link"
-        assert registration or protected or keepalive or agent_discovery, f"clear packet: {frame}"
+        assert frame.registration or protected or keepalive or agent_discovery, f"clear packet: {frame}"
 
 
 def test_clear_packets_in_the_dmz_go_only_from_gateway_to_proxy_with_a_bound_home_source(
