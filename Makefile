@@ -40,6 +40,10 @@ unit: venv ## unit and property tests, without root
 conformance: deps venv image secrets ## judge every rule: build/conformance/report.json and docs/conformance.md
 	@python -m tests.checks conformance
 
+.PHONY: fuzz
+fuzz: venv ## fuzz for FUZZ_SECONDS (900), keep what reaches new code in tests/fuzz/corpus
+	@python -m tests.checks fuzz
+
 .PHONY: test-long
 test-long: deps venv image secrets ## what takes longer, in parts: make test-long PART=NAME; leaves build/test-long/report.json
 	@python -m tests.checks long $(PART)

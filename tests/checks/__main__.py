@@ -1,4 +1,4 @@
-"""`python -m tests.checks lint|unit|conformance|short|long [PART]`: runs the steps, ends with 'N passed, N failed'."""
+"""`python -m tests.checks lint|unit|fuzz|conformance|short|long [PART]`: runs steps, ends with 'N passed, N failed'."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _run_with_rules(wanted: list[Step]) -> tuple[list[Outcome], str]:
 
 def main(argv: list[str]) -> int:
     """Runs what is asked for; 0 when nothing failed."""
-    sets = {"lint": steps.lint, "unit": steps.unit}
+    sets = {"lint": steps.lint, "unit": steps.unit, "fuzz": steps.fuzz}
     judged = {"short": steps.short, "conformance": steps.conformance}
     what = argv[0] if argv else ""
     started = time.monotonic()

@@ -10,6 +10,7 @@ from tests.checks.step import CHECKOUT, Step, python
 DAEMON = "roles/agent/files/mobileip/src"
 PLUGINS = ".ansible/collections/ansible_collections/mobileip/vpn/plugins"
 FUZZ_SECONDS = "60"
+CORPUS = CHECKOUT / "tests" / "fuzz" / "corpus"
 EMITTED = CHECKOUT / "build" / "emitted"
 
 
@@ -49,10 +50,22 @@ def unit() -> list[Step]:
     return _recorded(*_pytest("unit", 10, "tests/unit"))
 
 
+def fuzz() -> list[Step]:
+    """Fuzzing for FUZZ_SECONDS (default 900), and a corpus that holds what was reached."""
+    seconds = os.environ.get("FUZZ_SECONDS", "900")
+    minutes = float(seconds) / 30 + 5
+    keep = [python("-m", "tests.fuzz.guided", target.stem, "keep") for target in sorted(CORPUS.glob("*.txt"))]
+    sources = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / DAEMON)])}
+    return [
+        *_pytest("long-fuzz", minutes, "tests/fuzz", environment={"FUZZ_SECONDS": seconds}),
+        Step("corpus", tuple(keep), 10, environment=sources),
+    ]
+
+
 def rest_of_short() -> list[Step]:
     """What needs root, hosts or minutes, and still belongs to every run."""
     return [
-        *_recorded(*_pytest("fuzz", 4, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})),
+        *_recorded(*_pytest("fuzz", 6, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})),
         *_rules(),
         Step("collection", (python("-m", "tests.checks.collection"),), 10),
         *_scenarios(),
@@ -92,9 +105,8 @@ def short() -> list[Step]:
 
 def long() -> dict[str, list[Step]]:
     """The named parts of `make test-long`."""
-    seconds = os.environ.get("FUZZ_SECONDS", "900")
     parts = {
-        "fuzz": _pytest("long-fuzz", 20, "tests/fuzz", environment={"FUZZ_SECONDS": seconds}),
+        "fuzz": fuzz()[:1],
         "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
     }
     for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):

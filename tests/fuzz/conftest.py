@@ -1,7 +1,8 @@
 """Time and dice of the fuzz tests.
 
-FUZZ_SECONDS is shared by all tests of this folder (default 10), FUZZ_SEED chooses the inputs (default 434). Input
-number N of a test depends on seed, test and N only, so a failure is repeated by the seed that is printed with it.
+FUZZ_SECONDS (default 10) is shared by the tests of this folder that draw from dice, and once more by those that are
+guided by coverage. FUZZ_SEED chooses the inputs (default 434): input number N of a test depends on seed, test and N
+only, so a failure is repeated by the seed that is printed with it. A guided test leaves the input that failed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +27,14 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each test gets an equal share of the seconds, and time to finish its last input."""
-    ours = [item for item in items if "fuzz" in item.path.parts]
-    for item in ours:
-        item.add_marker(pytest.mark.fuzz)
-        item.add_marker(pytest.mark.timeout(SECONDS / len(ours) + 90))
-        item.user_properties.append(("seconds", SECONDS / len(ours)))
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    guided = [item for item in ours if item.path.stem == "test_guided"]
+    diced = [item for item in ours if item not in guided]
+    for group in (guided, diced):
+        for item in group:
+            item.add_marker(pytest.mark.fuzz)
+            item.add_marker(pytest.mark.timeout(SECONDS / len(group) + 90))
+            item.user_properties.append(("seconds", SECONDS / len(group)))
 
 
 class Inputs:
