@@ -33,9 +33,16 @@ def test_no_source_ports_means_434_alone_AMB_14(tmp_path: Path) -> None:
         ("haleg: {first_source_port: 434}", "haleg.first_source_port: 434"),
         ("icmp: {grace: 5001}", "icmp.grace: 5001"),
         ("icmp: {grace: half a second}", "icmp.grace"),
+        ("revocation: {enabled: 1}", "revocation.enabled: 1"),
         ("icmp: {pause: 1}", "did you mean|known here: grace"),
     ],
 )
 def test_what_is_out_of_range_is_named_with_the_range(tmp_path: Path, more: str, said: str) -> None:
     (line,) = errors(tmp_path, PROXY + more + "\n")
     assert any(words in line for words in said.split("|")), line
+
+
+def test_revocation_is_taken_part_in_on_both_legs_unless_switched_off_AMB_10(tmp_path: Path) -> None:
+    on = proxy(tmp_path).revocation
+    off = proxy(tmp_path, "revocation: {enabled: false, home_agents: false}\n").revocation
+    assert ((on.enabled, on.home_agents), (off.enabled, off.home_agents)) == ((True, True), (False, False))

@@ -164,7 +164,7 @@ def test_bytes_behind_the_authenticator_that_are_no_extension_are_134_AMB_25(pro
     [
         (b"", "empty"),
         (b"\x02" + bytes(40), "unknown_message"),
-        (b"\x07" + bytes(40), "unknown_message"),
+        (b"\x10" + bytes(40), "unknown_message"),
         (b"\x04\x04\0\0", "tunnel_data_not_forwarded"),
         (signed(REQUEST) + bytes(5000), "oversized"),
         (signed(replace(REQUEST, extensions=(PARAMETER, Extension(99)))), "unknown_extension"),

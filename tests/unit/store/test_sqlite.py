@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification
-from mobileip.registration.bindings import Binding, Encapsulation, NodeKey
+from mobileip.registration.bindings import Binding, Encapsulation, NodeKey, RevocationPeer
 from mobileip.registration.events import Endpoint
 from mobileip.store.sqlite import SCHEMA_VERSION, SqliteStore, StoreError, coalesced
 
@@ -41,6 +41,8 @@ BINDING = Binding(
     nai="mn@home.example",
     registered=1_799_999_700.5,
     home_agent_expires=1_800_000_300.25,
+    node_revocation=RevocationPeer(34, 0xFFFFFFFF),
+    agent_revocation=0,
 )
 AT_HOME_AGENT = dataclasses.replace(
     BINDING,
@@ -50,6 +52,8 @@ AT_HOME_AGENT = dataclasses.replace(
     via_foreign_agent=False,
     half_bound=False,
     nai=None,
+    node_revocation=None,
+    agent_revocation=None,
 )
 IDENTIFICATION = PersistIdentification(NodeKey(GATEWAY, HOME), 2001, 0xFFFFFFFF_FFFFFFFF)
 OF_NAMED_NODE = PersistIdentification(NodeKey(GATEWAY, "2130706433"), 2001, 1)  # a NAI may be all digits

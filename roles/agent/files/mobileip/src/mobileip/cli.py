@@ -87,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="for programs")
     show.set_defaults(command=_show)
 
+    revoke = commands.add_parser("revoke", help="proxy, home agent: end a node's registration now and tell it")
+    revoke.add_argument("home_address", metavar="HOME_ADDRESS", help="whose bindings end")
+    revoke.add_argument("-i", "--instance", help="name of the instance; not needed where one runs alone")
+    revoke.add_argument("--socket", type=Path, help="control socket, if it is not /run/mobileip/INSTANCE.sock")
+    revoke.set_defaults(command=_revoke)
+
     decode = commands.add_parser("decode", help="explain a registration message given as hex digits, or - for stdin")
     decode.add_argument("hex", nargs="+", metavar="HEX", help="UDP payload; blanks and colons do not matter")
     decode.set_defaults(command=_decode)
@@ -190,6 +196,17 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         print("\n".join(_table(answer) if isinstance(answer, list) else _listing(answer)))
+    return _DONE
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from mobileip.runtime.control import ControlError, ask
+
+    try:
+        answer = ask(_socket(options), "revoke", home_address=options.home_address)
+    except ControlError as exc:
+        return _failed(exc)
+    print(f"{options.home_address}: {answer['revoked']} bindings end, {answer['told']} of them by a revocation")
     return _DONE
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Replay, SecurityAssociation
+from mobileip.config.shared import Nat, Party, Replay, Revocation, SecurityAssociation
 from mobileip.config.values import Group, Interface, Model, Nai, Network, Seconds, Unicast
 
 
@@ -99,6 +99,7 @@ class HomeAgentConfig(Party):
     broadcast: Broadcast = Field(default_factory=Broadcast)
     trusted_networks: TrustedNetworks = Field(default_factory=TrustedNetworks)
     dynamic_home_agent: DynamicHomeAgent = Field(default_factory=DynamicHomeAgent)
+    revocation: Revocation = Field(default_factory=Revocation)
 
     def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
         for index, node in enumerate(self.mobile_nodes):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, SecurityAssociation, SurrogateReplay
+from mobileip.config.shared import Nat, Party, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.values import Interface, Mac, Model, Network, Seconds, Unicast
 
 
@@ -80,6 +80,12 @@ class Icmp(Model):
     )
 
 
+class ProxyRevocation(Revocation):
+    """On the proxy, each leg for itself."""
+
+    home_agents: bool = Field(default=True, description="true to offer revocation to home agents")
+
+
 class HaParameter(Model):
     type: int = Field(default=126, ge=1, le=255, description="type number of the HA Parameter extension (draft 4.1)")
     subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension")
@@ -105,6 +111,7 @@ class ProxyConfig(Party):
     nat: Nat = Field(default_factory=Nat)
     haleg: HaLeg = Field(default_factory=HaLeg)
     icmp: Icmp = Field(default_factory=Icmp)
+    revocation: ProxyRevocation = Field(default_factory=ProxyRevocation)
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
     ha_parameter: HaParameter = Field(default_factory=HaParameter)
 

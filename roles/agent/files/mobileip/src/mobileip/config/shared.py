@@ -70,6 +70,12 @@ class Nat(Model):
     )
 
 
+class Revocation(Model):
+    """Registration revocation (RFC 3543)."""
+
+    enabled: bool = Field(default=True, description="true to take part in revocation with nodes and foreign agents")
+
+
 class Party(Model, ABC):
     """Paths of one instance; each has a default made from the instance's name."""
 

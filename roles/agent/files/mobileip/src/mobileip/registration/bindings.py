@@ -52,6 +52,16 @@ class BindingKey(NamedTuple):
     care_of_address: IPv4Address
 
 
+class RevocationPeer(NamedTuple):
+    """Who is told when a binding is revoked (RFC 3543): by which authentication (32 the node, 34 its foreign agent).
+
+    `timestamp` is that of its Revocation Support extension.
+    """
+
+    kind: int
+    timestamp: int
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A home address, where it is now, and how to reach it there.
@@ -62,6 +72,8 @@ class Binding:
     the node was told, `identification` the one of the request that made the binding. `nai` is what a node called itself
     that said so (RFC 2794). `registered` is when its request was relayed, `home_agent_expires` until when the home
     agent has its own binding for the node, both Unix time in seconds; a home agent leaves them out.
+    `node_revocation` and `agent_revocation` are what was agreed on about revocation with who registered it, and, at the
+    proxy, with the home agent (its timestamp).
     """
 
     home_address: IPv4Address
@@ -82,6 +94,8 @@ class Binding:
     nai: str | None = None
     registered: float = 0.0
     home_agent_expires: float = 0.0
+    node_revocation: RevocationPeer | None = None
+    agent_revocation: int | None = None
 
     @property
     def key(self) -> BindingKey:

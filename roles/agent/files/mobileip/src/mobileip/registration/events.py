@@ -105,8 +105,16 @@ class UnreachableReceived:
     interface: str
 
 
+@dataclass(frozen=True, slots=True)
+class RevokeRequested:
+    """Proxy, home agent: the operator wants all bindings of this home address to end now."""
+
+    home_address: IPv4Address
+
+
 Event = (
     DatagramReceived
+    | RevokeRequested
     | UnreachableReceived
     | Attached
     | Detached

@@ -104,6 +104,10 @@ class Peers:
     def __contains__(self, key: NodeKey) -> bool:
         return key in self._by_key
 
+    def get(self, key: NodeKey) -> Peer | None:
+        """The one with this key, or None."""
+        return self._by_key.get(key)
+
     def candidates(self, request: RegistrationRequest) -> Sequence[Peer]:
         """Who may have sent this: those with its home address, else those with its NAI. Nothing is proven yet."""
         by_home_address = self._by_home_address.get(request.home_address)

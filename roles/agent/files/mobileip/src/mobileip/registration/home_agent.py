@@ -32,9 +32,10 @@ from mobileip.registration.actions import (
     ReleaseHome,
     Unbind,
 )
+from mobileip.registration.agent_revocation import AgentRevocation, Keys
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, expiry
-from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned
+from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
+from mobileip.registration.events import DatagramReceived, Event, RevokeRequested, TunnelPortLearned
 from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, leaves_home_agent_open, nai_of
 from mobileip.registration.home_addresses import HomeAddresses, HomeLink, HomeNode
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
@@ -101,6 +102,7 @@ class HomeAgentSettings:
     dynamic_home_agent: bool = True
     redirect: IPv4Address | None = None
     checks: GatePolicy = field(default_factory=GatePolicy)
+    revocation: bool = False
 
 
 class HomeAgent:
@@ -123,6 +125,9 @@ class HomeAgent:
         )
         self._untrusted_logs = RateLimit()
         self._bindings = BindingTable()
+        self._revocation = AgentRevocation(
+            settings.address, self._bindings.of_node, self._end, self._keys_of, enabled=settings.revocation
+        )
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
@@ -134,22 +139,29 @@ class HomeAgent:
         actions = self.handle_timer(now)
         if isinstance(event, TunnelPortLearned):
             return actions + self._learn_port(event)
+        if isinstance(event, RevokeRequested):
+            return actions + self._revocation.revoke(event.home_address, now)
         if not isinstance(event, DatagramReceived):
             return actions
         kind = event.payload[0] if event.payload else None
         if kind == MessageType.REQUEST:
             return actions + self._request(event, now)
+        if kind == MessageType.REVOCATION:
+            return actions + self._revocation.receive(event)
+        if kind == MessageType.REVOCATION_ACKNOWLEDGEMENT:
+            return actions + self._revocation.acknowledged(event)
         if kind == MessageType.TUNNEL_DATA:
             return [*actions, Count("tunnel_data_not_forwarded")]
         return [*actions, Count("unknown_message" if event.payload else "empty")]
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do (Unix seconds); None: never."""
-        return self._bindings.next_expiry()
+        deadlines = (self._bindings.next_expiry(), self._revocation.next_deadline())
+        return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
         """End the bindings that are over at `now`. In silence (RFC 5944 3.8)."""
-        actions: list[Action] = []
+        actions: list[Action] = self._revocation.handle_timer(now)
         for binding in self._bindings.expire(now):
             actions += self._ended(binding)
             fields = {"home_address": str(binding.home_address), "care_of_address": str(binding.care_of_address)}
@@ -270,6 +282,9 @@ class HomeAgent:
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
             spi=admitted.request.association.spi,
             nai=nai_of(message),
+            node_revocation=self._revocation.peer(
+                admitted.request, foreign_agent=received.source.address in self._settings.checks.foreign_agents
+            ),
         )
         stay = {binding.key, *(other.key for other in self._kept(message))}
         replaced = tuple(other.key for other in before if other.key not in stay)
@@ -282,7 +297,7 @@ class HomeAgent:
         actions += [PersistBinding(binding), Bind(binding, replaced)]
         if not before:
             actions.append(ClaimHome(message.home_address, link.interface))
-        extensions = self._said_of_us(admitted)
+        extensions = self._said_of_us(admitted) + self._revocation.taken_up(binding, now)
         if tunnel.answer is not None:
             extensions += (tunnel.answer.extension(),)
         # RFC 5944 3.8.2.2: code 1 says what we can do, whether or not S was set.
@@ -302,6 +317,20 @@ class HomeAgent:
             admitted.request, admitted.received, Code.ACCEPTED, lifetime=0, extensions=self._said_of_us(admitted)
         )
         return [*actions, reply, Count("deregistered")]
+
+    def _end(self, binding: Binding) -> list[Action]:
+        self._bindings.remove(binding.key)
+        return self._ended(binding)
+
+    def _keys_of(self, binding: Binding) -> Keys:
+        """What we share with whoever registered a binding."""
+        peer = self._homes.peers.get(NodeKey(None, binding.home_address))
+        if peer is None and binding.nai is not None:
+            peer = self._homes.peers.get(NodeKey(None, binding.nai))
+        return {
+            ExtensionType.MN_HA_AUTHENTICATION: peer.associations if peer is not None else {},
+            ExtensionType.FA_HA_AUTHENTICATION: self._settings.checks.foreign_agents.get(binding.source.address, {}),
+        }
 
     def _ended(self, binding: Binding) -> list[Action]:
         """What follows when a binding has been taken out; the last one of a node gives its address back."""

@@ -29,9 +29,14 @@ class HomeAgentLeg:
         self._source_ports = cycle(settings.source_ports)
 
     def request(
-        self, request: AuthenticRequest, home_agent: IPv4Address, lifetime: int, association: SecurityAssociation
+        self,
+        request: AuthenticRequest,
+        home_agent: IPv4Address,
+        lifetime: int,
+        association: SecurityAssociation,
+        ours: tuple[Extension, ...] = (),
     ) -> Send:
-        """A new request on behalf of the node (D-2.2-b), for `lifetime` seconds."""
+        """A new request on behalf of the node (D-2.2-b), for `lifetime` seconds, with `ours` besides its extensions."""
         message = request.message
         care_of_address = self._settings.private_address  # D-2.2.2-e
         if message.deregisters_all and self._settings.deregister_all_care_of_address is DeregisterAll.HOME_ADDRESS:
@@ -44,7 +49,7 @@ class HomeAgentLeg:
                 home_agent=home_agent,  # D-2.2.2-d
                 care_of_address=care_of_address,
                 identification=message.identification,  # D-2.2.2-b
-                extensions=self._policy.relayed(request.covered),  # D-2.2.3-a
+                extensions=self._policy.relayed(request.covered) + ours,  # D-2.2.3-a
             ),
             association,
         )

@@ -24,9 +24,16 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, PersistBinding, PersistIdentification, Record, Send
+from mobileip.registration.agent_revocation import Keys, ProxyRevocation
 from mobileip.registration.assignment import Assignment, AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, NodeKey, expiry
-from mobileip.registration.events import DatagramReceived, Event, TunnelPortLearned, UnreachableReceived
+from mobileip.registration.events import (
+    DatagramReceived,
+    Event,
+    RevokeRequested,
+    TunnelPortLearned,
+    UnreachableReceived,
+)
 from mobileip.registration.extension_policy import ExtensionPolicy, Treatment
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of, unknown_vendor_extension
 from mobileip.registration.home_agent_leg import HomeAgentLeg
@@ -52,7 +59,7 @@ from mobileip.registration.sessions import Sessions
 from mobileip.registration.unreachable import Verdicts, request_quoted_in
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
-from mobileip.wire.extensions import Extension, first_unrecognised
+from mobileip.wire.extensions import Extension, ExtensionType, first_unrecognised
 from mobileip.wire.identification import low
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
@@ -101,6 +108,15 @@ class Proxy:
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
         self._verdicts = Verdicts(settings.unreachable_grace)
         self._sessions = Sessions(self._nodes)
+        self._revocation = ProxyRevocation(
+            settings.public_address,
+            self._sessions.of_home_address,
+            self._sessions.end,
+            self._keys_of,
+            self._home_agent_keys_of,
+            nodes=settings.revocation_of_nodes,
+            home_agents=settings.revocation_by_home_agents,
+        )
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
@@ -119,6 +135,8 @@ class Proxy:
             return actions + (self._sessions.learn_port(event) or [Count("port_of_no_half_bound_node")])
         if isinstance(event, UnreachableReceived):
             return actions + self._hear_of_unreachable(event, now)
+        if isinstance(event, RevokeRequested):
+            return actions + self._revocation.revoke(event.home_address, now)
         if not isinstance(event, DatagramReceived):
             return actions
         kind = event.payload[0] if event.payload else None
@@ -126,18 +144,27 @@ class Proxy:
             return actions + self._request(event, now)
         if kind == MessageType.REPLY:
             return actions + self._reply(event, now)
+        if kind == MessageType.REVOCATION:
+            return actions + self._revoked(event, now)
+        if kind == MessageType.REVOCATION_ACKNOWLEDGEMENT:
+            return actions + self._revocation.acknowledged(event)
         if kind == MessageType.TUNNEL_DATA:
             return [*actions, Count("tunnel_data_not_forwarded")]
         return [*actions, Count("unknown_message" if event.payload else "empty")]
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do (Unix seconds); None: never."""
-        deadlines = (self._pending.next_deadline(), self._sessions.next_expiry(), self._verdicts.next_deadline())
+        deadlines = (
+            self._pending.next_deadline(),
+            self._sessions.next_expiry(),
+            self._verdicts.next_deadline(),
+            self._revocation.next_deadline(),
+        )
         return min((at for at in deadlines if at is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
         """End what is over at `now`. In silence: nobody is told of an expiry (RFC 5944 3.8, AMB-13)."""
-        actions: list[Action] = self._answer_unreachable(now)
+        actions: list[Action] = self._answer_unreachable(now) + self._revocation.handle_timer(now)
         actions += [Count("pending_timeout") for _ in self._pending.expire(now)]
         return actions + self._sessions.expire(now)
 
@@ -223,7 +250,13 @@ class Proxy:
             lifetime = min(lifetime, settings.nat.max_lifetime)  # RFC 3519 5.2
         bound = self._sessions.of_node(node.key)
         at_home_agent = toward_home_agent(message, lifetime, bound, settings.simultaneous > 0, now)
-        send = self._leg.request(admitted.request, assignment.home_agent, at_home_agent, node.home_agent_association)
+        send = self._leg.request(
+            admitted.request,
+            assignment.home_agent,
+            at_home_agent,
+            node.home_agent_association,
+            self._revocation.offer(now),
+        )
         self._pending.add(
             PendingRequest(
                 admitted.request,
@@ -362,9 +395,18 @@ class Proxy:
         at_home_agent = min(message.lifetime, pending.at_home_agent)  # never more than was asked (RFC 5944 3.4)
         at_home_agent_until = expiry(at_home_agent, pending.relayed_at)
         lifetime = 0 if request.deregisters else min(at_home_agent, pending.lifetime)  # D-2.6.2-e, AMB-8
+        ours: tuple[Extension, ...] = ()
         if lifetime > 0:
             lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
-            binding = self._binding(message, pending, lifetime, at_home_agent_until)
+            binding = replace(
+                self._binding(message, pending, lifetime, at_home_agent_until),
+                node_revocation=self._revocation.peer(
+                    pending.request,
+                    foreign_agent=pending.received.source.address in self._settings.checks.foreign_agents,
+                ),
+                agent_revocation=self._revocation.agreed(reply),
+            )
+            ours = self._revocation.taken_up(binding, now)
             actions = self._sessions.bind(pending.node, binding, beside=pending.adds)
         elif request.deregisters_all or at_home_agent == 0:  # D-2.3.1-d; the home agent has nothing for the node
             actions = self._sessions.retire(pending.node, at_home_agent_until)
@@ -372,7 +414,7 @@ class Proxy:
             actions = self._sessions.retire(
                 pending.node, at_home_agent_until, lambda one: one.care_of_address == request.care_of_address
             )
-        return [*actions, self._for_node(reply, pending, lifetime), Count("reply_relayed")]
+        return [*actions, self._for_node(reply, pending, lifetime, ours), Count("reply_relayed")]
 
     def _supersede(self, pending: PendingRequest) -> None:
         """What this request has overtaken is waited for no more: its late reply would bring back what is over."""
@@ -444,14 +486,16 @@ class Proxy:
             home_agent_expires=home_agent_expires,
         )
 
-    def _for_node(self, reply: AuthenticReply, pending: PendingRequest, lifetime: int) -> Send:
+    def _for_node(
+        self, reply: AuthenticReply, pending: PendingRequest, lifetime: int, ours: tuple[Extension, ...] = ()
+    ) -> Send:
         """The reply as the node gets it (D-2.3.1): same code and Identification, from MIPP-Pub."""
         request, message = pending.request.message, reply.message
         code = message.code
         if message.accepted and request.simultaneous:  # AMB-9: what the home agent can do is not what we can do
             code = Code.ACCEPTED if self._settings.simultaneous else Code.ACCEPTED_NO_SIMULTANEOUS
         extensions = self._policy.relayed(reply.covered)  # D-2.3.1-h
-        extensions += self._parameter(Assignment(pending.home_agent, pending.parameter), code)
+        extensions += self._parameter(Assignment(pending.home_agent, pending.parameter), code) + ours
         if message.accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
             extensions += (pending.tunnel.answer.extension(),)
         return self._gate.answer(
@@ -462,6 +506,33 @@ class Proxy:
             extensions=extensions,
             identification=message.identification,
         )
+
+    # -- revocation (RFC 3543) -------------------------------------------------------------------------------------
+
+    def _revoked(self, received: DatagramReceived, now: float) -> list[Action]:
+        """From a home agent at MIPP-Priv, from a foreign agent at MIPP-Pub: each leg has its own keys."""
+        settings = self._settings
+        if received.destination.address != settings.private_address:
+            return self._revocation.receive(received)
+        if received.interface != settings.private_interface:
+            return [Count("revocation_not_from_inside")]
+        return self._revocation.receive_from_inside(received, now)
+
+    def _keys_of(self, binding: Binding) -> Keys:
+        node = self._node_of(binding)
+        return {
+            ExtensionType.MN_HA_AUTHENTICATION: {one.spi: one for one in node.node_associations},
+            ExtensionType.FA_HA_AUTHENTICATION: self._settings.checks.foreign_agents.get(binding.source.address, {}),
+        }
+
+    def _home_agent_keys_of(self, binding: Binding) -> Keys:
+        association = self._node_of(binding).home_agent_association
+        return {ExtensionType.MN_HA_AUTHENTICATION: {association.spi: association}}
+
+    def _node_of(self, binding: Binding) -> ProxyNode:
+        key = self._sessions.holder(binding.gateway, binding.home_address)
+        assert key is not None, "a binding has a node"
+        return self._nodes[key]
 
     # -- from routers on the way to the home agent ----------------------------------------------------------------
 

@@ -98,6 +98,9 @@ class ProxySettings:
     `simultaneous` is how many bindings a node may have at once; 0: one, and no S bit. `lifetime_jitter` is the share by
     which a granted lifetime is shortened at most. `cannot_service_code` is what a node is told whose home agent
     accepted it when the proxy cannot serve it, 130 or the draft's 133.
+
+    `revocation_of_nodes` takes up offers of nodes and foreign agents (RFC 3543), `revocation_by_home_agents` makes ours
+    to home agents.
     """
 
     public_address: IPv4Address
@@ -134,3 +137,5 @@ class ProxySettings:
     code_profile: CodeProfile = CodeProfile.DRAFT
     cannot_service_code: Code = Code.INSUFFICIENT_RESOURCES
     on_local_failure: OnLocalFailure = OnLocalFailure.LET_EXPIRE
+    revocation_of_nodes: bool = False
+    revocation_by_home_agents: bool = False

@@ -145,7 +145,7 @@ def authenticate_reply(reply: RegistrationReply, associations: Associations) -> 
 
 
 def verify_extension(
-    raw: bytes, extensions: tuple[Extension, ...], associations: Associations, kind: ExtensionType
+    raw: bytes, extensions: tuple[Extension, ...], associations: Associations, kind: int
 ) -> AuthenticationFailure | None:
     """Check that there is exactly one extension of type `kind` (33 or 34) and that it is right. None: it is."""
     if sum(extension.type == kind for extension in extensions) > 1:
@@ -155,7 +155,7 @@ def verify_extension(
 
 
 def _check(
-    raw: bytes, extensions: tuple[Extension, ...], associations: Associations, kind: ExtensionType
+    raw: bytes, extensions: tuple[Extension, ...], associations: Associations, kind: int
 ) -> tuple[SecurityAssociation, int] | AuthenticationFailure:
     position = next((at for at, extension in enumerate(extensions) if extension.type == kind), None)
     if position is None:

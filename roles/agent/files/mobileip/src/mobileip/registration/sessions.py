@@ -21,6 +21,7 @@ class Sessions:
 
     def __init__(self, nodes: Mapping[NodeKey, ProxyNode]) -> None:
         self._nodes = nodes
+        self._gateways = {node.gateway for node in nodes}
         self._table = BindingTable()
         self._assigned: dict[NodeKey, IPv4Address] = {}  # home addresses of nodes known by NAI
         self._holders: dict[NodeKey, NodeKey] = {}  # the same the other way round, by gateway and home address
@@ -40,6 +41,15 @@ class Sessions:
         """Whose home address it is: the node's that is configured with it, or that has it now."""
         key = NodeKey(gateway, home_address)
         return key if key in self._nodes else self._holders.get(key)
+
+    def of_home_address(self, home_address: IPv4Address) -> list[Binding]:
+        """All bindings of a home address, behind whichever gateway."""
+        return [binding for gateway in self._gateways for binding in self._table.of_node(home_address, gateway)]
+
+    def end(self, binding: Binding) -> list[Action]:
+        """End one binding before its time."""
+        self._remove(binding)
+        return [ForgetBinding(binding.key), Unbind(binding.key)]
 
     def next_expiry(self) -> float | None:
         """When the next binding expires (Unix seconds), None if none ever does."""
@@ -82,8 +92,7 @@ class Sessions:
         stay: list[Binding] = []
         for binding in self.of_node(node):
             if is_over(binding):
-                self._remove(binding)
-                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
+                actions += self.end(binding)
             else:
                 stay.append(binding)
         return actions + self._follow_home_agent(stay, home_agent_expires)

@@ -328,7 +328,7 @@ class Daemon:
                 "kernel": {name: count for name, count in sorted(self._party.kernel_drops().items()) if count},
             }
 
-        return {"status": status, "counters": counters, "drops": drops, **self._party.commands()}
+        return {"status": status, "counters": counters, "drops": drops, **self._party.commands(), **self._party.orders}
 
 
 _NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed"})

@@ -25,7 +25,7 @@ from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_row
-from mobileip.runtime.party import Inbox, Party, put_datagram
+from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import home_agent_forwarding, home_agent_settings
 from mobileip.runtime.sockets import DatagramSocket
@@ -58,6 +58,7 @@ class HomeAgentParty(Party):
         self._look: asyncio.TimerHandle | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
         config = self._config
         self._loop = loop
         index_of(config.interface, "interface")

@@ -42,6 +42,7 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
         "encapsulation": binding.encapsulation.value,
         "via_foreign_agent": binding.via_foreign_agent,
         "half_bound": binding.half_bound,
+        "revocable": binding.node_revocation is not None,
         "granted": binding.granted,
         "expires": plain(binding.expires),
         "remaining": plain(round(binding.expires - now, 1)) if math.isfinite(binding.expires) else None,

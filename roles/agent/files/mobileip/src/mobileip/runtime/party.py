@@ -25,9 +25,9 @@ from mobileip.registration.actions import (
     Solicit,
     UnbindVisitor,
 )
-from mobileip.registration.bindings import BindingKey, Visitor
-from mobileip.registration.events import DatagramReceived, Endpoint, Event, UnreachableReceived
-from mobileip.runtime.control import Command
+from mobileip.registration.bindings import Binding, BindingKey, Visitor
+from mobileip.registration.events import DatagramReceived, Endpoint, Event, RevokeRequested, UnreachableReceived
+from mobileip.runtime.control import Command, ControlError
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -52,7 +52,8 @@ class Machine(Protocol):
 class Party:
     """Base of the four parties. `sockets`: by local address; 0.0.0.0 takes what no other address does.
 
-    They are those of port 434; `source_ports` are others that requests leave from.
+    They are those of port 434; `source_ports` are others that requests leave from. `orders`, made by `open`, are what
+    an operator may tell this party.
 
     `counters` are the daemon's, where a party counts what it drops before the machine sees it.
     """
@@ -67,6 +68,7 @@ class Party:
         self.sockets: dict[IPv4Address, DatagramSocket] = {}
         self.source_ports: dict[Endpoint, DatagramSocket] = {}
         self.counters: Counter[str] = Counter()
+        self.orders: dict[str, Command] = {}
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """Make tables and sockets ready and watch them. Raises OSError or `forwarding` errors with what to do."""
@@ -163,6 +165,23 @@ class Party:
 
     def _refuse(self, action: str) -> NoReturn:
         raise NotImplementedError(f"a {self.role} has no way to perform {action}")
+
+
+def revoke_command(inbox: Inbox, bindings: Callable[[], Iterable[Binding]]) -> Command:
+    """`mobileip revoke`: ends all bindings of a home address and tells whoever registered them (RFC 3543)."""
+
+    def revoke(request: Mapping[str, Any]) -> Any:
+        try:
+            home_address = IPv4Address(request["home_address"])
+        except (KeyError, ValueError):
+            raise ControlError("revoke: name the home address, such as 192.0.2.69") from None
+        bound = [binding for binding in bindings() if binding.home_address == home_address]
+        if not bound:
+            raise ControlError(f"{home_address} has no binding here; mobileip show bindings lists those there are")
+        inbox(RevokeRequested(home_address))
+        return {"revoked": len(bound), "told": sum(binding.node_revocation is not None for binding in bound)}
+
+    return revoke
 
 
 def put_datagram(inbox: Inbox, arrival: Arrival, port: int = REGISTRATION_PORT) -> None:

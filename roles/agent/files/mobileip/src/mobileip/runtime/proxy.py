@@ -19,7 +19,7 @@ from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_row
-from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
+from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import proxy_settings
 from mobileip.runtime.sockets import DatagramSocket
@@ -51,6 +51,7 @@ class ProxyParty(Party):
         self._icmp: DatagramSocket | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
         config = self._config
         self._configure_tables()
         for side in (config.mipp_pub, config.mipp_priv):

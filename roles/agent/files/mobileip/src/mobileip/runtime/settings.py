@@ -83,6 +83,8 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         pending_per_node=config.pending.max_per_node,
         source_ports=config.haleg.ports or (REGISTRATION_PORT,),
         unreachable_grace=config.icmp.grace / 1000,
+        revocation_of_nodes=config.revocation.enabled,
+        revocation_by_home_agents=config.revocation.home_agents,
         max_lifetime=config.max_lifetime,
         nat=_nat(config.nat),
         reverse_tunnel=config.mobility_delivery == "reverse_tunnel",
@@ -112,6 +114,7 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
             for node in config.mobile_nodes
         ),
         checks=GatePolicy(replay=ReplayPolicy(window=config.replay.window)),
+        revocation=config.revocation.enabled,
         max_lifetime=config.max_lifetime,
         simultaneous=config.simultaneous or 1,
         reverse_tunnel=ReverseTunnel(config.reverse_tunnel),

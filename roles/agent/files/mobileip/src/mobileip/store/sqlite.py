@@ -17,11 +17,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification, Record
-from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey, RevocationPeer
 from mobileip.registration.events import Endpoint
 
 APPLICATION_ID = 0x4D495034  # "MIP4"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Change = PersistIdentification | PersistBinding | ForgetBinding
 """The actions that a store makes durable."""
@@ -55,15 +55,39 @@ CREATE TABLE binding (
     nai               TEXT,
     registered        REAL    NOT NULL,
     home_agent_expires REAL   NOT NULL,
+    node_revocation_kind INTEGER,  -- with the timestamp; NULL: revocation was not agreed on
+    node_revocation   INTEGER,
+    agent_revocation  INTEGER,
     PRIMARY KEY (gateway, home_address, care_of_address)
 ) WITHOUT ROWID;
 """
 _PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?, ?)"
-_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 19)})"
+_PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 22)})"
 _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
 
 Row = tuple[
-    int, int, int, int, int, int, str, str, int, bytes, int, float, int, int, int, int, str | None, float, float
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    str,
+    str,
+    int,
+    bytes,
+    int,
+    float,
+    int,
+    int,
+    int,
+    int,
+    str | None,
+    float,
+    float,
+    int | None,
+    int | None,
+    int | None,
 ]
 
 
@@ -261,12 +285,15 @@ def _row(binding: Binding) -> Row:
         binding.nai,
         binding.registered,
         binding.home_agent_expires,
+        *(binding.node_revocation or (None, None)),
+        binding.agent_revocation,
     )
 
 
 def _binding(row: Row) -> Binding:
     gateway, home, care_of, home_agent, source, port, interface, encapsulation, flags, identification = row[:10]
-    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai, registered, home_agent_expires = row[10:]
+    granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai, registered, home_agent_expires = row[10:19]
+    kind, node_timestamp, agent_timestamp = row[19:]
     return Binding(
         home_address=IPv4Address(home),
         home_agent=IPv4Address(home_agent),
@@ -286,4 +313,6 @@ def _binding(row: Row) -> Binding:
         nai=nai,
         registered=registered,
         home_agent_expires=home_agent_expires,
+        node_revocation=None if kind is None or node_timestamp is None else RevocationPeer(kind, node_timestamp),
+        agent_revocation=agent_timestamp,
     )
