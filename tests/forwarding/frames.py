@@ -265,7 +265,19 @@ class Generator:
         )
         if self._random.random() < 0.1:
             return STRANGE_MAC, ip(visitor.home_address, to, UDP, udp(434, 434, self._registration()))
-        return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), to)
+        if self._random.random() < (0.6 if visitor.encapsulating_delivery else 0.1):
+            return STRANGE_MAC, self._wrapped_for_agent(visitor.home_address)
+        groups = [IPv4Address("224.0.0.251"), IPv4Address("239.255.255.250"), IPv4Address("255.255.255.255")]
+        return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), self._maybe(to, groups, 0.1))
+
+    def _wrapped_for_agent(self, home: IPv4Address) -> bytes:
+        """Encapsulating delivery (RFC 3024 5.2): a unicast or multicast packet in the node's own tunnel."""
+        agent = self._tables.foreign_agent
+        assert agent is not None
+        destinations = [IPv4Address("203.0.113.20"), IPv4Address("224.0.0.251"), IPv4Address("255.255.255.255")]
+        destination = self._maybe(self._random.choice(destinations), [agent.care_of, agent.link_address], 0.1)
+        inner = self._ipsec(self._address(home), destination)
+        return self._tunnel_packet(Tunnel(home, 0), agent.link_address, inner)
 
     def _to_node(self, _program: str) -> tuple[bytes, bytes]:
         path = self._tables.mobile_node

@@ -172,6 +172,13 @@ def _visitors(now: float) -> dict[IPv4Address, Visitor]:
         replace(plain, home_address=address("192.0.2.70"), encapsulation=Encapsulation.UDP),
         replace(plain, home_address=address("192.0.2.72"), expires=now - 1),
         replace(plain, home_address=address("192.0.2.73"), reverse_tunnel=False),
+        replace(plain, home_address=address("192.0.2.74"), encapsulating_delivery=True),
+        replace(
+            plain,
+            home_address=address("192.0.2.75"),
+            encapsulating_delivery=True,
+            encapsulation=Encapsulation.UDP,
+        ),
     ]
     return {visitor.home_address: visitor for visitor in visitors}
 

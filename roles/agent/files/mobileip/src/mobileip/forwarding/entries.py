@@ -111,6 +111,8 @@ class Visitor:
     encapsulation: Encapsulation = Encapsulation.IPIP
     port: int = MIP_PORT
     reverse_tunnel: bool = True
+    encapsulating_delivery: bool = False
+    """It tunnels to the agent what is to be reverse-tunnelled (RFC 3024 5.2), and only that."""
 
 
 class NodeMode(IntEnum):

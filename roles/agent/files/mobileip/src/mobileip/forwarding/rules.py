@@ -704,19 +704,35 @@ def _foreign_agent_uplink(packet: _Packet) -> None:
 
 
 def _foreign_agent_link(packet: _Packet) -> None:
+    """Delivery styles of RFC 3024 5: direct for unicast, encapsulating for whatever the node wraps for the agent."""
     agent, outer = packet.tables.foreign_agent, packet.outer
     visitor = packet.tables.visitors.get(outer.source)
-    if agent is None or visitor is None or outer.destination == agent.link_address:
+    if agent is None or visitor is None:
         raise _Stack
-    if _is_registration(packet) or _is_discovery(packet):
+    to_agent = outer.destination == agent.link_address
+    wrapped = to_agent and outer.protocol == _IPIP and visitor.encapsulating_delivery
+    if (to_agent and not wrapped) or _is_registration(packet) or _is_discovery(packet):
         raise _Stack
     if visitor.expires <= packet.now:
         raise _Drop("binding_expired")
-    if not visitor.reverse_tunnel:
+    if wrapped:
+        inner = _enter_tunnel_packet(packet)
+        if inner.source != visitor.home_address:
+            raise _Drop("no_binding")
+        _into_reverse_tunnel(packet, agent, visitor, inner)
+        return
+    is_group = outer.destination.is_multicast or outer.destination == IPv4Address("255.255.255.255")
+    if not visitor.reverse_tunnel or visitor.encapsulating_delivery or is_group:
         raise _Stack
-    if outer.destination == agent.care_of:
+    _into_reverse_tunnel(packet, agent, visitor, outer)
+
+
+def _into_reverse_tunnel(packet: _Packet, agent: ForeignAgentForwarding, visitor: Visitor, header: _Header) -> None:
+    if header.destination == agent.care_of:
         raise _Drop("tunnel_loop")
-    _check_ttl(outer)
+    _check_ttl(header)
+    if header is packet.inner:
+        _decapsulate(packet)
     _decrement_ttl(packet)
     _leave(packet, "visitor_to_home_agent", agent.uplink_ifindex)
     end = Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port)

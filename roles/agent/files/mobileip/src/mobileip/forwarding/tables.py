@@ -32,6 +32,7 @@ from mobileip.forwarding.reasons import OUTCOME_NAMES, REASON_NAMES
 _FIRST = struct.pack("=I", 0)
 _HALF_BOUND = 1
 _REVERSE_TUNNEL = 1
+_ENCAPSULATING_DELIVERY = 2
 _ENCAPSULATE_ALL = 1
 _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
@@ -395,6 +396,7 @@ class ForeignAgentTables(_Tables):
                     encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
                     port=int.from_bytes(raw["port"]),
                     reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
+                    encapsulating_delivery=bool(raw["flags"] & _ENCAPSULATING_DELIVERY),
                 )
             )
         return found
@@ -406,7 +408,8 @@ def pack_visitor(visitor: Visitor, boot: float) -> bytes:
         home_agent=visitor.home_agent.packed,
         port=visitor.port.to_bytes(2),
         encapsulation=visitor.encapsulation.protocol,
-        flags=_REVERSE_TUNNEL if visitor.reverse_tunnel else 0,
+        flags=(_REVERSE_TUNNEL if visitor.reverse_tunnel else 0)
+        | (_ENCAPSULATING_DELIVERY if visitor.encapsulating_delivery else 0),
         expires_ns=_expiry(visitor.expires, boot),
     )
 

@@ -47,7 +47,7 @@ class Advertiser:
         if destination == ALL_SYSTEMS:
             self._last_multicast = now
             self.next_due = now + max(settings.advertisement_interval, LEAST_GAP)
-        if settings.challenge is not ChallengeMode.OFF:
+        if settings.challenge is not ChallengeMode.NONE:
             to_all = destination == ALL_SYSTEMS
             challenge = self._challenges.advertise() if to_all else self._challenges.offer(destination)
         advertisement = AgentAdvertisement(

@@ -120,7 +120,7 @@ class ForeignAgent:
         self._known_by_nai = {node.nai.encode(): node for node in settings.nodes if node.nai is not None}
         self._understood: frozenset[int] = _RFC_5944
         if not settings.legacy:
-            self._understood |= {ExtensionType.CRITICAL_VENDOR, *(form.type for form in settings.home_agent_parameter)}
+            self._understood |= {ExtensionType.CRITICAL_VENDOR, *settings.known_extensions}
 
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about `event`, in this order. `now` in Unix seconds."""
@@ -432,7 +432,7 @@ class ForeignAgent:
 
     def _to_node(self, payload: bytes, entry: PendingVisit, address: IPv4Address) -> Send:
         """A reply on its way: with the node's next challenge (RFC 4721 3.3), and signed where we share a key."""
-        if self._settings.challenge is not ChallengeMode.OFF:
+        if self._settings.challenge is not ChallengeMode.NONE:
             payload += Extension(ExtensionType.CHALLENGE, self._challenges.offer(entry.name)).serialize()
         known = self._known(entry.name)
         if known is not None and known.foreign:

@@ -8,13 +8,12 @@ from ipaddress import IPv4Address
 
 from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.security import Associations
-from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
 class ChallengeMode(StrEnum):
     """Whether challenges (RFC 4721) are part of the agent's advertisements, and of its nodes' requests."""
 
-    OFF = "off"
+    NONE = "none"
     OFFERED = "offered"  # an answer is checked, none is asked for
     REQUIRED = "required"
 
@@ -38,7 +37,8 @@ class ForeignAgentSettings:
 
     `encapsulations` are what the data path carries. `overlapping_home_addresses`: it can tell visitors with equal home
     addresses apart. `home_agents` are the FA-HA associations (RFC 5944 3.5.4) by the address that requests name.
-    `vendor_extensions` are the critical ones (RFC 3115), vendor and type, that may pass.
+    `known_extensions` are non-skippable types besides those of the RFCs that may pass, such as the HA Parameter's;
+    `vendor_extensions` the critical ones (RFC 3115), vendor and type.
     """
 
     uplink_interface: str
@@ -48,7 +48,7 @@ class ForeignAgentSettings:
     advertisement_interval: float = 1.0
     advertisement_lifetime: int = 3
     nai: str | None = None
-    challenge: ChallengeMode = ChallengeMode.OFF
+    challenge: ChallengeMode = ChallengeMode.NONE
     challenge_size: int = 16
     registration_required: bool = False  # the R bit: nodes with an address of their own register here, too
     registration_lifetime: int = 1800
@@ -65,7 +65,7 @@ class ForeignAgentSettings:
     pending_per_node: int = 5
     most_pending: int = 4096
     most_visitors: int = 4096
-    home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
+    known_extensions: frozenset[int] = frozenset({126})
     vendor_extensions: frozenset[tuple[int, int]] = frozenset()
     allowed_home_agents: frozenset[IPv4Address] = frozenset()  # whom visitors may name; empty: any
     nodes: tuple[KnownNode, ...] = ()

@@ -190,7 +190,7 @@ def _check_home_address(visit: Visit, challenges: Challenges) -> Refusal | None:
 
 def _check_challenge(visit: Visit, challenges: Challenges) -> Refusal | None:
     mode, challenge = visit.settings.challenge, visit.challenge
-    if mode is ChallengeMode.OFF:
+    if mode is ChallengeMode.NONE:
         return None
     if challenge is None:
         if mode is ChallengeMode.REQUIRED:

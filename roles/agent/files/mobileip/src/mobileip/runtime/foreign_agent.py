@@ -16,7 +16,7 @@ from mobileip.registration.bindings import Visitor
 from mobileip.registration.events import SolicitationReceived
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.runtime.control import Command
-from mobileip.runtime.listing import visitor_row
+from mobileip.runtime.listing import pending_row, visitor_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import foreign_agent_forwarding, foreign_agent_settings
@@ -39,7 +39,7 @@ class ForeignAgentParty(Party):
     def __init__(self, loaded: Loaded, config: ForeignAgentConfig) -> None:
         super().__init__()
         self._config = config
-        self.machine: ForeignAgent = ForeignAgent(foreign_agent_settings(config))
+        self.machine: ForeignAgent = ForeignAgent(foreign_agent_settings(loaded, config))
         self._tables = ForeignAgentTables(loaded.paths.pin_directory)
         self._kernel = Rtnetlink()
         self._icmp: DatagramSocket | None = None
@@ -64,6 +64,10 @@ class ForeignAgentParty(Party):
         self._kernel.close()
 
     def bind_visitor(self, visitor: Visitor) -> None:
+        if visitor.co_located:
+            # Its tunnel ends at the node: nothing is tunnelled here any more, and it is routed like anyone.
+            self._forget(visitor.home_address)
+            return
         # Its address belongs to another network; on this link it is all the same.
         self._kernel.put_route(IPv4Network((visitor.home_address, 32)), visitor.interface)
         self._tables.put(
@@ -73,12 +77,16 @@ class ForeignAgentParty(Party):
                 expires=visitor.expires,
                 encapsulation=entries.Encapsulation(visitor.encapsulation.value),
                 reverse_tunnel=visitor.reverse_tunnel,
+                encapsulating_delivery=visitor.encapsulating_delivery,
             )
         )
 
     def unbind_visitor(self, action: UnbindVisitor) -> None:
-        self._tables.delete(action.home_address)
-        self._kernel.delete_route(IPv4Network((action.home_address, 32)), self._config.link.interface)
+        self._forget(action.home_address)
+
+    def _forget(self, home_address: IPv4Address) -> None:
+        self._tables.delete(home_address)
+        self._kernel.delete_route(IPv4Network((home_address, 32)), self._config.link.interface)
 
     def advertise(self, action: Advertise) -> None:
         if self._icmp is None:
@@ -94,7 +102,7 @@ class ForeignAgentParty(Party):
     def commands(self) -> Mapping[str, Command]:
         return {
             "bindings": lambda _: [visitor_row(visitor, time.time()) for visitor in self.machine.visitors()],
-            "pending": lambda _: {"pending": len(self.machine.pending())},
+            "pending": lambda _: [pending_row(entry, time.time()) for entry in self.machine.pending()],
         }
 
     def kernel_counters(self) -> Mapping[str, object]:

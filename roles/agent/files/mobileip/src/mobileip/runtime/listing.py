@@ -11,6 +11,7 @@ from typing import Any
 
 from mobileip.registration.bindings import Binding, Visitor
 from mobileip.registration.events import Endpoint
+from mobileip.registration.visits import PendingVisit
 
 
 def plain(value: Any) -> Any:
@@ -59,7 +60,22 @@ def visitor_row(visitor: Visitor, now: float) -> dict[str, Any]:
         "interface": visitor.interface,
         "encapsulation": visitor.encapsulation.value,
         "reverse_tunnel": visitor.reverse_tunnel,
+        "encapsulating_delivery": visitor.encapsulating_delivery,
+        "co_located": visitor.co_located,
+        "nai": visitor.nai,
         "granted": visitor.granted,
         "expires": plain(visitor.expires),
         "remaining": plain(round(visitor.expires - now, 1)) if math.isfinite(visitor.expires) else None,
+    }
+
+
+def pending_row(entry: PendingVisit, now: float) -> dict[str, Any]:
+    """One line of `show pending` at a foreign agent. `waiting` in seconds."""
+    return {
+        "home_address": str(entry.request.home_address),
+        "nai": entry.nai.decode(errors="backslashreplace") if entry.nai is not None else None,
+        "home_agent": str(entry.request.home_agent),
+        "node": str(entry.source),
+        "lifetime": entry.request.lifetime,
+        "waiting": round(now - entry.relayed, 1),
     }

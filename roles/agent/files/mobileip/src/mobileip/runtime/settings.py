@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from mobileip import config as written
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.address_pool import AddressRange
-from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
+from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply, ReverseTunnel
@@ -134,7 +134,11 @@ def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwardin
     return HomeAgentForwarding(address=config.address)
 
 
-def foreign_agent_settings(config: written.ForeignAgentConfig) -> ForeignAgentSettings:
+def _by_spi(loaded: written.Loaded, association: written.SecurityAssociation | None) -> dict[int, SecurityAssociation]:
+    return {} if association is None else {association.spi: _association(loaded, association)}
+
+
+def foreign_agent_settings(loaded: written.Loaded, config: written.ForeignAgentConfig) -> ForeignAgentSettings:
     """Settings of the foreign agent's machine."""
     advertisement = config.advertisement
     lifetime = advertisement.lifetime or max(1, round(3 * advertisement.interval))  # RFC 5944 2.3: three intervals
@@ -146,8 +150,29 @@ def foreign_agent_settings(config: written.ForeignAgentConfig) -> ForeignAgentSe
         advertisement_interval=advertisement.interval,
         advertisement_lifetime=lifetime,
         registration_lifetime=advertisement.registration_lifetime,
+        nai=advertisement.nai,
+        registration_required=advertisement.registration_required,
+        challenge=ChallengeMode(config.challenge.mode),
+        challenge_size=config.challenge.size,
         reverse_tunnelling=config.reverse_tunnelling,
+        reverse_tunnel_required=config.reverse_tunnel_required,
+        encapsulating_delivery=config.encapsulating_delivery,
         udp_tunnelling=config.udp_tunnelling,
+        zero_home_address=config.zero_home_address,
+        fa_error=config.fa_error,
+        legacy=config.legacy,
+        pending_timeout=config.pending.timeout,
+        pending_per_node=config.pending.max_per_node,
+        most_pending=config.pending.max,
+        most_visitors=config.max_visitors,
+        known_extensions=frozenset(config.known_extensions),
+        vendor_extensions=frozenset((each.vendor, each.type) for each in config.vendor_extensions),
+        allowed_home_agents=frozenset(config.allowed_home_agents),
+        nodes=tuple(
+            KnownNode(node.home_address, node.nai, _by_spi(loaded, node.foreign_sa), _by_spi(loaded, node.aaa_sa))
+            for node in config.mobile_nodes
+        ),
+        home_agents={agent.address: _by_spi(loaded, agent.security_association) for agent in config.home_agents},
     )
 
 

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Foreign agent: the tunnel's end for its visitors, and with reverse tunnelling its beginning (RFC 3024 4.2). */
+/*
+ * Foreign agent: the tunnel's end for its visitors, and with reverse tunnelling its beginning (RFC 3024 4.2).
+ *
+ * A visitor delivers to the agent what goes into the reverse tunnel directly, clear, or encapsulating, in a tunnel of
+ * its own to the agent's address on the link (RFC 3024 5). With the latter only what is so encapsulated goes to the home
+ * agent, multicast and broadcast included; the rest is routed like any packet. Direct delivery carries unicast only.
+ */
 #ifndef MOBILEIP_FOREIGN_AGENT_H
 #define MOBILEIP_FOREIGN_AGENT_H
 
@@ -47,24 +53,16 @@ static __always_inline int decide_foreign_agent_uplink(struct __sk_buff *skb, st
 	return plan_redirect(plan, OUTCOME_foreign_agent_to_visitor, s->link_ifindex, p->inner.daddr);
 }
 
-static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+/* Into the reverse tunnel, on the visitor's behalf. */
+static __always_inline int visitor_to_home_agent(const struct foreign_agent_settings *s, const struct visitor *v,
+						 const struct iphdr *header, struct plan *plan)
 {
-	const struct foreign_agent_settings *s = foreign_agent();
-	const struct visitor *v = bpf_map_lookup_elem(&visitors, &p->outer.saddr);
 	struct tunnel t = {};
 	int verdict;
 
-	if (!v || !s)
-		return VERDICT_STACK; /* no visitor of ours: the router's own business */
-	if (p->outer.daddr == s->link_address || is_registration(skb, p) || is_discovery(p))
-		return VERDICT_STACK;
-	if (v->expires_ns <= bpf_ktime_get_boot_ns())
-		return DROP(binding_expired);
-	if (!(v->flags & VISITOR_REVERSE_TUNNEL))
-		return VERDICT_STACK; /* RFC 5944 4.2.2: routed like any other packet */
-	if (p->outer.daddr == s->care_of)
+	if (header->daddr == s->care_of)
 		return DROP(tunnel_loop);
-	verdict = plan_forwarding(&p->outer, plan);
+	verdict = plan_forwarding(header, plan);
 	if (verdict < 0)
 		return verdict;
 	t.care_of = v->home_agent;
@@ -72,6 +70,51 @@ static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, stru
 	t.encapsulation = v->encapsulation;
 	plan_tunnel(plan, s->care_of, &t);
 	return plan_redirect(plan, OUTCOME_visitor_to_home_agent, s->uplink_ifindex, 0);
+}
+
+/* RFC 3024 5.2: outer source the home address, outer destination the agent; the node may speak for nobody else. */
+static __always_inline int visitor_encapsulated(struct __sk_buff *skb, const struct foreign_agent_settings *s,
+						const struct visitor *v, struct packet *p, struct plan *plan)
+{
+	int verdict = parse_tunnel(skb, p);
+
+	if (verdict < 0)
+		return verdict;
+	if (p->inner.saddr != p->outer.saddr)
+		return DROP(no_binding);
+	verdict = visitor_to_home_agent(s, v, &p->inner, plan);
+	if (verdict < 0)
+		return verdict;
+	verdict = plan_decapsulation(p, plan);
+	return verdict < 0 ? verdict : VERDICT_FORWARD;
+}
+
+static __always_inline int is_group(__be32 address)
+{
+	return (address & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || address == 0xffffffff;
+}
+
+static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+{
+	const struct foreign_agent_settings *s = foreign_agent();
+	const struct visitor *v = bpf_map_lookup_elem(&visitors, &p->outer.saddr);
+	int is_encapsulated;
+
+	if (!v || !s)
+		return VERDICT_STACK; /* no visitor of ours: the router's own business */
+	is_encapsulated = (v->flags & VISITOR_ENCAPSULATING_DELIVERY) && p->outer.daddr == s->link_address &&
+			  p->outer.protocol == IPPROTO_IPIP;
+	if ((p->outer.daddr == s->link_address && !is_encapsulated) || is_registration(skb, p) || is_discovery(p))
+		return VERDICT_STACK;
+	if (v->expires_ns <= bpf_ktime_get_boot_ns())
+		return DROP(binding_expired);
+	if (is_encapsulated)
+		return visitor_encapsulated(skb, s, v, p, plan);
+	/* RFC 5944 4.2.2, RFC 3024 5.2 and 5.3: routed like any other packet */
+	if (!(v->flags & VISITOR_REVERSE_TUNNEL) || (v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||
+	    is_group(p->outer.daddr))
+		return VERDICT_STACK;
+	return visitor_to_home_agent(s, v, &p->outer, plan);
 }
 
 #endif

@@ -84,6 +84,7 @@ struct foreign_agent_settings {
 };
 
 #define VISITOR_REVERSE_TUNNEL 1
+#define VISITOR_ENCAPSULATING_DELIVERY 2
 
 struct visitor {
 	__be32 home_agent;	/* the tunnel's other end: MIPP-Pub for a node that comes through a proxy */
