@@ -519,7 +519,7 @@ def test_deregistration_of_one_and_of_all_R5944_3_8_2_2_e(generous: HomeAgent, a
     assert care_of(generous) == ([] if all_of_them else [SECOND.care_of_address])
     # The address is given back with the last binding, not before.
     assert [action for action in actions if isinstance(action, ReleaseHome)] == (
-        [ReleaseHome(HOME, "home")] if all_of_them else []
+        [ReleaseHome(HOME, "home", returned=True)] if all_of_them else []
     )
 
 
@@ -559,7 +559,7 @@ def test_return_home_gives_the_address_back_before_the_reply_R5944_4_6_c_and_R59
         PersistIdentification(NodeKey(None, HOME), 4001, at(NOW + 5)),
         ForgetBinding(BINDING.key),
         Unbind(BINDING.key),
-        ReleaseHome(HOME, "home"),
+        ReleaseHome(HOME, "home", returned=True),
         Send(signed(reply, DIRECT_SA), Endpoint(HOME_AGENT, 434), Endpoint(HOME, 434)),
         Count("deregistered"),
     ]

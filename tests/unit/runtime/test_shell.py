@@ -272,11 +272,11 @@ def test_one_entry_holds_all_care_of_addresses_of_a_node() -> None:
 
 def test_gratuitous_arp_names_the_address_as_sender_and_target() -> None:
     mac = bytes.fromhex("020000000065")
-    assert announcement(1, mac, HOME).hex() == (
+    assert announcement(1, mac, mac, HOME).hex() == (
         "ffffffffffff" "020000000065" "0806" "0001" "0800" "06" "04" "0001"
         "020000000065" "c0000245" "000000000000" "c0000245"
     )  # fmt: skip
-    assert announcement(2, mac, HOME)[-10:-4] == b"\xff" * 6
+    assert announcement(2, mac, mac, HOME)[-10:-4] == b"\xff" * 6
 
 
 # Decoder and command line

@@ -84,10 +84,11 @@ class ClaimHome:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseHome:
-    """Home agent: stop answering ARP for the node on its home link (RFC 5944 4.6)."""
+    """Home agent: stop answering ARP for the node on its home link (RFC 5944 4.6). `returned`: it is there again."""
 
     home_address: IPv4Address
     interface: str
+    returned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,11 +308,12 @@ class HomeAgent:
     def _deregister(self, admitted: Admitted) -> list[Action]:
         """RFC 5944 3.8.2.2: all bindings, or the one with this care-of address. None there is no error."""
         message = admitted.request.message
+        returned = message.deregisters_all and admitted.received.source.address == message.home_address
         actions: list[Action] = []
         for binding in self._bindings.of_node(message.home_address):
             if _is_given_up(binding, message):
                 self._bindings.remove(binding.key)
-                actions += self._ended(binding)
+                actions += self._ended(binding, returned)
         reply = self._gate.answer(
             admitted.request, admitted.received, Code.ACCEPTED, lifetime=0, extensions=self._said_of_us(admitted)
         )
@@ -332,14 +333,14 @@ class HomeAgent:
             ExtensionType.FA_HA_AUTHENTICATION: self._settings.checks.foreign_agents.get(binding.source.address, {}),
         }
 
-    def _ended(self, binding: Binding) -> list[Action]:
+    def _ended(self, binding: Binding, returned: bool = False) -> list[Action]:
         """What follows when a binding has been taken out; the last one of a node gives its address back."""
         actions: list[Action] = [ForgetBinding(binding.key), Unbind(binding.key)]
         if not self._bindings.of_node(binding.home_address):
             self._homes.unbound(binding)
             link = self._homes.link_of(binding.home_address)
             if link is not None:
-                actions.append(ReleaseHome(binding.home_address, link.interface))
+                actions.append(ReleaseHome(binding.home_address, link.interface, returned))
         return actions
 
     def _deny(self, admitted: Admitted, denied: Denied, now: float) -> list[Action]:

@@ -11,17 +11,21 @@ _ETHERTYPE_ARP = 0x0806
 _REQUEST, _REPLY = 1, 2
 
 
-def announcement(operation: int, mac: bytes, address: IPv4Address) -> bytes:
-    """An Ethernet frame with an ARP message whose sender and target protocol address are both `address`."""
+def announcement(operation: int, sender: bytes, mac: bytes, address: IPv4Address) -> bytes:
+    """An Ethernet frame of `sender` with an ARP message that says: `address` is at `mac`, for sender and target."""
     target = _BROADCAST if operation == _REPLY else bytes(6)
-    header = _BROADCAST + mac + struct.pack("!H", _ETHERTYPE_ARP)
+    header = _BROADCAST + sender + struct.pack("!H", _ETHERTYPE_ARP)
     return header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + address.packed + target + address.packed
 
 
-def announce(interface: str, address: IPv4Address) -> None:
-    """Send both forms, request and reply: neighbours differ in which one they believe. Raises OSError."""
+def announce(interface: str, address: IPv4Address, mac: bytes | None = None) -> None:
+    """Send both forms, request and reply: neighbours differ in which one they believe. Raises OSError.
+
+    `mac`: whose the address is from now on, None for ours. The frame is ours in any case, or switches would look for
+    the other station here.
+    """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as channel:
         channel.bind((interface, _ETHERTYPE_ARP))
-        mac = channel.getsockname()[4][:6]
+        own = channel.getsockname()[4][:6]
         for operation in (_REQUEST, _REPLY):
-            channel.send(announcement(operation, mac, address))
+            channel.send(announcement(operation, own, mac or own, address))

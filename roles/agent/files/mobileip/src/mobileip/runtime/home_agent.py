@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
@@ -21,19 +22,21 @@ from mobileip.registration.actions import Action, Bind, ClaimHome, Record, Relea
 from mobileip.registration.bindings import Binding, BindingKey
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.runtime.arp import announce
+from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
-from mobileip.runtime.settings import home_agent_forwarding, home_agent_settings
+from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
 
 CLAIMED_TABLE = 434
 """Routing table and rule preference of claimed home addresses."""
+_LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 _LOOK_INTERVAL = 10.0
 """Seconds between two looks at the UDP ports that keepalives have shown the kernel."""
 _ANNOUNCEMENTS = (0.5, 2.0)
@@ -52,6 +55,9 @@ class HomeAgentParty(Party):
         self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
         self._tables = HomeAgentTables(loaded.paths.pin_directory)
         self._bound = Bound()
+        self._broadcasts = BroadcastRelay(
+            broadcast_domains(config), config.interface, config.broadcast.rate, self._count
+        )
         self._claimed: dict[IPv4Address, str] = {}
         self._kernel = Rtnetlink()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,15 +72,19 @@ class HomeAgentParty(Party):
             index_of(link.interface, f"home_links[{number}].interface")
             self._kernel.put_rule(CLAIMED_TABLE, table=CLAIMED_TABLE, interface=link.interface)
         self._tables.configure(home_agent_forwarding(config))
-        socket = DatagramSocket.udp(config.address, REGISTRATION_PORT, partial(put_datagram, inbox))
-        self.sockets[config.address] = socket
-        socket.watch(loop)
+        # A request may come by broadcast, to be told our address (RFC 5944 3.6.1.2): replies leave from that one only.
+        broadcast = {link.network.broadcast_address for link in config.home_links} | {_LIMITED_BROADCAST}
+        for address in (config.address, *sorted(broadcast)):
+            self.sockets[address] = DatagramSocket.udp(address, REGISTRATION_PORT, partial(put_datagram, inbox))
+            self.sockets[address].watch(loop)
+        self._broadcasts.open(loop)
         self._look_for_ports(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
         if self._look is not None:
             self._look.cancel()
+        self._broadcasts.close(loop)
         self._kernel.close()
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
@@ -97,11 +107,14 @@ class HomeAgentParty(Party):
     def _sync_table(self) -> None:
         self._bound = Bound(self.machine.bindings)
         self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        self._broadcasts.replace(self.machine.bindings)
 
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+        self._broadcasts.put(action.binding, action.replaces)
 
     def unbind(self, key: BindingKey) -> None:
+        self._broadcasts.remove(key)
         left = self._bound.remove(key)
         if left:
             self._tables.put(_entry(left))
@@ -113,13 +126,12 @@ class HomeAgentParty(Party):
         away = IPv4Network((action.home_address, 32))
         self._kernel.put_route(away, self._config.interface, table=CLAIMED_TABLE)
         self._kernel.put_proxy(action.interface, action.home_address)
-        self._announce(action.home_address, action.interface)
-        assert self._loop is not None
-        for delay in _ANNOUNCEMENTS:
-            self._loop.call_later(delay, self._announce, action.home_address, action.interface)
+        self._repeat(self._announce, action.home_address, action.interface)
 
     def release_home(self, action: ReleaseHome) -> None:
         self._release(action.home_address, action.interface)
+        if action.returned:
+            self._repeat(self._announce_returned, action.home_address, action.interface)
 
     def commands(self) -> Mapping[str, Command]:
         return {"bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings]}
@@ -134,8 +146,12 @@ class HomeAgentParty(Party):
     def describe(self) -> Mapping[str, object]:
         return {
             "bindings": len(self.machine.bindings),
+            "broadcasts_to": self._broadcasts.listeners,
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }
+
+    def _count(self, reason: str) -> None:
+        self.counters[reason] += 1
 
     def _look_for_ports(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """What keepalives have shown the kernel about half-bound nodes is to be known here, and durable, as well."""
@@ -145,11 +161,34 @@ class HomeAgentParty(Party):
             if entry is not None and (learnt := learnt_port(binding, entry.tunnels)) is not None:
                 inbox(learnt)
 
+    def _repeat(self, announcing: Callable[[IPv4Address, str], None], address: IPv4Address, interface: str) -> None:
+        assert self._loop is not None
+        announcing(address, interface)
+        for delay in _ANNOUNCEMENTS:
+            self._loop.call_later(delay, announcing, address, interface)
+
     def _announce(self, address: IPv4Address, interface: str) -> None:
-        if self._claimed.get(address) != interface:
-            return  # given back meanwhile
+        """The address is here, unless it has been given back meanwhile."""
+        if self._claimed.get(address) == interface:
+            self._say(address, interface, None)
+
+    def _announce_returned(self, address: IPv4Address, interface: str) -> None:
+        """The address is at the node again: some who hear us may not hear the node itself (RFC 5944 4.6)."""
+        if address in self._claimed:
+            return  # it has left once more
         try:
-            announce(interface, address)
+            index = socket.if_nametoindex(interface)
+            neighbours = self._kernel.neighbours()
+        except OSError as exc:
+            log("warning", "announcement_failed", address=address, interface=interface, error=exc)
+            return
+        for neighbour in neighbours:
+            if (neighbour.index, neighbour.address) == (index, address) and neighbour.mac is not None:
+                self._say(address, interface, neighbour.mac)
+
+    def _say(self, address: IPv4Address, interface: str, mac: bytes | None) -> None:
+        try:
+            announce(interface, address, mac)
         except OSError as exc:
             log("warning", "announcement_failed", address=address, interface=interface, error=exc)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+
+_SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("16si20x")  # struct ifreq with its union as an integer
 
 
 class StartError(Exception):
@@ -16,3 +21,10 @@ def index_of(interface: str, key: str) -> int:
     except OSError:
         present = ", ".join(name for _, name in socket.if_nameindex())
         raise StartError(f"{key}: there is no interface {interface!r} on this host; it has {present}") from None
+
+
+def mtu_of(interface: str) -> int:
+    """Bytes that an IP packet on the interface may have. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        answer = fcntl.ioctl(channel, _SIOCGIFMTU, _IFREQ.pack(interface.encode(), 0))
+    return int(_IFREQ.unpack(answer)[1])

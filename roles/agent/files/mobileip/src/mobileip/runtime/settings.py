@@ -6,6 +6,7 @@ import math
 from ipaddress import IPv4Address
 
 from mobileip import config as written
+from mobileip.forwarding.broadcast import BroadcastDomain
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
@@ -136,6 +137,14 @@ def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwardin
 
 def _by_spi(loaded: written.Loaded, association: written.SecurityAssociation | None) -> dict[int, SecurityAssociation]:
     return {} if association is None else {association.spi: _association(loaded, association)}
+
+
+def broadcast_domains(config: written.HomeAgentConfig) -> dict[str, BroadcastDomain]:
+    """The home links whose broadcasts go to nodes, by interface; none where B is to be ignored."""
+    if not config.broadcast.forward:
+        return {}
+    groups = frozenset(config.broadcast.multicast_groups)
+    return {link.interface: BroadcastDomain(config.address, link.network, groups) for link in config.home_links}
 
 
 def foreign_agent_settings(loaded: written.Loaded, config: written.ForeignAgentConfig) -> ForeignAgentSettings:

@@ -6,7 +6,7 @@ What a tunnel carries is built and taken apart here by the daemon for keepalives
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from mobileip.wire.errors import Malformed
@@ -110,6 +110,25 @@ class IPv4Packet:
         )
         start += self.options
         return start[:10] + checksum(start).to_bytes(2, "big") + start[12:] + self.payload
+
+    def fragments(self, mtu: int) -> tuple[IPv4Packet, ...]:
+        """The packet in pieces of at most `mtu` bytes (RFC 791 3.2); none if it must not be cut, or has options."""
+        room = mtu - _IPV4.size
+        if len(self.options) + len(self.payload) <= room:
+            return (self,)
+        step = room & ~7
+        if self.dont_fragment or self.options or step <= 0:
+            return ()
+        last = len(self.payload) - step
+        return tuple(
+            replace(
+                self,
+                payload=self.payload[at : at + step],
+                fragment_offset=self.fragment_offset + at,
+                more_fragments=self.more_fragments or at < last,
+            )
+            for at in range(0, len(self.payload), step)
+        )
 
 
 @dataclass(frozen=True, slots=True)
