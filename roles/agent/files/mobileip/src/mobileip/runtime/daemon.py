@@ -331,9 +331,7 @@ class Daemon:
         return {"status": status, "counters": counters, "drops": drops, **self._party.commands(), **self._party.orders}
 
 
-_NO_DROPS = frozenset(
-    {"sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled"}
-)
+_NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled"})
 """Counters of what went well."""
 
 _SAFE_WITHOUT_STORE = (
