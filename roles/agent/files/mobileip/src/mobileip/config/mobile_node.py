@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Replay, SecurityAssociation
+from mobileip.config.shared import Nat, Party, Replay, Revocation, SecurityAssociation
 from mobileip.config.values import Interface, Model, Network, Seconds, Unicast
 
 
@@ -95,6 +95,7 @@ class MobileNodeConfig(Party):
         default_factory=list, description="security associations with foreign agents, one each"
     )
     nat: Nat = Field(default_factory=Nat)
+    revocation: Revocation = Field(default_factory=Revocation)
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
     encapsulate: Literal["gateways", "all"] = "gateways"
 

@@ -73,7 +73,7 @@ class Nat(Model):
 class Revocation(Model):
     """Registration revocation (RFC 3543)."""
 
-    enabled: bool = Field(default=True, description="true to take part in revocation with nodes and foreign agents")
+    enabled: bool = Field(default=True, description="true to take part in registration revocation")
 
 
 class Party(Model, ABC):

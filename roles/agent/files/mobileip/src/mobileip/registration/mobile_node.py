@@ -94,6 +94,7 @@ from mobileip.registration.node_requests import (
     association_of,
     build_request,
 )
+from mobileip.registration.revocation import RevocationReader, Timestamps, support_in
 from mobileip.wire.agent_discovery import agent_rebooted, serialize_solicitation
 from mobileip.wire.codes import Code, describe
 from mobileip.wire.errors import Malformed
@@ -141,13 +142,17 @@ class _Timer(Enum):
 
 @dataclass(frozen=True)
 class Registration:
-    """What the last accepted reply gave. `expires` in Unix seconds, `keepalive` in seconds, 0 without a UDP tunnel."""
+    """What the last accepted reply gave. `expires` in Unix seconds, `keepalive` in seconds, 0 without a UDP tunnel.
+
+    `revocation` is the agent's clock, if it will tell us of a revocation (RFC 3543).
+    """
 
     target: Target
     path: NodePath
     expires: float
     keepalive: int = 0
     simultaneous: bool = False
+    revocation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,8 @@ class MobileNode:
         self._wishes = self._all_wishes()
         self._keepalives = Keepalives(settings.home_address or UNASSIGNED)
         self._last_denial: str | None = None
+        self._timestamps = Timestamps()
+        self._revocations = RevocationReader(from_home_agents=True)
         self._understood = frozenset(
             {
                 int(ExtensionType.MN_HA_AUTHENTICATION),
@@ -487,6 +494,7 @@ class MobileNode:
             simultaneous=self._wishes.simultaneous and target.lifetime > 0,
             udp_tunnel=self._wishes.udp_tunnel,
             challenge=self._discovery.challenge if target.is_by_agent else None,
+            revocation=self._timestamps.of_support(now) if self._settings.revocation else None,
         )
         message = build_request(self._settings, target, ask)
         self._attempts.sent(Outstanding(target, ask, now, message), now)
@@ -529,6 +537,8 @@ class MobileNode:
     def _receive(self, event: DatagramReceived, now: float) -> list[Action]:
         if len(event.payload) > MAXIMUM_MESSAGE:
             return [Count("oversized")]
+        if event.payload[:1] == bytes([MessageType.REVOCATION]):
+            return self._revoked(event, now)
         if event.payload[:1] != bytes([MessageType.REPLY]):
             return [Count("unexpected_message")]
         try:
@@ -554,6 +564,30 @@ class MobileNode:
         believed = Believed(reply, covered, trailing)
         self._take_challenge(believed, request)
         return self._decide(believed, request, now)
+
+    def _revoked(self, event: DatagramReceived, now: float) -> list[Action]:
+        """RFC 3543: our agent ends the registration. Acknowledge, and ask anew; a node revokes nothing itself."""
+        message = self._revocations.read(event)
+        if isinstance(message, list):
+            return message
+        registration = self._registration
+        if (
+            registration is None
+            or message.home_address != self._home_address
+            or message.home_domain != registration.target.home_agent
+            or message.foreign_domain != registration.target.care_of_address
+            or message.home_domain != event.source.address
+        ):
+            return [Count("revocation_of_no_binding")]
+        association = association_of(self._settings, registration.target)
+        keys = {int(ExtensionType.MN_HA_AUTHENTICATION): {association.spi: association}}
+        answer = self._revocations.obey(message, event, registration.revocation, keys)
+        if isinstance(answer, list):
+            return answer
+        why = f"{message.home_domain} revoked the registration"
+        forgotten = self._forget_place(why, now, self._attempts.since)
+        log = Log(Level.WARNING, "registration_revoked", {"agent": str(message.home_domain)})
+        return [*forgotten, answer, log, *self._find_place(now)]
 
     def _is_for_us(self, reply: RegistrationReply) -> bool:
         """By home address, or by NAI where the reply may bring one (RFC 2794 3)."""
@@ -629,7 +663,12 @@ class MobileNode:
         path, interval = self._path(reply, tunnel, target)
         expires = expiry(lifetime, request.sent)  # RFC 5944 3.6.2.2: counted from the sending of the request
         simultaneous = request.ask.simultaneous and reply.code == Code.ACCEPTED
-        known, self._registration = self._registration, Registration(target, path, expires, interval, simultaneous)
+        offer = support_in(believed.covered) if request.ask.revocation is not None else None
+        agreed = None if offer is None else offer.timestamp
+        known, self._registration = (
+            self._registration,
+            Registration(target, path, expires, interval, simultaneous, agreed),
+        )
         self._set_lifetime_timers(lifetime, request.sent, interval, now)
         self._enter(State.BOUND)
         unchanged = known is not None and known.path == path  # a renewal that changed nothing

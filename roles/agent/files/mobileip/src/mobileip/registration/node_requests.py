@@ -14,6 +14,7 @@ from mobileip.registration.keepalives import DEFAULT_KEEPALIVE
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import REGISTRATION_PORT, Flag, RegistrationRequest
+from mobileip.wire.revocation import RevocationSupport
 from mobileip.wire.typed_extensions import HomeAgentParameter, HomeAgentParameterFormat, Nai, UdpTunnelRequest
 
 UNASSIGNED = IPv4Address(0)
@@ -28,7 +29,8 @@ class MobileNodeSettings:
     Without `home_address` or `home_agent` the network assigns them, and `nai` says who asks. `lifetime` in seconds is
     what it asks for, `first_timeout` and `longest_timeout` bound the seconds until a request is repeated. `monitor`:
     seconds that an agent's word that we are inside holds (T_MONITOR of RFC 5265 3.2). `sa_keepalive`: seconds after
-    which the VPN gateway drops the SA of a node that it does not hear (draft 5.5).
+    which the VPN gateway drops the SA of a node that it does not hear (draft 5.5). `revocation` offers to be told of a
+    revocation (RFC 3543).
     `trusted_agents` are foreign agents, by address or by NAI, or `@realm` for all of a realm (draft 5.7.2);
     `agent_associations` holds the MN-FA association with each foreign agent that has one.
     """
@@ -51,6 +53,7 @@ class MobileNodeSettings:
     trusted_agent_nais: frozenset[bytes] = frozenset()
     agent_associations: Mapping[IPv4Address, SecurityAssociation] = field(default_factory=dict)
     sa_keepalive: float = math.inf
+    revocation: bool = False
 
 
 class Through(StrEnum):
@@ -100,6 +103,8 @@ class Ask:
     simultaneous: bool = False
     udp_tunnel: bool = True
     challenge: bytes | None = None
+    revocation: int | None = None
+    """Our clock, for the offer of revocation; None makes none."""
 
 
 def build_request(settings: MobileNodeSettings, target: Target, ask: Ask) -> Send:
@@ -137,6 +142,8 @@ def _extensions(settings: MobileNodeSettings, target: Target, ask: Ask) -> tuple
     if target.is_co_located and ask.lifetime and ask.udp_tunnel:  # RFC 3519 3.1: before the authentication, with D only
         by_agent = target.through is Through.DEMANDING_AGENT
         extensions.append(UdpTunnelRequest(through_foreign_agent=by_agent).extension())
+    if target.is_co_located and not target.is_by_agent and ask.lifetime and ask.revocation is not None:
+        extensions.append(RevocationSupport(ask.revocation).extension())  # RFC 3543 3.2: a node on its own only
     return tuple(extensions)
 
 

@@ -214,5 +214,6 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         trusted_agents=frozenset(config.trusted_agents.addresses),
         trusted_agent_nais=frozenset(nai.encode() for nai in config.trusted_agents.nais),
         agent_associations={shared.agent: _association(loaded, shared) for shared in config.foreign_agent_sas},
+        revocation=config.revocation.enabled,
         sa_keepalive=math.inf if config.sa is None else config.sa.keepalive_timeout or math.inf,
     )
