@@ -66,6 +66,7 @@ _UNDERSTOOD_IN_REQUEST: frozenset[int] = frozenset(
         ExtensionType.FA_HA_AUTHENTICATION,
         ExtensionType.GENERALIZED_AUTHENTICATION,
         ExtensionType.CRITICAL_VENDOR,
+        ExtensionType.OBSOLETE_CRITICAL_VENDOR,
     }
 )
 _UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
@@ -75,6 +76,7 @@ _UNDERSTOOD_IN_REPLY: frozenset[int] = frozenset(
         ExtensionType.CRITICAL_VENDOR,
         ExtensionType.UDP_TUNNEL_REPLY,
         ExtensionType.FA_ERROR,
+        ExtensionType.OBSOLETE_CRITICAL_VENDOR,
     }
 )
 

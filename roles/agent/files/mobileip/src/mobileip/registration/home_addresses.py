@@ -14,6 +14,7 @@ from mobileip.registration.address_pool import AddressPool, AddressRange
 from mobileip.registration.bindings import Binding, NodeKey
 from mobileip.registration.gate import Admitted, Peer, Peers, is_usable_care_of_address
 from mobileip.registration.nat import Denied
+from mobileip.registration.security import associations_of
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.codes import Code
 
@@ -29,11 +30,15 @@ class HomeLink:
 
 @dataclass(frozen=True, slots=True)
 class HomeNode:
-    """A mobile node: its home address or its NAI, or both, and a security association for each way to register."""
+    """A mobile node: its home address or its NAI, or both, and a security association for each way to register.
+
+    `aaa` is what it shares with its AAA server, for MN-AAA authentication that ends here (RFC 4721).
+    """
 
     home_address: IPv4Address | None
     associations: tuple[SecurityAssociation, ...]
     nai: str | None = None
+    aaa: SecurityAssociation | None = None
 
     @property
     def peer(self) -> Peer:
@@ -41,7 +46,7 @@ class HomeNode:
         name = self.home_address or self.nai
         if name is None:
             raise ValueError("node: neither home address nor NAI, expected one of the two")
-        return Peer(NodeKey(None, name), {one.spi: one for one in self.associations}, self.nai)
+        return Peer(NodeKey(None, name), associations_of(*self.associations), self.nai, associations_of(self.aaa))
 
 
 class HomeAddresses:

@@ -60,6 +60,7 @@ _UNDERSTOOD = frozenset(
         ExtensionType.FA_HA_AUTHENTICATION,
         ExtensionType.GENERALIZED_AUTHENTICATION,
         ExtensionType.CRITICAL_VENDOR,
+        ExtensionType.OBSOLETE_CRITICAL_VENDOR,
     }
 )
 

@@ -77,6 +77,7 @@ class HomeAgentLeg:
 
     def _send(self, request: RegistrationRequest, association: SecurityAssociation) -> Send:
         payload = append(request.serialize(), association)  # D-2.2.3-b
+        payload = self._settings.replies.sign(payload, request.home_agent, request.lifetime)
         source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
         return Send(payload, source, registration_endpoint(request.home_agent))
 

@@ -37,6 +37,7 @@ from mobileip.registration.events import (
 from mobileip.registration.extension_policy import ExtensionPolicy, Treatment
 from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of, unknown_vendor_extension
 from mobileip.registration.home_agent_leg import HomeAgentLeg
+from mobileip.registration.home_agent_replies import is_other_acceptance
 from mobileip.registration.lifetimes import jittered, toward_home_agent
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import Denied, Tunnel, negotiate
@@ -48,16 +49,17 @@ from mobileip.registration.proxy_settings import (
     ProxySettings,
     WhenInside,
 )
+from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.replay import ReplayGuard
 from mobileip.registration.security import (
     AuthenticationFailure,
     AuthenticReply,
     AuthenticRequest,
-    authenticate_reply,
+    associations_of,
 )
 from mobileip.registration.sessions import Sessions
 from mobileip.registration.unreachable import Verdicts, request_quoted_in
-from mobileip.wire.codes import Code
+from mobileip.wire.codes import Code, describe
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, first_unrecognised
 from mobileip.wire.identification import low
@@ -68,7 +70,7 @@ from mobileip.wire.messages import (
     RegistrationRequest,
     parse_reply,
 )
-from mobileip.wire.typed_extensions import TRUSTED_NETWORKS
+from mobileip.wire.typed_extensions import TRUSTED_NETWORKS, MessageString
 from mobileip.wire.unreachable import FRAGMENTATION_NEEDED
 
 
@@ -95,7 +97,12 @@ class Proxy:
             GateSettings(
                 address=settings.public_address,
                 peers=Peers(
-                    Peer(node.key, {one.spi: one for one in node.node_associations}, node.nai)
+                    Peer(
+                        node.key,
+                        associations_of(*node.node_associations),
+                        node.nai,
+                        associations_of(node.aaa_association),
+                    )
                     for node in settings.nodes
                 ),
                 understood=self._policy.understood_in_request,
@@ -105,6 +112,7 @@ class Proxy:
             self._guard,
         )
         self._leg = HomeAgentLeg(settings, self._policy)
+        self._hints = RateLimit(burst=1)
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
         self._verdicts = Verdicts(settings.unreachable_grace)
         self._sessions = Sessions(self._nodes)
@@ -346,8 +354,7 @@ class Proxy:
             reply = parse_reply(received.payload)
         except Malformed:
             return [Count("malformed")]
-        unknown = first_unrecognised(reply.extensions, self._policy.understood_in_reply)
-        if unknown is not None or unknown_vendor_extension(reply.extensions, self._vendors) is not None:
+        if first_unrecognised(reply.extensions, self._policy.understood_in_reply) is not None:
             return [Count("unknown_extension")]
         awaiting = self._pending.awaiting(received.source.address, low(reply.identification), now)
         candidates = [pending for pending in awaiting if pending.is_answered_by(reply)]
@@ -357,7 +364,9 @@ class Proxy:
         if isinstance(checked, AuthenticationFailure):
             # The request stays pending: whoever forged this must not be able to end it.
             fields = {"home_address": str(reply.home_address), "source": str(received.source), "reason": checked.value}
-            return [Count(f"reply_{checked.value}"), Log(Level.WARNING, "reply_not_authentic", fields)]
+            actions: list[Action] = [Count(f"reply_{checked.value}")]
+            actions.append(Log(Level.WARNING, "reply_not_authentic", fields))
+            return actions + self._hint(reply, checked, pending, now)
         if any(self._policy.forbidden(checked.covered, how) for how in (Treatment.REJECT, Treatment.DISCARD)):
             return [Count("discarded_extension")]
         heard = self._guard.hear(
@@ -378,7 +387,7 @@ class Proxy:
         """The request that this reply answers: the authenticator tells nodes apart where addresses do not."""
         for pending in candidates:
             association = self._nodes[pending.node].home_agent_association
-            checked = authenticate_reply(reply, {association.spi: association})
+            checked = self._settings.replies.authenticate(reply, association, pending.home_agent, pending.at_home_agent)
             if isinstance(checked, AuthenticReply):
                 break
         return pending, checked
@@ -386,8 +395,13 @@ class Proxy:
     def _relay_reply(self, reply: AuthenticReply, pending: PendingRequest, now: float) -> list[Action]:
         """D-2.3: update the bindings, then tell the node."""
         message, request = reply.message, pending.request.message
-        if not message.accepted:
-            return [self._for_node(reply, pending, message.lifetime), Count(f"home_agent_code_{message.code}")]
+        accepted = self._settings.replies.accepts(message)
+        unknown = unknown_vendor_extension(message.extensions, self._vendors)
+        if unknown is not None:  # RFC 3115 2.4: its sender counts on its being understood
+            code = self._settings.cannot_service_code if accepted else Code.UNSPECIFIED
+            return self._fail(reply, pending, Denied(code, f"home agent: {unknown}"), now)
+        if not accepted:
+            return self._not_accepted(reply, pending)
         failure = self._cannot_serve(message, pending)
         if failure is not None:
             return self._fail(reply, pending, failure, now)
@@ -415,6 +429,36 @@ class Proxy:
                 pending.node, at_home_agent_until, lambda one: one.care_of_address == request.care_of_address
             )
         return [*actions, self._for_node(reply, pending, lifetime, ours), Count("reply_relayed")]
+
+    def _not_accepted(self, reply: AuthenticReply, pending: PendingRequest) -> list[Action]:
+        """D-2.3.1-a: a denial as it is; a success of a kind that we do not know is passed on, but binds nothing."""
+        message, request = reply.message, pending.request.message
+        if not is_other_acceptance(message.code):
+            return [self._for_node(reply, pending, message.lifetime), Count(f"home_agent_code_{message.code}")]
+        lifetime = 0 if request.deregisters else min(message.lifetime, pending.lifetime)
+        fields = {"home_address": str(request.home_address), "code": str(message.code)}
+        return [
+            self._for_node(reply, pending, lifetime),
+            Count(f"home_agent_code_{message.code}"),
+            Log(Level.WARNING, "accepted_in_an_unknown_way", fields),
+        ]
+
+    def _hint(
+        self, reply: RegistrationReply, failure: AuthenticationFailure, pending: PendingRequest, now: float
+    ) -> list[Action]:
+        """An unauthenticated denial in our own words, once a second for each node; nothing follows from it here."""
+        if not self._settings.replies.is_hint(reply, failure) or not self._hints.allows(pending.node, now):
+            return []
+        reason = f"home agent {pending.home_agent} says {describe(reply.code)}, without authentication"
+        parameter = self._parameter(Assignment(pending.home_agent, pending.parameter), reply.code)
+        send = self._gate.answer(
+            pending.request,
+            pending.received,
+            reply.code,
+            lifetime=0,
+            extensions=(*parameter, MessageString(reason).extension()),
+        )
+        return [send, Count("unauthenticated_denial_relayed")]
 
     def _supersede(self, pending: PendingRequest) -> None:
         """What this request has overtaken is waited for no more: its late reply would bring back what is over."""
@@ -455,7 +499,8 @@ class Proxy:
             failure.reason,
             extensions=self._parameter(Assignment(pending.home_agent, pending.parameter), failure.code),
         )
-        if self._settings.on_local_failure is OnLocalFailure.LET_EXPIRE or pending.request.message.deregisters:
+        lets_expire = self._settings.on_local_failure is OnLocalFailure.LET_EXPIRE
+        if lets_expire or pending.request.message.deregisters or not reply.message.accepted:
             return denials
         association = self._nodes[pending.node].home_agent_association
         return [*denials, self._leg.deregistration(reply, pending, association), Count("deregistered_by_us")]
@@ -496,7 +541,8 @@ class Proxy:
             code = Code.ACCEPTED if self._settings.simultaneous else Code.ACCEPTED_NO_SIMULTANEOUS
         extensions = self._policy.relayed(reply.covered)  # D-2.3.1-h
         extensions += self._parameter(Assignment(pending.home_agent, pending.parameter), code) + ours
-        if message.accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
+        accepted = self._settings.replies.accepts(message)
+        if accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
             extensions += (pending.tunnel.answer.extension(),)
         return self._gate.answer(
             _with_home_address(pending.request, message.home_address),  # D-2.3.1-e

@@ -11,6 +11,7 @@ from mobileip.registration.bindings import Encapsulation, NodeKey
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.extension_policy import Treatment
 from mobileip.registration.gate import GatePolicy
+from mobileip.registration.home_agent_replies import HomeAgentReplies
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import CARRIED, NatPolicy
 from mobileip.wire.authentication import SecurityAssociation
@@ -24,7 +25,8 @@ class ProxyNode:
     """A mobile node of the proxy: by home address, or by NAI if its home address is assigned by its home agent.
 
     `gateway` is VPNGW-Pub of the gateway that serves its home network. `node_associations` are shared with the node,
-    `home_agent_association` with its home agent. `home_agent` serves it if it names none.
+    `home_agent_association` with its home agent, `aaa_association` with its AAA server, for MN-AAA authentication that
+    ends here. `home_agent` serves it if it names none.
     """
 
     home_address: IPv4Address | None
@@ -33,6 +35,7 @@ class ProxyNode:
     home_agent_association: SecurityAssociation
     home_agent: IPv4Address | None = None
     nai: str | None = None
+    aaa_association: SecurityAssociation | None = None
 
     def __post_init__(self) -> None:
         if self.home_address is None and self.nai is None:
@@ -132,6 +135,7 @@ class ProxySettings:
     parameter_in_reply: ParameterInReply = ParameterInReply.IF_REQUESTED
     extensions: Mapping[int, Treatment] = field(default_factory=dict)
     checks: GatePolicy = field(default_factory=GatePolicy)
+    replies: HomeAgentReplies = field(default_factory=HomeAgentReplies)
     simultaneous: int = 0
     when_inside: WhenInside = WhenInside.PURGE
     code_profile: CodeProfile = CodeProfile.DRAFT

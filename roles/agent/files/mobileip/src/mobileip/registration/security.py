@@ -31,6 +31,11 @@ Associations = Mapping[int, SecurityAssociation]
 NONE: Associations = MappingProxyType({})
 
 
+def associations_of(*associations: SecurityAssociation | None) -> Associations:
+    """These by their SPI; None stands for one that there is not."""
+    return {association.spi: association for association in associations if association is not None}
+
+
 class AuthenticationFailure(StrEnum):
     """Why a message is not believed. The values are names of counters."""
 
@@ -40,6 +45,7 @@ class AuthenticationFailure(StrEnum):
     UNKNOWN_SPI = "unknown_spi"
     WRONG = "authentication_failed"
     REPEATED = "authentication_repeated"
+    NOT_AGREED = "fa_ha_authentication_not_agreed"
 
 
 @dataclass(frozen=True, slots=True)
