@@ -58,6 +58,7 @@ AT_HOME = Attached("eth0", HOME, 27, IPv4Address("192.0.2.65"))
 AT_OPEN = Attached("eth0", IPv4Address("198.51.100.10"), 27, IPv4Address("198.51.100.1"))
 BEHIND_NAT = Attached("eth0", IPv4Address("198.51.100.75"), 27, IPv4Address("198.51.100.65"))
 AT_FOREIGN_AGENT = Attached("eth0", None, 0, None)
+ON_AGENTS_LINK = Attached("eth0", IPv4Address("198.51.100.140"), 27, IPv4Address("198.51.100.129"))
 VISITED_INSIDE = Attached("eth0", IPv4Address("192.0.2.140"), 27, IPv4Address("192.0.2.129"))
 
 Party = MobileNode | ForeignAgent | Proxy | HomeAgent
@@ -98,6 +99,11 @@ class World:
         self.paths: list[NodePath] = []
         self.sent: list[tuple[float, Send]] = []
         self._wires: deque[tuple[float, Party, Event]] = deque()
+
+    @property
+    def is_on_agents_link(self) -> bool:
+        """The node is where the foreign agent is, with an address of its own there or without."""
+        return self.attachment in (AT_FOREIGN_AGENT, ON_AGENTS_LINK)
 
     def move(self, attachment: Attached) -> None:
         """Cut the link, attach it elsewhere, and let everything settle for three seconds."""
@@ -149,9 +155,9 @@ class World:
                     self._carry(party, action)
                 case SetPath(path):
                     self.paths.append(path)
-                case Solicit() if self.attachment == AT_FOREIGN_AGENT:
+                case Solicit() if self.is_on_agents_link:
                     self._wire(self.foreign_agent, SolicitationReceived(HOME, "link"))
-                case Advertise() if self.attachment == AT_FOREIGN_AGENT:
+                case Advertise() if self.is_on_agents_link:
                     self._wire(self.node, heard(action))
                 case _:
                     pass
@@ -182,7 +188,7 @@ class World:
         if destination in (FA_CARE_OF, FA_BEHIND_NAT):
             return self.foreign_agent, "uplink"
         attachment = self.attachment
-        if attachment == AT_FOREIGN_AGENT and sender in (self.node, self.foreign_agent):
+        if self.is_on_agents_link and sender in (self.node, self.foreign_agent):
             return (self.foreign_agent, "link") if destination == FA_LINK else (self.node, "eth0")
         if attachment is None or attachment.address != destination:
             return None
@@ -204,9 +210,13 @@ def heard(action: Advertise) -> AdvertisementReceived:
         lifetime=advertisement.lifetime,
         registration_lifetime=advertisement.registration_lifetime,
         sequence=advertisement.sequence,
+        registration_required=bool(advertisement.flags & AgentFlags.REGISTRATION_REQUIRED),
         busy=bool(advertisement.flags & AgentFlags.BUSY),
         foreign_agent=bool(advertisement.flags & AgentFlags.FOREIGN_AGENT),
         reverse_tunnelling=bool(advertisement.flags & AgentFlags.REVERSE_TUNNELLING),
+        udp_tunnelling=bool(advertisement.flags & AgentFlags.UDP_TUNNELLING),
+        challenge=advertisement.challenge,
+        nai=advertisement.nai,
     )
 
 
