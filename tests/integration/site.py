@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 HOME, GATEWAY, MIPP_PUB, CN = "192.0.2.69", "203.0.113.20", "203.0.113.10", "192.0.2.50"
+SECOND_HOME = "192.0.2.70"
+"""A second node, which has no daemon: a test speaks for it."""
 SOURCES = Path(__file__).parents[2] / "roles/agent/files/mobileip/src"
 
 _SEGMENTS = ("dmzpub", "dmzpriv", "core", "home", "open", "faup", "falink")
@@ -53,7 +55,9 @@ _NETWORKS = {  # where the node can be: segment, address, router
 }
 
 _KEYS = {"mn-proxy": "00112233445566778899aabbccddeeff", "proxy-ha": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
-         "mn-ha": "a0b1c2d3e4f5061728394a5b6c7d8e9f"}  # fmt: skip
+         "mn-ha": "a0b1c2d3e4f5061728394a5b6c7d8e9f",
+         "second-proxy": "5a4b3c2d1e0f00112233445566778899",
+         "second-ha": "99887766554433221100f0e1d2c3b4a5"}  # fmt: skip
 _CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "mipp": {
         "role": "proxy",
@@ -64,7 +68,9 @@ _CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "internal_prefixes": ["192.0.2.0/24"],
         "home_agents": [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"]}],
         "mobile_nodes": [{"home_address": HOME, "node_sa": {"spi": 2001, "key": "mn-proxy"},
-                          "home_agent_sa": {"spi": 3001, "key": "proxy-ha"}}],
+                          "home_agent_sa": {"spi": 3001, "key": "proxy-ha"}},
+                         {"home_address": SECOND_HOME, "node_sa": {"spi": 2002, "key": "second-proxy"},
+                          "home_agent_sa": {"spi": 3002, "key": "second-ha"}}],
     },
     "ha": {
         "role": "home_agent",
@@ -72,7 +78,8 @@ _CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "interface": "core",
         "home_links": [{"interface": "home", "network": "192.0.2.64/27"}],
         "mobile_nodes": [{"home_address": HOME, "security_associations": [
-            {"spi": 3001, "key": "proxy-ha"}, {"spi": 4001, "key": "mn-ha"}]}],
+            {"spi": 3001, "key": "proxy-ha"}, {"spi": 4001, "key": "mn-ha"}]},
+                         {"home_address": SECOND_HOME, "security_associations": [{"spi": 3002, "key": "second-ha"}]}],
     },
     "fa": {
         "role": "foreign_agent",
@@ -171,7 +178,7 @@ class Site:
                     f"-n {wires} link set mn-eth0 master {segment}", f"-n {mn} link set eth0 up",
                     f"-n {wires} link set mn-eth0 up"]  # fmt: skip
         if address is not None:
-            commands += [f"-n {mn} addr add {address} dev eth0", f"-n {mn} route add default via {router} dev eth0"]
+            commands += [f"-n {mn} addr add {address} dev eth0", f"-n {mn} route replace default via {router} dev eth0"]
         for command in commands:
             subprocess.run(["ip", *command.split()], check=True, timeout=10)
         self.where = network
