@@ -28,8 +28,9 @@ from mobileip.registration.events import DatagramReceived, Detached, Endpoint, T
 from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgent, HomeAgentSettings, ParameterInReply, ReverseTunnel
+from mobileip.registration.security import AuthenticationFailure, authenticate_reply
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
-from mobileip.wire.authentication import SecurityAssociation, append
+from mobileip.wire.authentication import ReplayStyle, SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.identification import high
 from mobileip.wire.messages import Flag, RegistrationReply, types_of
@@ -175,6 +176,77 @@ def test_repeated_request_does_not_extend_the_lifetime_R5944_3_8_2_2_c(agent: Ho
     agent.feed(to_home_agent(DIRECT_REQUEST), NOW)
     agent.feed(to_home_agent(DIRECT_REQUEST), NOW + 5)
     assert agent.next_deadline() == NOW + 600
+
+
+def test_repeated_nonce_is_133_and_does_not_extend_the_lifetime_R5944_3_8_2_2_c() -> None:
+    nonces = iter(range(7, 20))
+    association = replace(DIRECT_SA, replay=ReplayStyle.NONCE)
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, nodes=(HomeNode(HOME, (association,)),)), lambda: next(nonces))
+    first = only_reply(agent.feed(to_home_agent(DIRECT_REQUEST), NOW))
+    assert first.code == 133
+    request = replace(DIRECT_REQUEST, identification=first.identification)
+    assert codes(agent.feed(to_home_agent(request), NOW)) == [1]
+    again = only_reply(agent.feed(to_home_agent(request), NOW + 5))
+    assert (again.code, agent.next_deadline()) == (133, NOW + 600)
+
+
+def test_lifetime_without_end_R5944_3_3_c() -> None:
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, max_lifetime=0xFFFF))
+    assert only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, lifetime=0xFFFF)), NOW)).lifetime == 0xFFFF
+    assert agent.next_deadline() is None
+    over = agent.feed(to_home_agent(replace(AT_HOME, identification=at(NOW + 2))), NOW + 2)
+    assert (codes(over), agent.bindings) == ([0], ())
+
+
+@given(st.integers(0, 0xFFFFFFFF), st.booleans())
+def test_low_half_of_the_identification_comes_back_R5944_5_7_a_and_R5944_5_7_1_b(low: int, fresh: bool) -> None:
+    agent = HomeAgent(HOME_AGENT_SETTINGS)
+    identification = at(NOW if fresh else NOW - 60) & ~0xFFFFFFFF | low
+    reply = only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, identification=identification)), NOW))
+    assert reply.identification & 0xFFFFFFFF == low
+    assert (reply.identification == identification) == (reply.code == 1) == fresh
+
+
+def test_nai_behind_the_authenticator_names_nobody_R2794_2_b(hotel: HomeAgent) -> None:
+    message = replace(DIRECT_REQUEST, home_address=ZERO)
+    actions = hotel.feed(to_home_agent(signed(message, GUEST_SA, behind=(NAI,))), NOW)
+    assert actions == [Count("zero_home_address")]
+
+
+def test_reply_is_for_the_node_then_signed_then_for_the_agent_R5944_3_8_3_3_a_and_R4721_3_4_a() -> None:
+    foreign = SecurityAssociation(5001, b"f" * 16)
+    policy = GatePolicy(foreign_agents={MIPP_PRIV: {5001: foreign}})
+    agent = HomeAgent(replace(HOTEL, checks=policy))
+    challenge = Extension(ExtensionType.CHALLENGE, b"abcd")
+    message = replace(DIRECT_REQUEST, flags=Flag.REVERSE_TUNNEL, care_of_address=MIPP_PRIV, home_address=ZERO)
+    whole = signed(replace(message, extensions=(NAI, PARAMETER)), GUEST_SA, behind=(challenge,))
+    whole = append(whole, foreign, ExtensionType.FA_HA_AUTHENTICATION)
+    reply = only_reply(agent.feed(to_home_agent(whole, MIPP_PRIV), NOW))
+    assert reply.code == 1
+    assert types_of(reply.extensions) == (131, PARAMETER.type, 32, 132, 34)
+    assert reply.extensions[3] == challenge
+
+
+def test_131_that_nobody_vouches_for_is_signed_for_the_node_R5944_3_8_2_1_f() -> None:
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, checks=GatePolicy(reply_on_failed_authentication=True)))
+    wrong = signed(DIRECT_REQUEST, SecurityAssociation(4001, b"x" * 16))
+    reply = only_reply(agent.feed(to_home_agent(wrong), NOW))
+    assert reply.code == 131
+    assert not isinstance(authenticate_reply(reply, {4001: DIRECT_SA}), AuthenticationFailure)
+
+
+@pytest.mark.parametrize(("tail", "code"), [("00", 1), ("0000", 1), ("84ff00", 134), ("84", 134)])
+def test_padding_is_one_byte_and_a_length_beyond_the_end_is_134_R5944_1_8_c_and_R5944_1_8_d(
+    agent: HomeAgent, tail: str, code: int
+) -> None:
+    payload = signed(DIRECT_REQUEST, DIRECT_SA) + bytes.fromhex(tail)
+    assert codes(agent.feed(to_home_agent(payload), NOW)) == [code]
+
+
+def test_unknown_critical_vendor_extension_is_140_R3115_2_3_a(agent: HomeAgent) -> None:
+    critical = Extension(ExtensionType.CRITICAL_VENDOR, bytes.fromhex("0000000900010000"), 0)
+    request = replace(DIRECT_REQUEST, extensions=(critical,))
+    assert (codes(agent.feed(to_home_agent(request), NOW)), agent.bindings) == ([140], ())
 
 
 @pytest.mark.parametrize("destination", ["192.0.2.63", "255.255.255.255"])

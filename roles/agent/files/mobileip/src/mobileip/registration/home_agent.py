@@ -260,13 +260,7 @@ class HomeAgent:
         lifetime = min(message.lifetime, self._settings.max_lifetime)  # RFC 5944 3.8.3.2: never more than asked
         if tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, self._settings.nat.max_lifetime)  # RFC 3519 5.2
-        expires = expiry(lifetime, now)
         before = self._bindings.of_node(message.home_address)
-        current = next((one for one in before if one.care_of_address == message.care_of_address), None)
-        if current is not None and current.identification == message.identification and current.expires < expires:
-            # RFC 5944 3.8.2.2: a request that comes again, which nonces allow, makes nothing last longer.
-            expires = current.expires
-            lifetime = int(expires - now)
         binding = Binding(
             home_address=message.home_address,
             home_agent=self._settings.address,
@@ -277,7 +271,7 @@ class HomeAgent:
             flags=message.flags,
             identification=message.identification,
             granted=lifetime,
-            expires=expires,
+            expires=expiry(lifetime, now),
             via_foreign_agent=not message.decapsulates,
             half_bound=tunnel.half_bound,
             keepalive=0 if tunnel.answer is None else tunnel.answer.keepalive,
