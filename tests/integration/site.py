@@ -236,7 +236,7 @@ class Site:
         """Start a daemon and wait until it answers."""
         command = [sys.executable, "-m", "mobileip", "run", str(self.directory / f"{host}.yml")]
         self.spawn(host, host, [*command, "--keys", str(self.directory / "keys.yml")])
-        until(lambda: self._answers(host), what=f"{host} answers; its log: {self.log(host)}")
+        until(lambda: self._answers(host), 30.0, what=f"{host} answers; its log: {self.log(host)}")
 
     def _answers(self, host: str) -> bool:
         process = self.processes[host]

@@ -46,6 +46,8 @@ class Charon:
         if command == "list-sas":
             child = {"intranet-1": {"name": "intranet", "state": "INSTALLED"}}
             return ([(b"list-sa", {"vpngw": {"child-sas": child}})] if self.up else []), {}
+        if command == "terminate":
+            self.up = False
         if command == "initiate":
             if self.refuse:
                 self.refuse -= 1
@@ -194,3 +196,28 @@ def test_without_strongswan_the_daemon_goes_on_trying(tmp_path: Path, monkeypatc
         raise AssertionError(keeper.status)
 
     play("libipsec", act)
+
+
+def test_sa_that_the_gateway_has_dropped_is_set_up_anew_D_5_5_b(charon: Charon) -> None:
+    charon.up = True
+
+    async def act(keeper: SaKeeper) -> None:
+        keeper.establish(anew=True)
+        await reach(keeper, "up")
+
+    play("libipsec", act)
+    assert charon.asked == ["list-sas", "terminate", "list-sas", "initiate"]
+
+
+def test_new_sa_is_not_forgotten_by_a_move_in_between_D_5_5_b(charon: Charon) -> None:
+    charon.up = True
+
+    async def act(keeper: SaKeeper) -> None:
+        keeper.establish(anew=True)
+        keeper.unpark()  # a move, before anything could be asked
+        keeper.establish()
+        await reach(keeper, "up")
+
+    play("libipsec", act)
+    assert charon.asked.count("terminate") == 1
+    assert charon.asked[-1] == "initiate"

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Ask a running daemon. Topics:\n{topics}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    show.add_argument("topic", choices=list(_TOPICS), metavar="TOPIC", help=", ".join(_TOPICS))
+    show.add_argument(
+        "topic", nargs="?", default="status", choices=list(_TOPICS), metavar="TOPIC",
+        help=f"{', '.join(_TOPICS)}; default status",
+    )  # fmt: skip
     show.add_argument("-i", "--instance", help="name of the instance; not needed where one runs alone")
     show.add_argument("--socket", type=Path, help="control socket, if it is not /run/mobileip/INSTANCE.sock")
     show.add_argument("--json", action="store_true", help="for programs")
@@ -261,8 +265,18 @@ def _listing(values: dict[str, Any], indent: str = "") -> list[str]:
             lines.append(f"{indent}{name}:")
             lines += _listing(value, indent + "  ") or [f"{indent}  none"]
         else:
-            lines.append(f"{indent}{name:28} {_cell(value)}")
+            lines.append(f"{indent}{name:28} {_cell(_moment(value) if name in _MOMENTS else value)}")
     return lines
+
+
+_MOMENTS = frozenset({"since", "started", "expires"})
+
+
+def _moment(value: Any) -> Any:
+    """Unix seconds as people read them, in this host's time zone."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    return datetime.fromtimestamp(value, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _cell(value: Any) -> str:
