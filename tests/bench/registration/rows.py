@@ -53,13 +53,13 @@ def ceiling(bed: Bed, say: Say) -> float:
 def _how(bed: Bed, outcome: Outcome, most: float, implementation: str) -> str:
     """Enough for someone else to repeat it."""
     return (
-        f"{implementation}, {1e6 * outcome.cpu_seconds / outcome.accepted:.0f} us of CPU a registration; {NODES} nodes with keys of their own, Poisson arrivals at the highest rate (steps of "
-        f"5 %) that is answered for {SECONDS} s, {outcome.accepted} of {outcome.sent} accepted, "
-        f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms; the daemon with its BPF tables on one pinned core in a namespace, "
-        f"{outcome.cpu_seconds:.1f} s of CPU; SQLite on a disk, {outcome.syncs} syncs, two durable writes a "
-        f"registration; nodes and home agent in C on another core, every authenticator made and checked, their own "
-        f"ceiling {most:.0f} a second ({most / outcome.rate:.1f} times); load average {os.getloadavg()[0]:.1f} on "
-        f"{os.cpu_count()} cores"
+        f"{implementation}, {1e6 * outcome.cpu_seconds / outcome.accepted:.0f} us of CPU a registration; "
+        f"{NODES} nodes with keys of their own, Poisson arrivals at the highest rate (steps of 5 %) that is answered "
+        f"for {SECONDS} s: {outcome.accepted} of {outcome.sent} accepted, p50 {outcome.p50_ms:.1f} ms, "
+        f"p99 {outcome.p99_ms:.1f} ms; the daemon with its BPF tables on one pinned core in a namespace; SQLite on a "
+        f"disk, {outcome.syncs} syncs, two durable writes a registration; nodes and home agent in C on another core, "
+        f"every authenticator made and checked, their own ceiling {most:.0f} a second ({most / outcome.rate:.1f} "
+        f"times); load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
 
 

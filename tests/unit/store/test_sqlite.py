@@ -117,13 +117,52 @@ def test_identifications_are_kept_for_each_gateway_node_and_spi(store: SqliteSto
     assert set(reopened(path)) == set(others)
 
 
-def test_a_burst_is_one_transaction(store: SqliteStore, path: Path) -> None:
+def statements_of(store: SqliteStore) -> list[str]:
     statements: list[str] = []
-    store._database.set_trace_callback(statements.append)
+    store._database.set_trace_callback(lambda text: statements.append(text.split(" (")[0]))
+    return statements
+
+
+def test_a_burst_is_one_statement_and_so_one_transaction(store: SqliteStore, path: Path) -> None:
+    statements = statements_of(store)
     store.commit([IDENTIFICATION, PersistBinding(BINDING), PersistBinding(AT_HOME_AGENT)])
-    assert [text for text in statements if text.startswith(("BEGIN", "COMMIT"))] == ["BEGIN IMMEDIATE", "COMMIT"]
     store.commit([])
-    assert len([text for text in statements if text.startswith("BEGIN")]) == 1
+    assert statements == ["INSERT INTO burst"]
+
+
+def test_folded_bursts_leave_what_the_bursts_said_and_make_room(store: SqliteStore, path: Path) -> None:
+    newer = dataclasses.replace(IDENTIFICATION, identification=5)
+    store.commit([IDENTIFICATION, PersistBinding(BINDING)])
+    store.commit([newer, PersistBinding(AT_HOME_AGENT)])
+    store.commit([ForgetBinding(BINDING.key)])
+    assert store.unfolded == 5
+    store.fold(4)  # two bursts; the third would be too much
+    assert store.unfolded == 1
+    assert store._database.execute("SELECT count(*) FROM burst").fetchone() == (1,)
+    assert reopened(path) == [newer, PersistBinding(AT_HOME_AGENT)]
+
+
+def test_a_crash_while_folding_loses_nothing(store: SqliteStore, path: Path) -> None:
+    store.commit([IDENTIFICATION, PersistBinding(BINDING)])
+    store._database.execute("CREATE TRIGGER crash BEFORE DELETE ON burst BEGIN SELECT RAISE(ABORT, 'power'); END")
+    with pytest.raises(StoreError, match="folding failed: power"):
+        store.fold()
+    store._database.execute("DROP TRIGGER crash")
+    assert set(reopened(path)) == {IDENTIFICATION, PersistBinding(BINDING)}
+
+
+def test_synchronous_is_full_again_after_folding(store: SqliteStore) -> None:
+    store.commit([IDENTIFICATION])
+    store.fold()
+    assert store._database.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_a_burst_that_is_not_what_was_written_is_found_when_the_file_is_opened(path: Path, store: SqliteStore) -> None:
+    store.commit([IDENTIFICATION])
+    store._database.execute("UPDATE burst SET checksum = checksum - 1")
+    store.close()
+    with pytest.raises(StoreError, match="is damaged: burst 1 is not what was written"):
+        SqliteStore(path)
 
 
 def test_synchronous_full_and_write_ahead_log(store: SqliteStore) -> None:

@@ -1,25 +1,27 @@
 """The one loop: take what has happened, ask the machine, make it durable, then do it in order.
 
-Everything that happens becomes an event in the inbox: datagrams, timers, moves of the link. A turn of the loop drains
-the inbox, feeds the machine, makes all `Persist…` and `Forget…` of the burst durable in one commit, and only then
-performs the rest. While the disk works the loop goes on receiving, and what arrives shares the next commit.
+Everything that happens becomes an event in the inbox: datagrams, timers, moves of the link. One task feeds the machine
+and puts its answers into the outbox. Another takes all that is in the outbox, makes every `Persist…` and `Forget…` of
+it durable in one commit, and only then performs the rest, in order. While the disk works, in a thread, the first goes
+on feeding: what arrives meanwhile shares the next commit.
 
-Nothing but the loop performs actions, and performing does not wait: nothing can slip in between two actions.
+Nothing but the second task performs actions, and performing does not wait: nothing can slip in between two actions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args
 
 from mobileip import __version__
 from mobileip.registration.actions import (
@@ -53,8 +55,21 @@ from mobileip.runtime.notify import notify, watchdog_period
 from mobileip.runtime.party import Party
 from mobileip.store.sqlite import Change, SqliteStore, StoreError, coalesced
 
-_BURST = 512
-"""Events in one turn: bounds how long a reply waits for those that came after its request."""
+_BURST = 256
+"""Events that are fed before sockets and commits have their turn."""
+_MOST_UNDONE = 2048
+"""Answers in the outbox: bounds how long a reply waits for those that share its commit, and what a hanging disk
+piles up."""
+_QUIET = 1000
+"""Changes a second: a store that has fewer to commit folds what it has appended."""
+_MOST_UNFOLDED = 2_000_000
+"""Changes (some 250 MB) that are folded even if the store is busy."""
+_FOLD_AT_ONCE = 5000
+"""Changes: a few milliseconds that a commit may have to wait."""
+_FOLDS = 20
+"""How often in a row, between two looks at how busy the store is."""
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another one run: the store's thread needs a moment for each commit."""
 _MOST_WAITING = 8192
 """Events in the inbox: more may come than a disk that hangs lets through, and memory must not grow with them."""
 _LONGEST_SLEEP = 30.0
@@ -78,9 +93,14 @@ class Daemon:
         self._party = party
         self._store = store
         self._clock = clock
-        self._inbox: asyncio.Queue[Event | _Wake] = asyncio.Queue()
+        self._inbox: deque[Event | _Wake] = deque()
+        self._arrived = asyncio.Event()
+        self._outbox: list[list[Action]] = []
+        self._answered = asyncio.Event()
+        self._room = asyncio.Event()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._unsaved: list[Change] = []
+        self._committed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._started = clock()
         self._reload: Callable[[], bool] | None = None
@@ -104,12 +124,19 @@ class Daemon:
                 log("info", "restored", records=len(records))
             await control.start()
             self._catch_signals(loop, stop)
+            # What there is now stays: the collector need not look at it ever again.
+            gc.collect()
+            gc.freeze()
+            sys.setswitchinterval(_SWITCH_INTERVAL)
             tasks.append(loop.create_task(self._serve(), name="serve"))
+            tasks.append(loop.create_task(self._carry_out_answers(), name="carry out"))
+            if self._store is not None:
+                tasks.append(loop.create_task(self._fold_when_quiet(self._store), name="fold"))
             if (period := watchdog_period()) is not None:
                 tasks.append(loop.create_task(self._feed_watchdog(period), name="watchdog"))
             for task in tasks:
                 task.add_done_callback(lambda done: _stop_with(stop, done))
-            self._inbox.put_nowait(_Wake())
+            self._wake()
             notify("READY=1\nSTATUS=" + f"{self._party.role} {self._instance} serves")
             log("info", "ready", role=self._party.role, instance=self._instance, version=__version__)
             return await stop
@@ -130,44 +157,85 @@ class Daemon:
 
     def _take(self, event: Event) -> None:
         """Put what happened into the inbox; what a peer will say again anyway only while there is room."""
-        if self._inbox.qsize() >= _MOST_WAITING and not isinstance(event, Attached | Detached):
+        if len(self._inbox) >= _MOST_WAITING and not isinstance(event, Attached | Detached):
             self.counters["inbox_full"] += 1
         else:
-            self._inbox.put_nowait(event)
+            self._inbox.append(event)
+            self._arrived.set()
+
+    def _wake(self, watchdog: bool = False) -> None:
+        self._inbox.append(_Wake(watchdog))
+        self._arrived.set()
 
     async def _serve(self) -> None:
+        """Ask the machine about everything that happened."""
         while True:
-            burst = [await self._inbox.get()]
-            while len(burst) < _BURST and not self._inbox.empty():
-                burst.append(self._inbox.get_nowait())
-            answers: list[list[Action]] = []
-            for item in burst:
-                if isinstance(item, _Wake):
-                    if item.watchdog:
-                        notify("WATCHDOG=1")
-                else:
-                    answers.append(self._ask(partial(self._party.machine.feed, item), item))
-            deadline = self._party.machine.next_deadline()
-            if deadline is not None and deadline <= self._clock():
-                answers.append(self._ask(self._party.machine.handle_timer, None))
-            await self._carry_out(answers)
-            self._rearm()
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._inbox:
+                while len(self._outbox) >= _MOST_UNDONE:
+                    self._room.clear()
+                    await self._room.wait()
+                self._feed_burst()
+                self._answered.set()
+                self._rearm()
+                await asyncio.sleep(0)
 
-    def _ask(self, question: Callable[[float], list[Action]], event: Event | None) -> list[Action]:
-        """The machine's actions; an error of ours costs the one event that met it, not the daemon."""
-        try:
-            return question(self._clock())
-        except Exception as exc:
-            self.counters["internal_error"] += 1
-            where = {"event": type(event).__name__} if event is not None else {"event": "timer"}
-            if isinstance(event, DatagramReceived):
-                where["source"] = str(event.source)
-            log("error", "machine_failed", error=repr(exc), at=_innermost(exc), **where)
-            return []
+    def _feed_burst(self) -> None:
+        inbox, outbox, clock, machine = self._inbox, self._outbox, self._clock, self._party.machine
+        for _ in range(min(len(inbox), _BURST)):
+            event = inbox.popleft()
+            if isinstance(event, _Wake):
+                if event.watchdog:
+                    notify("WATCHDOG=1")
+                continue
+            try:
+                outbox.append(machine.feed(event, clock()))
+            except Exception as exc:
+                self._machine_failed(exc, event)
+        deadline = machine.next_deadline()
+        if deadline is not None and deadline <= (now := clock()):
+            try:
+                outbox.append(machine.handle_timer(now))
+            except Exception as exc:
+                self._machine_failed(exc, None)
+
+    def _machine_failed(self, exc: Exception, event: Event | None) -> None:
+        """An error of ours costs the one event that met it, not the daemon."""
+        self.counters["internal_error"] += 1
+        where = {"event": type(event).__name__} if event is not None else {"event": "timer"}
+        if isinstance(event, DatagramReceived):
+            where["source"] = str(event.source)
+        log("error", "machine_failed", error=repr(exc), at=_innermost(exc), **where)
+
+    async def _carry_out_answers(self) -> None:
+        """Take what the machine has answered since the last time; its commit is shared."""
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            answers, self._outbox = self._outbox, []
+            self._room.set()
+            await self._carry_out(answers)
+
+    async def _fold_when_quiet(self, store: SqliteStore) -> None:
+        """Bring what the store has appended into its tables, in moments when few commits have to wait for it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = self._committed
+            await asyncio.sleep(1.0)
+            bearable = 0 if self._committed - before < _QUIET else _MOST_UNFOLDED
+            for _ in range(_FOLDS):
+                if store.unfolded <= bearable:
+                    break
+                try:
+                    await loop.run_in_executor(self._writer, store.fold, _FOLD_AT_ONCE)
+                except StoreError as exc:
+                    log("error", "store_not_folded", error=exc, unfolded=store.unfolded)
+                    break
 
     async def _carry_out(self, answers: Sequence[Sequence[Action]]) -> None:
         """Make durable what the machine answered to each event, then perform it in order."""
-        changes = [action for actions in answers for action in actions if isinstance(action, Change)]
+        changes: list[Any] = [action for actions in answers for action in actions if type(action) in _CHANGES]
         durable = await self._make_durable(changes)
         for actions in answers:
             self._perform_all(actions, durable)
@@ -196,11 +264,12 @@ class Daemon:
         """
         if self._store is None or not (changes or self._unsaved):
             return True
-        pending = coalesced([*self._unsaved, *changes])
+        pending = coalesced([*self._unsaved, *changes]) if self._unsaved else changes
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, pending)
+            self._committed += len(pending)
         except StoreError as exc:
-            self._unsaved = pending
+            self._unsaved = pending = coalesced(pending)
             self.counters["store_failed"] += 1
             log("error", "store_failed", error=exc, unsaved=len(pending))
             return False
@@ -219,6 +288,8 @@ class Daemon:
         match action:
             case Send():
                 self._send(action)
+            case Count(reason):
+                self.counters[reason] += 1
             case PersistIdentification() | PersistBinding() | ForgetBinding():
                 pass  # done for the whole burst, before
             case Bind():
@@ -251,8 +322,6 @@ class Daemon:
                 party.assume_home_address(home_address)
             case AnnounceHome():
                 party.announce_home(action)
-            case Count(reason):
-                self.counters[reason] += 1
             case Log(level, event, fields):
                 log(level, event, **fields)
             case _:
@@ -284,11 +353,11 @@ class Daemon:
             self._timer = None
             return
         delay = min(max(deadline - self._clock(), 0.0), _LONGEST_SLEEP)
-        self._timer = asyncio.get_running_loop().call_later(delay, self._inbox.put_nowait, _Wake())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
     async def _feed_watchdog(self, period: float) -> None:
         while True:
-            self._inbox.put_nowait(_Wake(watchdog=True))
+            self._wake(watchdog=True)
             await asyncio.sleep(period)
 
     # Signals
@@ -314,7 +383,7 @@ class Daemon:
                 "version": __version__,
                 "implementation": "pure Python",
                 "started": self._started,
-                "inbox": self._inbox.qsize(),
+                "inbox": len(self._inbox),
                 "unsaved": len(self._unsaved),
                 **self._party.describe(),
             }
@@ -333,6 +402,8 @@ class Daemon:
 
 _NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled"})
 """Counters of what went well."""
+
+_CHANGES = frozenset(get_args(Change))
 
 _SAFE_WITHOUT_STORE = (
     PersistIdentification, PersistBinding, ForgetBinding, Unbind, UnbindVisitor, ReleaseHome, Count, Log

@@ -3,6 +3,11 @@
 Durability: write-ahead log with synchronous FULL, so a commit that returned survives kill -9 and loss of power. One
 commit a burst: the cost of the disk's flush is shared by every registration that waits for it.
 
+A commit appends its burst to the table `burst`, as one row: a page or two that follow each other, where two changed
+rows a registration would each rewrite a page of their own. What has been appended is folded into the tables
+`identification` and `binding` when the daemon has time for it, and when the store is opened. Folding is idempotent:
+whatever part of it a crash leaves, the bursts that are still there bring every key to its last state.
+
 The file says what it is: `application_id` names the program, `user_version` the layout. Another program's file, a
 newer layout or a damaged file is refused with what to do; nothing is ever silently begun anew, because an empty store
 would let replays in.
@@ -10,18 +15,21 @@ would let replays in.
 
 from __future__ import annotations
 
+import marshal
 import sqlite3
+import zlib
 from collections.abc import Hashable, Iterable
 from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification, Record
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey, RevocationPeer
 from mobileip.registration.events import Endpoint
 
 APPLICATION_ID = 0x4D495034  # "MIP4"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Change = PersistIdentification | PersistBinding | ForgetBinding
 """The actions that a store makes durable."""
@@ -35,6 +43,12 @@ CREATE TABLE identification (
     identification BLOB    NOT NULL,  -- 8 bytes, network order: SQLite has no unsigned 64 bits
     PRIMARY KEY (gateway, node, spi, nonce)
 ) WITHOUT ROWID;
+CREATE TABLE burst (  -- changes that are not in the tables yet, oldest first
+    number   INTEGER PRIMARY KEY,
+    size     INTEGER NOT NULL,  -- how many changes
+    checksum INTEGER NOT NULL,  -- CRC-32: the database checks pages' structure, not what is written in them
+    changes  BLOB    NOT NULL
+);
 CREATE TABLE binding (
     gateway           INTEGER NOT NULL,
     home_address      INTEGER NOT NULL,
@@ -61,6 +75,13 @@ CREATE TABLE binding (
     PRIMARY KEY (gateway, home_address, care_of_address)
 ) WITHOUT ROWID;
 """
+_APPEND_BURST = "INSERT INTO burst (size, checksum, changes) VALUES (?, ?, ?)"
+_OLDEST_BURSTS = "SELECT number, size, checksum, changes FROM burst ORDER BY number"
+_DELETE_BURSTS = "DELETE FROM burst WHERE number <= ?"
+_FORMAT = 2
+"""Of `marshal`: the one that has not changed since Python 2.5. Read again by this program only, and checked before."""
+_AT_START = 100_000
+"""Changes that are folded at once while nothing else waits."""
 _PUT_IDENTIFICATION = "INSERT OR REPLACE INTO identification VALUES (?, ?, ?, ?, ?)"
 _PUT_BINDING = f"INSERT OR REPLACE INTO binding VALUES ({', '.join('?' * 22)})"
 _DELETE_BINDING = "DELETE FROM binding WHERE gateway = ? AND home_address = ? AND care_of_address = ?"
@@ -115,6 +136,8 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises `StoreError`."""
         self._path = path
+        self.unfolded = 0
+        """Changes that are durable and not in the tables yet."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
@@ -134,30 +157,59 @@ class SqliteStore:
 
         Raises `StoreError`; then none of them is durable.
         """
-        identifications: list[PersistIdentification] = []
-        bindings: list[Binding] = []
-        forgotten: list[BindingKey] = []
-        for change in coalesced(changes):
-            match change:
-                case PersistIdentification():
-                    identifications.append(change)
-                case PersistBinding(binding):
-                    bindings.append(binding)
-                case ForgetBinding(key):
-                    forgotten.append(key)
-        if not (identifications or bindings or forgotten):
+        rows = [_logged(change) for change in changes]
+        if not rows:
             return
-        run = self._database.executemany
+        packed = marshal.dumps(rows, _FORMAT)
         try:
-            with self._transaction():
-                run(_PUT_IDENTIFICATION, [_identification_row(item) for item in identifications])
-                run(_DELETE_BINDING, [_key_row(key) for key in forgotten])
-                run(_PUT_BINDING, [_row(binding) for binding in bindings])
+            self._database.execute(_APPEND_BURST, (len(rows), zlib.crc32(packed), packed))
         except sqlite3.Error as exc:
             raise StoreError(f"{self._path}: commit failed: {exc}; is the disk full or read-only?") from None
+        self.unfolded += len(rows)
+
+    def fold(self, most: int = 500) -> None:
+        """Bring the oldest bursts into the tables, about `most` changes. Raises `StoreError`; then nothing is lost.
+
+        It need not reach the disk before the next commit, which takes it along.
+        """
+        try:
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            try:
+                self._fold(most)
+            finally:
+                self._database.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as exc:
+            raise StoreError(f"{self._path}: folding failed: {exc}; is the disk full or read-only?") from None
+
+    def _fold(self, most: int) -> None:
+        identifications: dict[Fields, Fields] = {}
+        bindings: dict[Fields, Fields | None] = {}
+        folded, last = 0, 0
+        with closing(self._database.execute(_OLDEST_BURSTS)) as bursts:
+            for number, size, checksum, packed in bursts:
+                if folded and folded + size > most:
+                    break
+                if zlib.crc32(packed) != checksum:
+                    raise self._damaged(f"burst {number} is not what was written")
+                for kind, key, row in marshal.loads(packed):
+                    if kind == _IDENTIFICATION:
+                        identifications[key] = row
+                    else:
+                        bindings[key] = row
+                folded, last = folded + size, number
+        if not folded:
+            return
+        run = self._database.executemany
+        with self._transaction():
+            run(_PUT_IDENTIFICATION, list(identifications.values()))
+            run(_DELETE_BINDING, [key for key, row in bindings.items() if row is None])
+            run(_PUT_BINDING, [row for row in bindings.values() if row is not None])
+            self._database.execute(_DELETE_BURSTS, (last,))
+        self.unfolded -= folded
 
     def records(self) -> list[Record]:
         """Everything that is kept, Identifications first. Raises `StoreError`."""
+        self._fold_all()
         try:
             identifications: list[Record] = [
                 PersistIdentification(_node(gateway, name), spi, int.from_bytes(identification, "big"), bool(nonce))
@@ -169,6 +221,10 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def _fold_all(self) -> None:
+        while self.unfolded:
+            self.fold(_AT_START)
 
     def _select_bindings(self) -> Iterable[Row]:
         rows: Iterable[Row] = self._database.execute("SELECT * FROM binding")
@@ -194,12 +250,15 @@ class SqliteStore:
             )
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
+        run("PRAGMA wal_autocheckpoint = 4000")  # pages: a checkpoint makes a commit wait, so not every second
         if new:
             self._create()
         with closing(run("PRAGMA quick_check(1)")) as answers:
             (answer,) = answers.fetchone()
         if answer != "ok":
             raise self._damaged(answer)
+        (self.unfolded,) = run("SELECT coalesce(sum(size), 0) FROM burst").fetchone()
+        self._fold_all()
 
     def _create(self) -> None:
         # The version goes in with the tables: a crash in between leaves an empty file, not half a store.
@@ -240,6 +299,25 @@ class _Transaction:
     def _rollback(self) -> None:
         if self._database.in_transaction:
             self._database.execute("ROLLBACK")
+
+
+_IDENTIFICATION, _BINDING = 0, 1
+
+Fields = tuple[Any, ...]
+Logged = tuple[int, Fields, Fields | None]
+"""A change as a burst holds it: of which table, its key, its row (None: deleted)."""
+
+
+def _logged(change: Change) -> Logged:
+    match change:
+        case PersistIdentification():
+            row = _identification_row(change)
+            return _IDENTIFICATION, row[:-1], row
+        case PersistBinding(binding):
+            put = _row(binding)
+            return _BINDING, put[:3], put
+        case ForgetBinding(key):
+            return _BINDING, _key_row(key), None
 
 
 def _number(address: IPv4Address | None) -> int:
