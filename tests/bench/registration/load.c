@@ -302,7 +302,7 @@ static _Noreturn void home_agent(void)
 					continue;
 				size_t size = reply(r, 0, n, HOME_AGENT, get64(m + 16));
 				size = sign(r, size, SPI_HOME_AGENT, &agent_keys[n]);
-				add(fd, &out, r, size, ntohl(in.peer[i].sin_addr.s_addr), PORT, 0);
+				add(fd, &out, r, size, ntohl(in.peer[i].sin_addr.s_addr), ntohs(in.peer[i].sin_port), 0);
 			}
 			push(fd, &out);
 		}

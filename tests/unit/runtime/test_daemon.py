@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -115,9 +116,13 @@ class JournallingStore(SqliteStore):
         super().__init__(path)
         self.journal = journal
         self.failures = 0
+        self.disk = threading.Event()
+        """While it is not set, the disk hangs."""
+        self.disk.set()
 
     def commit(self, changes: Iterable[Change]) -> None:
         burst = list(changes)
+        assert self.disk.wait(10)
         if self.failures:
             self.failures -= 1
             raise StoreError("no space left")
@@ -188,6 +193,41 @@ def test_a_burst_shares_one_commit(tmp_path: Path) -> None:
     ]
     journal, _, _ = play(tmp_path, answers, act)
     assert journal == [("commit", 3), ("send", b"\0"), ("send", b"\1"), ("send", b"\2")]
+
+
+def test_while_the_disk_works_requests_are_read_and_none_is_relayed_before_its_identification_is_durable(
+    tmp_path: Path,
+) -> None:
+    async def act(party: Recorder, daemon: Daemon, store: JournallingStore) -> None:
+        assert party.put is not None
+        store.disk.clear()
+        party.put(EVENT)
+        await until(lambda: len(party.machine.fed) == 1)  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)  # the first commit is under way: what comes now is none of its burst
+        for _ in range(2):
+            party.put(EVENT)
+        await until(lambda: len(party.machine.fed) == 3)  # type: ignore[attr-defined]
+        assert party.journal == []
+        store.disk.set()
+        await until(lambda: sends(party.journal) == 3)
+
+    answers: list[list[Action] | Exception] = [
+        [PersistIdentification(NodeKey(None, HOME), 2001, number), Send(bytes([number]), REPLY.source, REPLY.source)]
+        for number in range(3)
+    ]
+    journal, _, _ = play(tmp_path, answers, act)
+    assert journal == [("commit", 1), ("send", b"\0"), ("commit", 2), ("send", b"\1"), ("send", b"\2")]
+
+
+def test_a_quiet_store_is_folded(tmp_path: Path) -> None:
+    async def act(party: Recorder, daemon: Daemon, store: JournallingStore) -> None:
+        assert party.put is not None
+        party.put(EVENT)
+        await until(lambda: sends(party.journal) == 1)
+        assert store.unfolded == 1
+        await until(lambda: store.unfolded == 0)
+
+    play(tmp_path, [[PersistBinding(BINDING), Bind(BINDING), REPLY]], act)
 
 
 def test_what_is_not_durable_is_not_announced_and_is_made_up_for(tmp_path: Path) -> None:
