@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from mobileip.registration.events import DatagramReceived, Detached, Endpoint, E
 from mobileip.runtime.control import ask
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.party import Inbox, Party
+from mobileip.runtime.sockets import Departure
 from mobileip.store.sqlite import Change, SqliteStore, StoreError
+from mobileip.wire.address import IMPLEMENTATION
 
 HOME, CARE_OF, PROXY = IPv4Address("192.0.2.69"), IPv4Address("198.51.100.10"), IPv4Address("203.0.113.10")
 BINDING = Binding(
@@ -69,8 +71,9 @@ class Channel:
     def __init__(self, journal: list[Any]) -> None:
         self.journal = journal
 
-    def send(self, payload: bytes, **_: Any) -> None:
-        self.journal.append(("send", payload))
+    def send_many(self, departures: Sequence[Departure]) -> list[tuple[int, OSError]]:
+        self.journal += [("send", departure.payload) for departure in departures]
+        return []
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         pass
@@ -352,6 +355,6 @@ def test_status_and_counters_are_told_over_the_control_socket(tmp_path: Path) ->
 
     play(tmp_path, [], act)
     assert told["status"]["role"] == "recorder"
-    assert told["status"]["implementation"] == "pure Python"
+    assert told["status"]["implementation"] == IMPLEMENTATION
     assert told["counters"]["daemon"] == {"malformed": 2}
     assert told["drops"] == {"daemon": {"malformed": 2}, "kernel": {}}

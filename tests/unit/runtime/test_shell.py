@@ -24,6 +24,7 @@ from mobileip.runtime.notify import notify, watchdog_period
 from mobileip.runtime.rtnetlink import PROTOCOL, InterfaceAddress, Link, Route, Rtnetlink
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
+from mobileip.wire.address import IMPLEMENTATION
 from mobileip.wire.messages import RegistrationReply, RegistrationRequest
 
 HOME, CARE_OF, NAT = IPv4Address("192.0.2.69"), IPv4Address("198.51.100.75"), IPv4Address("198.51.100.40")
@@ -336,4 +337,4 @@ def test_check_config_command_exits_2_and_prints_every_error(
 def test_version_says_that_this_is_pure_python(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--version"])
-    assert "(pure Python)" in capsys.readouterr().out
+    assert f"({IMPLEMENTATION})" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileip import __version__
+from mobileip.wire.address import IMPLEMENTATION
 
 _DONE, _FAILED, _WRONG = 0, 1, 2
 _RUNTIME_DIRECTORY = Path("/run/mobileip")
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"mobileip {__version__} (pure Python)")
+    parser.add_argument("--version", action="version", version=f"mobileip {__version__} ({IMPLEMENTATION})")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run the daemon in the foreground (SIGTERM stops, SIGHUP reloads)")

@@ -53,7 +53,9 @@ from mobileip.runtime.control import Command, ControlServer
 from mobileip.runtime.journal import log
 from mobileip.runtime.notify import notify, watchdog_period
 from mobileip.runtime.party import Party
+from mobileip.runtime.sockets import DatagramSocket, Departure
 from mobileip.store.sqlite import Change, SqliteStore, StoreError, coalesced
+from mobileip.wire.address import IMPLEMENTATION
 
 _BURST = 256
 """Events that are fed before sockets and commits have their turn."""
@@ -100,6 +102,7 @@ class Daemon:
         self._room = asyncio.Event()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._unsaved: list[Change] = []
+        self._queued: list[Send] = []
         self._committed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._started = clock()
@@ -239,6 +242,7 @@ class Daemon:
         durable = await self._make_durable(changes)
         for actions in answers:
             self._perform_all(actions, durable)
+        self._send_queued()
 
     def _perform_all(self, actions: Sequence[Action], durable: bool) -> None:
         """One answer. A reply never announces a binding that is not durable, or that the kernel has refused."""
@@ -283,11 +287,13 @@ class Daemon:
         return True
 
     def _perform(self, action: Action) -> None:
-        """The single performer: synchronous, one case an action."""
+        """The single performer: synchronous, one case an action. Datagrams leave together, before what is none."""
         party = self._party
+        if self._queued and type(action) not in _OF_A_REGISTRATION:
+            self._send_queued()
         match action:
             case Send():
-                self._send(action)
+                self._queued.append(action)
             case Count(reason):
                 self.counters[reason] += 1
             case PersistIdentification() | PersistBinding() | ForgetBinding():
@@ -327,21 +333,37 @@ class Daemon:
             case _:
                 assert_never(action)
 
-    def _send(self, action: Send) -> None:
-        channel = self._party.socket_from(action.source)
-        try:
-            channel.send(
-                action.payload,
-                source=action.source.address,
-                destination=action.destination.address,
-                port=action.destination.port,
-                interface=action.interface or self._party.interface_for(action),
-                ttl=action.ttl,
+    def _send_queued(self) -> None:
+        """Send what is queued, in order for each socket."""
+        queued, self._queued = self._queued, []
+        party = self._party
+        by_socket: dict[DatagramSocket, list[Send]] = {}
+        for action in queued:
+            try:
+                by_socket.setdefault(party.socket_from(action.source), []).append(action)
+            except LookupError as exc:
+                self._send_failed(action, exc)
+        for channel, actions in by_socket.items():
+            failures = channel.send_many(
+                [
+                    Departure(
+                        action.payload,
+                        action.source.address,
+                        action.destination.address,
+                        action.destination.port,
+                        action.interface or party.interface_for(action),
+                        action.ttl,
+                    )
+                    for action in actions
+                ]
             )
-            self.counters["sent"] += 1
-        except OSError as exc:  # no route, no such address any more, a full buffer: the protocol repeats
-            self.counters["send_failed"] += 1
-            log("warning", "send_failed", destination=action.destination, source=action.source, error=exc)
+            self.counters["sent"] += len(actions) - len(failures)
+            for at, failure in failures:  # no route, no such address any more, a full buffer: the protocol repeats
+                self._send_failed(actions[at], failure)
+
+    def _send_failed(self, action: Send, exc: Exception) -> None:
+        self.counters["send_failed"] += 1
+        log("warning", "send_failed", destination=action.destination, source=action.source, error=exc)
 
     # Time
 
@@ -381,7 +403,7 @@ class Daemon:
                 "instance": self._instance,
                 "role": self._party.role,
                 "version": __version__,
-                "implementation": "pure Python",
+                "implementation": IMPLEMENTATION,
                 "started": self._started,
                 "inbox": len(self._inbox),
                 "unsaved": len(self._unsaved),
@@ -402,6 +424,9 @@ class Daemon:
 
 _NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled"})
 """Counters of what went well."""
+
+_OF_A_REGISTRATION = frozenset({Send, Count, Log, PersistIdentification, PersistBinding, ForgetBinding, Bind, Unbind})
+"""What may be done before a datagram that is queued: none of it changes how, or whether, the datagram travels."""
 
 _CHANGES = frozenset(get_args(Change))
 

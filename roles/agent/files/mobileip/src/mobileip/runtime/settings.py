@@ -20,9 +20,15 @@ from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.replay import NonceCheck, ReplayMode, ReplayPolicy
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
+from mobileip.wire.address import address
 from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation
 from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
+
+
+def _quick(value: IPv4Address) -> IPv4Address:
+    """What tables are keyed by, as what comes from the wire is made."""
+    return address(int(value))
 
 
 def _association(loaded: written.Loaded, association: written.SecurityAssociation) -> SecurityAssociation:
@@ -62,21 +68,21 @@ def _gateway_of(config: written.ProxyConfig, home_address: IPv4Address) -> IPv4A
 def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> ProxySettings:
     """Settings of the proxy's machine."""
     return ProxySettings(
-        public_address=config.mipp_pub.address,
-        private_address=config.mipp_priv.address,
+        public_address=_quick(config.mipp_pub.address),
+        private_address=_quick(config.mipp_priv.address),
         public_interface=config.mipp_pub.interface,
         private_interface=config.mipp_priv.interface,
         nodes=tuple(
             ProxyNode(
-                home_address=node.home_address,
-                gateway=_gateway_of(config, node.home_address),
+                home_address=_quick(node.home_address),
+                gateway=_quick(_gateway_of(config, node.home_address)),
                 node_associations=(_association(loaded, node.node_sa),),
                 home_agent_association=_association(loaded, node.home_agent_sa),
                 home_agent=node.home_agent,
             )
             for node in config.mobile_nodes
         ),
-        home_agents={agent.address: tuple(agent.home_networks) for agent in config.home_agents},
+        home_agents={_quick(agent.address): tuple(agent.home_networks) for agent in config.home_agents},
         internal_prefixes=tuple(config.internal_prefixes),
         location_mode=LocationMode(config.location_mode),
         checks=_surrogate_checks(config),

@@ -10,10 +10,11 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
+from mobileip.wire.address import address, compiled
 from mobileip.wire.messages import MAXIMUM_MESSAGE
 
 # linux/in.h; the socket module of Python 3.11 names only some of them.
@@ -34,8 +35,7 @@ _LONGEST = 2 * MAXIMUM_MESSAGE
 _ANY = IPv4Address("0.0.0.0")
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A datagram with its circumstances. For a raw socket `payload` is the ICMP message and the ports are 0."""
 
     payload: bytes
@@ -44,6 +44,17 @@ class Arrival:
     destination: IPv4Address
     interface: str
     ttl: int | None
+
+
+class Departure(NamedTuple):
+    """A datagram to send, see `DatagramSocket.send`."""
+
+    payload: bytes
+    source: IPv4Address
+    destination: IPv4Address
+    port: int = 0
+    interface: str | None = None
+    ttl: int | None = None
 
 
 class DatagramSocket:
@@ -127,7 +138,39 @@ class DatagramSocket:
                 self._channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
         self._channel.sendmsg([payload], control, socket.MSG_DONTWAIT, (str(destination), port))
 
+    def send_many(self, departures: Sequence[Departure]) -> list[tuple[int, OSError]]:
+        """Send them in their order. Returns which did not go out, and why; the others did."""
+        failures: list[tuple[int, OSError]] = []
+        if compiled is None or any(departure.ttl is not None for departure in departures):
+            for at, (payload, source, destination, port, interface, ttl) in enumerate(departures):
+                try:
+                    self.send(payload, source=source, destination=destination, port=port, interface=interface, ttl=ttl)
+                except OSError as exc:
+                    failures.append((at, exc))
+            return failures
+        rows: list[tuple[bytes, IPv4Address, IPv4Address, int, int]] = []
+        places: list[int] = []
+        for at, (payload, source, destination, port, interface, _) in enumerate(departures):
+            try:
+                index = socket.if_nametoindex(interface) if interface else 0
+            except OSError as exc:
+                failures.append((at, exc))
+                continue
+            rows.append((payload, source, destination, port, index))
+            places.append(at)
+        done, number = 0, self._channel.fileno()
+        while done < len(rows):
+            try:
+                done += compiled.send(number, rows[done : done + _BATCH])
+            except OSError as exc:
+                failures.append((places[done], exc))
+                done += 1
+        return failures
+
     def _readable(self) -> None:
+        if compiled is not None and not self._raw:
+            self._read_batches()
+            return
         for _ in range(_BATCH):
             try:
                 payload, ancillary, _flags, peer = self._channel.recvmsg(_LONGEST, _ANCILLARY)
@@ -140,6 +183,21 @@ class DatagramSocket:
             if arrival is not None:
                 self._received(arrival)
 
+    def _read_batches(self) -> None:
+        assert compiled is not None
+        names: dict[int, str] = {}  # for a moment only: interfaces are renamed
+        taken = 0
+        while taken < _BATCH:
+            arrivals = compiled.receive(self._channel.fileno())
+            for payload, source, port, destination, index, ttl in arrivals:
+                name = names.get(index)
+                if name is None:
+                    name = names[index] = _interface_name(index)
+                self._received(Arrival(payload, source, port, destination, name, ttl))
+            taken += len(arrivals)
+            if not arrivals:
+                return
+
     def _arrival(
         self, payload: bytes, ancillary: list[tuple[int, int, bytes]], peer: tuple[str, int]
     ) -> Arrival | None:
@@ -149,7 +207,7 @@ class DatagramSocket:
                 continue
             if kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
                 index, _local, header_destination = _PKTINFO.unpack_from(data)
-                destination, interface = IPv4Address(header_destination), _interface_name(index)
+                destination, interface = address(int.from_bytes(header_destination, "big")), _interface_name(index)
             elif kind == _IP_TTL and len(data) >= _INT.size:
                 ttl = _INT.unpack_from(data)[0]
         if self._raw:
@@ -157,7 +215,8 @@ class DatagramSocket:
             if header < 20 or len(payload) < header:
                 return None
             payload = payload[header:]
-        return Arrival(payload, IPv4Address(peer[0]), peer[1] if not self._raw else 0, destination, interface, ttl)
+        source = address(int.from_bytes(socket.inet_aton(peer[0]), "big"))
+        return Arrival(payload, source, peer[1] if not self._raw else 0, destination, interface, ttl)
 
 
 def _interface_name(index: int) -> str:

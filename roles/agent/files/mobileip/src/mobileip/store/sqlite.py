@@ -27,6 +27,7 @@ from typing import Any
 from mobileip.registration.actions import ForgetBinding, PersistBinding, PersistIdentification, Record
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey, RevocationPeer
 from mobileip.registration.events import Endpoint
+from mobileip.wire.address import address
 
 APPLICATION_ID = 0x4D495034  # "MIP4"
 SCHEMA_VERSION = 4
@@ -325,11 +326,11 @@ def _number(address: IPv4Address | None) -> int:
 
 
 def _address(number: int) -> IPv4Address | None:
-    return IPv4Address(number) if number else None
+    return address(number) if number else None
 
 
 def _node(gateway: int, name: int | str) -> NodeKey:
-    return NodeKey(_address(gateway), name if isinstance(name, str) else IPv4Address(name))
+    return NodeKey(_address(gateway), name if isinstance(name, str) else address(name))
 
 
 def _identification_row(item: PersistIdentification) -> tuple[int, int | str, int, bool, bytes]:
@@ -373,10 +374,10 @@ def _binding(row: Row) -> Binding:
     granted, expires, via_foreign_agent, half_bound, keepalive, spi, nai, registered, home_agent_expires = row[10:19]
     kind, node_timestamp, agent_timestamp = row[19:]
     return Binding(
-        home_address=IPv4Address(home),
-        home_agent=IPv4Address(home_agent),
-        care_of_address=IPv4Address(care_of),
-        source=Endpoint(IPv4Address(source), port),
+        home_address=address(home),
+        home_agent=address(home_agent),
+        care_of_address=address(care_of),
+        source=Endpoint(address(source), port),
         interface=interface,
         encapsulation=Encapsulation(encapsulation),
         flags=flags,

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any
+from types import ModuleType
 
-COMPILED = "_mobileip"
+compiled: ModuleType | None
 """The optional module with the compiled parts of the package (`native/`)."""
+try:
+    import _mobileip
+except ImportError:
+    compiled = None
+else:
+    compiled = _mobileip
+
+IMPLEMENTATION = "pure Python" if compiled is None else "Python with compiled parts"
+"""Which of the two runs, for `mobileip show`."""
 
 _KEPT = 1 << 16
 
@@ -19,10 +28,11 @@ _KEPT = 1 << 16
 class PureAddress(IPv4Address):
     """Knows its hash, which the library would compute from a text each time, and compares by number."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_number")
 
-    def __init__(self, address: object) -> None:
-        super().__init__(address)
+    def __init__(self, number: int | str) -> None:
+        super().__init__(number)
+        self._number = int(super().__int__())
         self._hash = super().__hash__()
 
     def __hash__(self) -> int:
@@ -30,8 +40,11 @@ class PureAddress(IPv4Address):
 
     def __eq__(self, other: object) -> bool:
         if type(other) is PureAddress:
-            return self._ip == other._ip
+            return self._number == other._number
         return super().__eq__(other)
+
+    def __int__(self) -> int:
+        return self._number
 
 
 _kept: dict[int, PureAddress] = {}
@@ -47,16 +60,4 @@ def pure_address(number: int) -> IPv4Address:
     return found
 
 
-address: Callable[[int], IPv4Address]
-compiled: Any
-"""The compiled parts, None without."""
-try:
-    import _mobileip as compiled
-except ImportError:
-    compiled = None
-    address = pure_address
-else:
-    address = compiled.address
-
-IMPLEMENTATION = "pure Python" if compiled is None else "Python with compiled parts"
-"""Which of the two runs, for `mobileip show`."""
+address: Callable[[int], IPv4Address] = pure_address if compiled is None else compiled.address

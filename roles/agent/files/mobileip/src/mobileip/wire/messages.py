@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address
 
+from mobileip.wire.address import address
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, read_extensions, serialize_extensions
 
@@ -159,9 +160,9 @@ def read_request(payload: bytes) -> tuple[RegistrationRequest, Malformed | None]
     request = RegistrationRequest(
         flags,
         lifetime,
-        IPv4Address(home),
-        IPv4Address(agent),
-        IPv4Address(care_of),
+        address(home),
+        address(agent),
+        address(care_of),
         identification,
         extensions,
         bytes(payload),
@@ -184,9 +185,7 @@ def parse_reply(payload: bytes) -> RegistrationReply:
     extensions, defect = read_extensions(payload, REPLY_SIZE)
     if defect is not None:
         raise defect
-    return RegistrationReply(
-        code, lifetime, IPv4Address(home), IPv4Address(agent), identification, extensions, bytes(payload)
-    )
+    return RegistrationReply(code, lifetime, address(home), address(agent), identification, extensions, bytes(payload))
 
 
 def parse_message(payload: bytes) -> RegistrationRequest | RegistrationReply:

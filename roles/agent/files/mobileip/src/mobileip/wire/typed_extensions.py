@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from mobileip.wire.address import address
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType
 
@@ -97,7 +98,7 @@ class HomeAgentParameter:
             subtype = data[0]
         if subtype != form.subtype:
             raise Malformed("HA Parameter", at=extension.start, expected=f"sub-type {form.subtype}")
-        return cls(IPv4Address(data[-4:]), form)
+        return cls(address(int.from_bytes(data[-4:], "big")), form)
 
     def extension(self) -> Extension:
         """As an extension, in its own format."""
