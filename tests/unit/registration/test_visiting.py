@@ -13,9 +13,11 @@ from mobileip.registration.events import Endpoint
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.gate import GatePolicy
-from mobileip.registration.mobile_node import Location, MobileNode, State
+from mobileip.registration.mobile_node import MobileNode, State
+from mobileip.registration.node_place import Location
 from mobileip.registration.node_requests import MobileNodeSettings, Through
-from mobileip.registration.proxy import Proxy, ProxyNode, ProxySettings
+from mobileip.registration.proxy import Proxy
+from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.extensions import ExtensionType
 from mobileip.wire.messages import parse_reply, parse_request, types_of
