@@ -14,7 +14,16 @@ from mobileip.registration.events import DatagramReceived, Endpoint, Solicitatio
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.wire.agent_discovery import AgentAdvertisement, AgentFlags, parse_advertisement
-from mobileip.wire.authentication import Algorithm, Authentication, SecurityAssociation, append, compute, verify
+from mobileip.wire.authentication import (
+    CHAP_SPI,
+    Algorithm,
+    Authentication,
+    SecurityAssociation,
+    append,
+    append_mn_aaa,
+    compute,
+    verify,
+)
 from mobileip.wire.codes import Code
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import (
@@ -256,6 +265,18 @@ def test_agent_that_has_the_aaa_key_checks_it_108(association: SecurityAssociati
     actions = agent.feed(asked(with_aaa(signed(REQUEST, challenge(1)), association)), NOW)
     if is_right:
         assert sent(actions).destination.address == HOME_AGENT
+    else:
+        assert verdict(actions) == Code.FA_BAD_AAA_AUTHENTICATION
+
+
+@pytest.mark.parametrize("answered_challenge", [1, 2])
+def test_agent_checks_chap_over_the_challenge_that_came_with_it_R4721_8_a(answered_challenge: int) -> None:
+    chap = SecurityAssociation(CHAP_SPI, b"node and its AAA")
+    agent = agent_with(replace(CHALLENGING, nodes=(KnownNode(HOME, aaa={CHAP_SPI: chap}),)))
+    payload = append_mn_aaa(signed(REQUEST, challenge(1)), chap, challenge(answered_challenge).data)
+    actions = agent.feed(asked(payload), NOW)
+    if answered_challenge == 1:
+        assert sent(actions).payload == payload
     else:
         assert verdict(actions) == Code.FA_BAD_AAA_AUTHENTICATION
 

@@ -6,7 +6,6 @@ of `CHECKS`: the form first, then who asks, then what is asked for. The agent's 
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -15,9 +14,8 @@ from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.challenges import Challenges
 from mobileip.registration.events import DatagramReceived
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
-from mobileip.registration.security import verify_extension
+from mobileip.registration.security import verify_extension, verify_mn_aaa
 from mobileip.registration.visits import NodeName, PendingVisit
-from mobileip.wire.authentication import FIRST_USABLE_SPI, compute
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
@@ -27,7 +25,6 @@ from mobileip.wire.typed_extensions import MessageString, MessageStringOrigin
 REQUEST_TTL = 255  # of a request that asks for a reverse tunnel: its sender is on the link (RFC 3024 4.2.1)
 AUTHORIZATION = (ExtensionType.MN_HA_AUTHENTICATION, ExtensionType.GENERALIZED_AUTHENTICATION)
 
-_MN_AAA = 1  # sub-type of the generalized authentication extension (RFC 4721 5)
 _UNSPECIFIED = IPv4Address(0)
 _BROADCAST = IPv4Address("255.255.255.255")
 
@@ -214,20 +211,9 @@ def _check_authentication(visit: Visit, challenges: Challenges) -> Refusal | Non
         failure = verify_extension(request.raw, request.extensions, known.foreign, ExtensionType.MN_FA_AUTHENTICATION)
         if failure is not None:
             return Refusal(Code.FA_NODE_FAILED_AUTHENTICATION, f"MN-FA: {failure.value}")
-    if known.aaa and not _is_aaa_right(request, known):
-        return Refusal(Code.FA_BAD_AAA_AUTHENTICATION, "MN-AAA authentication failed or is missing")
+    if known.aaa and (failure := verify_mn_aaa(request, known.aaa)) is not None:
+        return Refusal(Code.FA_BAD_AAA_AUTHENTICATION, f"MN-AAA: {failure.value}")
     return None
-
-
-def _is_aaa_right(request: RegistrationRequest, known: KnownNode) -> bool:
-    extension = find(request.extensions, ExtensionType.GENERALIZED_AUTHENTICATION)
-    if extension is None or extension.subtype != _MN_AAA or len(extension.data) <= 4:
-        return False
-    association = known.aaa.get(int.from_bytes(extension.data[:4]))
-    if association is None or association.spi < FIRST_USABLE_SPI:
-        return False
-    covered = request.raw[: extension.start + 8]
-    return hmac.compare_digest(compute(association, covered), extension.data[4:])
 
 
 def _check_distance(visit: Visit, challenges: Challenges) -> Refusal | None:
