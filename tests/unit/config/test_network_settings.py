@@ -34,6 +34,7 @@ def test_no_source_ports_means_434_alone_AMB_14(tmp_path: Path) -> None:
         ("icmp: {grace: 5001}", "icmp.grace: 5001"),
         ("icmp: {grace: half a second}", "icmp.grace"),
         ("revocation: {enabled: 1}", "revocation.enabled: 1"),
+        ("admission: {max_bindings: 1048577}", "admission.max_bindings: 1048577"),
         ("icmp: {pause: 1}", "did you mean|known here: grace"),
     ],
 )
@@ -46,3 +47,15 @@ def test_revocation_is_taken_part_in_on_both_legs_unless_switched_off_AMB_10(tmp
     on = proxy(tmp_path).revocation
     off = proxy(tmp_path, "revocation: {enabled: false, home_agents: false}\n").revocation
     assert ((on.enabled, on.home_agents), (off.enabled, off.home_agents)) == ((True, True), (False, False))
+
+
+def test_limits_of_admission(tmp_path: Path) -> None:
+    assert (proxy(tmp_path).admission.max_bindings, proxy(tmp_path).admission.max_per_second) == (1 << 20, 0)
+    section = "admission: {max_per_second: 500, home_networks: [{network: 192.0.2.64/27, max_bindings: 9}]}\n"
+    admission = proxy(tmp_path, section).admission
+    assert (admission.max_per_second, admission.home_networks[0].max_bindings) == (500, 9)
+
+
+def test_limit_of_a_network_that_is_no_home_network_is_refused(tmp_path: Path) -> None:
+    (line,) = errors(tmp_path, PROXY + "admission: {home_networks: [{network: 198.51.100.0/24, max_bindings: 9}]}\n")
+    assert "admission.home_networks[0].network: '198.51.100.0/24': is inside no home network" in line

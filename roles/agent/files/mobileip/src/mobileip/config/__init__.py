@@ -18,11 +18,13 @@ from mobileip.config.keys import default_keys_file, load_keys
 from mobileip.config.load import Loaded, Paths, control_socket_of, load_config, summary
 from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
-from mobileip.config.proxy import ProxyConfig
+from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig
 from mobileip.config.schema import Config
 from mobileip.config.shared import Nat, SecurityAssociation
 
 __all__ = [
+    "Admission",
+    "AdmissionLimit",
     "Config",
     "ConfigError",
     "ForeignAgentConfig",

@@ -86,6 +86,26 @@ class ProxyRevocation(Revocation):
     home_agents: bool = Field(default=True, description="true to offer revocation to home agents")
 
 
+class AdmissionLimit(Model):
+    """What is taken on at most; 0 where it is as many as come."""
+
+    max_bindings: int = Field(default=0, ge=0, le=1 << 20, description="bindings at a time, 0 (no limit) to 1048576")
+    max_per_second: int = Field(default=0, ge=0, le=1_000_000, description="registrations a second, 0 for no limit")
+
+
+class NetworkAdmission(AdmissionLimit):
+    network: Network = Field(description="the home network that the limit is for")
+
+
+class Admission(AdmissionLimit):
+    """Limits of all home networks together, and of single ones."""
+
+    max_bindings: int = Field(
+        default=1 << 20, ge=0, le=1 << 20, description="bindings at a time, 0 (no limit) to 1048576, the kernel's table"
+    )
+    home_networks: list[NetworkAdmission] = Field(default_factory=list, description="limits of single home networks")
+
+
 class HaParameter(Model):
     type: int = Field(default=126, ge=1, le=255, description="type number of the HA Parameter extension (draft 4.1)")
     subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension")
@@ -112,6 +132,7 @@ class ProxyConfig(Party):
     haleg: HaLeg = Field(default_factory=HaLeg)
     icmp: Icmp = Field(default_factory=Icmp)
     revocation: ProxyRevocation = Field(default_factory=ProxyRevocation)
+    admission: Admission = Field(default_factory=Admission)
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
     ha_parameter: HaParameter = Field(default_factory=HaParameter)
 
@@ -132,6 +153,7 @@ class ProxyConfig(Party):
         yield from _check_addresses(self)
         yield from _check_home_agents(self)
         yield from _check_nodes(self)
+        yield from _check_admission(self)
 
     def summary(self) -> str:
         return (
@@ -227,3 +249,12 @@ def _check_nodes(config: ProxyConfig) -> Iterator[Finding]:
         elif not any(node.home_address in network for agent in agents.values() for network in agent.home_networks):
             advice = "add its network to home_agents[].home_networks"
             yield home, node.home_address, "is served by no home agent", advice
+
+
+def _check_admission(config: ProxyConfig) -> Iterator[Finding]:
+    limited = list(enumerate(config.admission.home_networks))
+    yield from repeated([(("admission", "home_networks", n, "network"), one.network) for n, one in limited], "limit")
+    for number, one in limited:
+        if not any(one.network.subnet_of(home) for home in config.home_networks):
+            path: KeyPath = ("admission", "home_networks", number, "network")
+            yield path, one.network, "is inside no home network of a VPN gateway", "name one of vpn_gateways[]"

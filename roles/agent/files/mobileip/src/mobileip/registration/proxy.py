@@ -24,6 +24,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, PersistBinding, PersistIdentification, Record, Send
+from mobileip.registration.admission import Admission
 from mobileip.registration.agent_revocation import Keys, ProxyRevocation
 from mobileip.registration.assignment import Assignment, AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, NodeKey, expiry
@@ -115,7 +116,8 @@ class Proxy:
         self._hints = RateLimit(burst=1)
         self._pending = PendingList(settings.pending_timeout, settings.pending_per_node)
         self._verdicts = Verdicts(settings.unreachable_grace)
-        self._sessions = Sessions(self._nodes)
+        self._admission = Admission(settings.admission)
+        self._sessions = Sessions(self._nodes, self._admission)
         self._revocation = ProxyRevocation(
             settings.public_address,
             self._sessions.of_home_address,
@@ -135,6 +137,11 @@ class Proxy:
     def pending(self) -> int:
         """How many requests wait for a reply, for `show`."""
         return len(self._pending)
+
+    @property
+    def admission(self) -> Admission:
+        """What is taken on, for `show`."""
+        return self._admission
 
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about an event at `now` (Unix seconds)."""
@@ -230,12 +237,12 @@ class Proxy:
             if isinstance(chosen, Denied):
                 return self._deny(admitted, chosen, assignment, now)
             tunnel = chosen
-        refused = self._beyond_capacity(message, node)
+        refused = self._beyond_capacity(message, node, now)
         if refused is not None:
             return self._deny(admitted, refused, assignment, now)
         return self._relay(admitted, node, assignment, tunnel, now)
 
-    def _beyond_capacity(self, message: RegistrationRequest, node: ProxyNode) -> Denied | None:
+    def _beyond_capacity(self, message: RegistrationRequest, node: ProxyNode, now: float) -> Denied | None:
         if self._adds(message) and not message.deregisters:
             # Those whose reply is on its way count, too (AMB-9).
             on_their_way = [pending.request.message for pending in self._pending.of_node(node.key) if pending.tunnel]
@@ -246,7 +253,14 @@ class Proxy:
         if not self._pending.has_room(node.key):
             # AMB-1: 130, since 133 makes a node set its clock by us.
             return Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
-        return None
+        if message.deregisters:
+            return None
+        bound = self._sessions.of_node(node.key)
+        adds = not bound or (
+            self._adds(message) and all(one.care_of_address != message.care_of_address for one in bound)
+        )
+        why = self._admission.refuses(message.home_address, now, renews=bool(bound), adds=adds)
+        return None if why is None else Denied(self._settings.cannot_service_code, why)
 
     def _relay(
         self, admitted: Admitted, node: ProxyNode, assignment: Assignment, tunnel: Tunnel | None, now: float
@@ -470,6 +484,11 @@ class Proxy:
     def _cannot_serve(self, reply: RegistrationReply, pending: PendingRequest) -> Denied | None:
         """What an accepted registration lacks to be one here (D-2.6.3-f, -g; D-2.3.1-b)."""
         request, node = pending.request.message, pending.node
+        if not request.deregisters and not self._sessions.of_node(node):
+            # Others may have taken the room since this one was relayed.
+            why = self._admission.is_full(reply.home_address)
+            if why is not None:
+                return Denied(self._settings.cannot_service_code, why)
         if nai_of(request) is None or request.deregisters:  # AMB-12: else every plain registration would end here
             return None
         if nai_of(reply) is None:

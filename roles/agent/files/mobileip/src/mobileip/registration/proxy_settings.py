@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
+from mobileip.registration.admission import AdmissionPolicy
 from mobileip.registration.bindings import Encapsulation, NodeKey
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.extension_policy import Treatment
@@ -141,5 +142,6 @@ class ProxySettings:
     code_profile: CodeProfile = CodeProfile.DRAFT
     cannot_service_code: Code = Code.INSUFFICIENT_RESOURCES
     on_local_failure: OnLocalFailure = OnLocalFailure.LET_EXPIRE
+    admission: AdmissionPolicy = field(default_factory=AdmissionPolicy)
     revocation_of_nodes: bool = False
     revocation_by_home_agents: bool = False

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Bind, ForgetBinding, Level, Log, PersistBinding, Unbind
+from mobileip.registration.admission import Admission
 from mobileip.registration.bindings import Binding, BindingTable, NodeKey
 from mobileip.registration.events import TunnelPortLearned
 from mobileip.registration.proxy_settings import ProxyNode
@@ -19,8 +20,9 @@ from mobileip.registration.proxy_settings import ProxyNode
 class Sessions:
     """The proxy's binding list (draft 2.6.6), by node."""
 
-    def __init__(self, nodes: Mapping[NodeKey, ProxyNode]) -> None:
+    def __init__(self, nodes: Mapping[NodeKey, ProxyNode], admission: Admission) -> None:
         self._nodes = nodes
+        self._admission = admission
         self._gateways = {node.gateway for node in nodes}
         self._table = BindingTable()
         self._assigned: dict[NodeKey, IPv4Address] = {}  # home addresses of nodes known by NAI
@@ -101,6 +103,7 @@ class Sessions:
         """End what is over. In silence: nobody is told of an expiry (RFC 5944 3.8)."""
         actions: list[Action] = []
         for binding in self._table.expire(now):
+            self._admission.removed(binding.home_address)
             self._release(binding)
             fields: dict[str, str | int | float | bool] = {
                 "home_address": str(binding.home_address),
@@ -137,6 +140,8 @@ class Sessions:
         return actions
 
     def _put(self, node: NodeKey, binding: Binding) -> None:
+        if self._table.get(binding.key) is None:
+            self._admission.added(binding.home_address)
         self._table.put(binding)
         if not isinstance(node.name, IPv4Address):
             self._assigned[node] = binding.home_address
@@ -144,6 +149,7 @@ class Sessions:
 
     def _remove(self, binding: Binding) -> None:
         self._table.remove(binding.key)
+        self._admission.removed(binding.home_address)
         self._release(binding)
 
     def _release(self, binding: Binding) -> None:

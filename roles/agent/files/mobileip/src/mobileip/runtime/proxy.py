@@ -116,6 +116,7 @@ class ProxyParty(Party):
         return {
             "bindings": len(self.machine.bindings),
             "pending": self.machine.pending,
+            "admission": {row.pop("of"): row for row in self.machine.admission.rows()},
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
         }
 

@@ -9,6 +9,7 @@ from mobileip import config as written
 from mobileip.forwarding.broadcast import BroadcastDomain
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.address_pool import AddressRange
+from mobileip.registration.admission import AdmissionPolicy, Limit
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
@@ -65,6 +66,14 @@ def _gateway_of(config: written.ProxyConfig, home_address: IPv4Address) -> IPv4A
     raise ValueError(f"{home_address} is in no home network")  # the configuration's checks exclude it
 
 
+def _limit(limit: written.AdmissionLimit) -> Limit:
+    return Limit(limit.max_bindings or None, limit.max_per_second or None)
+
+
+def _admission(admission: written.Admission) -> AdmissionPolicy:
+    return AdmissionPolicy(_limit(admission), {one.network: _limit(one) for one in admission.home_networks})
+
+
 def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> ProxySettings:
     """Settings of the proxy's machine."""
     return ProxySettings(
@@ -90,6 +99,7 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         pending_per_node=config.pending.max_per_node,
         source_ports=config.haleg.ports or (REGISTRATION_PORT,),
         unreachable_grace=config.icmp.grace / 1000,
+        admission=_admission(config.admission),
         revocation_of_nodes=config.revocation.enabled,
         revocation_by_home_agents=config.revocation.home_agents,
         max_lifetime=config.max_lifetime,
