@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.encapsulation import Echo, IPv4Packet, TunnelData, UdpDatagram
+from mobileip.wire.encapsulation import checksum as internet_checksum
 from mobileip.wire.extensions import Extension
 from mobileip.wire.identification import from_unix
 from mobileip.wire.messages import Flag, RegistrationReply, RegistrationRequest, parse_reply, types_of
@@ -28,6 +31,7 @@ pytestmark = [
 ]
 
 HOME_AGENT, MIPP_PRIV, NEIGHBOUR, OPEN = "192.0.2.40", "192.0.2.10", "192.0.2.80", "198.51.100.10"
+GUEST = "192.0.2.90"
 DIRECT_SA = SecurityAssociation(4001, bytes.fromhex("a0b1c2d3e4f5061728394a5b6c7d8e9f"))
 NODE_SA = SecurityAssociation(2001, bytes.fromhex("00112233445566778899aabbccddeeff"))
 
@@ -78,6 +82,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     try:
         site.build()
         site.configure()
+        written = site.directory / "ha.yml"
+        configuration = json.loads(written.read_text())
+        node = {"nai": "guest@example.org", "security_associations": [{"spi": 6001, "key": "mn-ha"}]}
+        configuration["mobile_nodes"].append(node)
+        configuration["home_links"][0]["pool"] = {"first": GUEST, "last": GUEST}
+        written.write_text(json.dumps({**configuration, "simultaneous": 2}))
         for host in ("ha", "mipp"):
             site.start(host)
         yield site
@@ -109,10 +119,11 @@ def request(care_of: str, flags: int = Flag.DECAPSULATES | Flag.REVERSE_TUNNEL, 
 
 @dataclass
 class Answer:
-    """A reply, and the address that it came from."""
+    """A reply, and where it came from."""
 
     message: RegistrationReply
     source: str
+    port: int
 
 
 def ask(
@@ -128,13 +139,13 @@ def ask(
     arguments = [source[0], str(source[1]), to, payload, "434", "reply", "64"]
     printed = site.run(host, sys.executable, "-c", _ASK, *arguments).stdout.split()
     assert printed, f"no reply; {site.show('ha', 'drops')} {site.log('ha')[-1000:]}"
-    return Answer(parse_reply(bytes.fromhex(printed[0])), printed[1])
+    return Answer(parse_reply(bytes.fromhex(printed[0])), printed[1], int(printed[2]))
 
 
 def register(site: Site, **changes: Any) -> RegistrationReply:
     """The node is at the host `cn`, with a care-of address of its own."""
     reply = ask(site, "cn", request(CN, **changes)).message
-    assert reply.code == 1, reply
+    assert reply.code == 0, reply
     return reply
 
 
@@ -279,8 +290,10 @@ def test_node_that_is_back_is_answered_on_the_link_and_announced_R5944_4_6_c_and
             answer = ask(site, "mn", request(HOME, lifetime=0), source=(HOME, 434))
         assert (answer.message.code, answer.message.lifetime, answer.source) == (0, 0, HOME_AGENT)
         said = announcements(arp)
-        assert [line.operation for line in said] == [1, 2] * 3
-        assert {(line.ethernet_source, line.sender_mac) for line in said} == {(mac(site, "ha", "home"), node)}
+        first = next(number for number, line in enumerate(said) if line.sender_mac == node)
+        assert [line.operation for line in said[first:]] == [1, 2] * 3, "and no word of ours any more"
+        own = mac(site, "ha", "home")
+        assert {(line.ethernet_source, line.sender_mac) for line in said[first:]} == {(own, node)}
         assert not [frame for frame in abroad if IPv4Address(HOME_AGENT).packed == frame[26:30] and frame[23] == 4]
         assert who_has(site, HOME) == [node]
         # Were it only denied, as for an old Identification, the answer would come there as well.
@@ -384,7 +397,9 @@ def reverse_tunnelled(source: str, home: str = HOME, to: str = NEIGHBOUR) -> IPv
     return IPv4Packet(IPv4Address(source), IPv4Address(HOME_AGENT), 4, inner.serialize())
 
 
-def test_only_the_bound_care_of_address_speaks_for_the_node_R3024_4_3_2_a_and_R3024_4_3_2_b(site: Site) -> None:
+def test_only_the_bound_care_of_address_speaks_R3024_4_3_2_a_and_R3024_4_3_2_b_and_R3024_4_3_1_c_and_R5944_4_2_3_d(
+    site: Site,
+) -> None:
     register(site)
     by_udp = UdpDatagram(434, 434, TunnelData(4, reverse_tunnelled(CN).payload).serialize()).serialize()
     attempts: list[tuple[str, IPv4Packet, str | None]] = [
@@ -421,7 +436,7 @@ def behind_nat(site: Site, **flags: bool) -> RegistrationReply:
     """A node with a private care-of address, whose NAT is the host `cn` and gave it port 40000."""
     asked = UdpTunnelRequest(**flags).extension()
     answer = ask(site, "cn", request("10.9.8.7", extensions=(asked,)), source=("0.0.0.0", 40000))
-    assert answer.message.code == 1
+    assert answer.message.code == 0
     return answer.message
 
 
@@ -436,7 +451,9 @@ def tunnel_data(frames: list[bytes], marker: bytes, port: int) -> list[IPv4Packe
     return found
 
 
-def test_node_behind_an_inside_nat_has_a_udp_tunnel_and_keepalives_D_2_6_1_g_and_R3519_4_9_b(site: Site) -> None:
+def test_node_behind_an_inside_nat_has_a_udp_tunnel_D_2_6_1_g_and_R3519_4_9_b_and_R3519_4_2_a_and_R3519_4_3_a(
+    site: Site,
+) -> None:
     reply = behind_nat(site)
     assert types_of(reply.extensions)[0] == 44
     assert UdpTunnelReply.of(reply.extensions[0]) == UdpTunnelReply(0, False, 110)
@@ -453,6 +470,99 @@ def test_node_behind_an_inside_nat_has_a_udp_tunnel_and_keepalives_D_2_6_1_g_and
         send_raw(site, "cn", tunnelled_echo(40001))
     assert tunnel_data(frames, b"alive?", 40001) == [], "a mapping moves by a request only"
     assert kernel_drops(site, "port_mismatch") == before + 1
+
+
+@pytest.mark.parametrize("next_header", [47, 55])
+def test_tunnel_data_of_another_kind_than_agreed_is_dropped_R3519_3_3_b(site: Site, next_header: int) -> None:
+    behind_nat(site)
+    other = tunnelled_echo(40000)
+    payload = bytearray(other.payload)
+    payload[9] = next_header
+    before = sum(site.show("ha", "drops")["kernel"].values())
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_raw(site, "cn", replace(other, payload=bytes(payload)))
+    assert udp_payloads(frames, b"alive?") == []
+    assert sum(site.show("ha", "drops")["kernel"].values()) == before + 1
+
+
+def test_each_care_of_address_gets_a_copy_from_our_address_R5944_4_2_3_b_and_R5944_4_2_3_a_and_R5944_4_1_a(
+    site: Site,
+) -> None:
+    register(site)
+    router = "192.0.2.33"
+    flags = Flag.SIMULTANEOUS | Flag.DECAPSULATES | Flag.REVERSE_TUNNEL
+    assert ask(site, "inner", request(router, flags)).message.code == 0
+    assert {row["care_of_address"] for row in site.show("ha", "bindings")} == {CN, router}
+    with capture(site, "cn", "eth0", IPV4, 1.0) as first, capture(site, "inner", "core", IPV4, 1.0) as second:
+        send_udp(site, "cnhome", HOME, b"to both")
+    for frames, care_of in ((first, CN), (second, router)):
+        (packet,) = udp_payloads(frames, b"to both")
+        assert (str(packet.source), str(packet.destination)) == (HOME_AGENT, care_of)
+        assert (str(inside(packet).source), str(inside(packet).destination)) == (NEIGHBOUR, HOME)
+
+
+def test_node_known_by_its_nai_gets_an_address_and_packets_for_it_R5944_3_8_3_2_e(site: Site) -> None:
+    name = Extension(131, b"guest@example.org")
+    key = SecurityAssociation(6001, DIRECT_SA.key)
+    anonymous = request(CN, home_address=IPv4Address(0), home_agent=IPv4Address(0), extensions=(name,))
+    answer = ask(site, "cn", anonymous, key)
+    assert (answer.message.code, str(answer.message.home_address)) == (0, GUEST)
+    assert str(answer.message.home_agent) == HOME_AGENT
+    assert answer.message.extensions[0] == name
+    (row,) = site.show("ha", "bindings")
+    assert (row["nai"], row["home_address"]) == ("guest@example.org", GUEST)
+    assert who_has(site, GUEST) == [mac(site, "ha", "home")]
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_udp(site, "cnhome", GUEST, b"to the guest")
+    (packet,) = udp_payloads(frames, b"to the guest")
+    assert str(inside(packet).destination) == GUEST
+    over = request(GUEST, home_address=IPv4Address(GUEST), lifetime=0, extensions=(name,))
+    assert ask(site, "cn", over, key).message.code == 0
+    assert site.bindings("ha") == []
+
+
+# UDP
+
+
+def bare_request(checksum: int | None) -> IPv4Packet:
+    """A request with this UDP checksum; None: the right one."""
+    payload = append(request(CN).serialize(), DIRECT_SA)
+    datagram = UdpDatagram(5434, 434, payload).serialize()
+    source, destination = IPv4Address(CN), IPv4Address(HOME_AGENT)
+    if checksum is None:
+        checksum = udp_checksum(source, destination, datagram)
+    datagram = datagram[:6] + checksum.to_bytes(2, "big") + datagram[8:]
+    return IPv4Packet(source, destination, 17, datagram)
+
+
+def udp_checksum(source: IPv4Address, destination: IPv4Address, datagram: bytes) -> int:
+    """RFC 768: over the pseudo-header and the datagram; 0 if the datagram holds its own right one."""
+    return internet_checksum(source.packed + destination.packed + struct.pack("!BBH", 0, 17, len(datagram)) + datagram)
+
+
+def replies_in(frames: list[bytes]) -> list[IPv4Packet]:
+    packets = [IPv4Packet.parse(frame[14:]) for frame in frames]
+    return [packet for packet in packets if packet.protocol == 17 and str(packet.source) == HOME_AGENT]
+
+
+@pytest.mark.parametrize("checksum", [None, 0])
+def test_request_with_a_right_checksum_or_none_is_answered_with_one_R5944_3_1_d_and_R5944_3_1_b_and_R5944_3_8_3_1_a(
+    site: Site, checksum: int | None
+) -> None:
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_raw(site, "cn", bare_request(checksum))
+    (reply,) = replies_in(frames)
+    assert site.bindings("ha") == [(HOME, CN)]
+    datagram = UdpDatagram.parse(reply.payload)
+    assert (str(reply.destination), datagram.source_port, datagram.destination_port) == (CN, 434, 5434)
+    assert reply.payload[6:8] != b"\0\0"
+    assert udp_checksum(reply.source, reply.destination, reply.payload) == 0
+
+
+def test_request_with_a_wrong_checksum_is_dropped_in_silence_R5944_3_1_c_and_R5944_3_8_2_1_a(site: Site) -> None:
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_raw(site, "cn", bare_request(0xDEAD))
+    assert (replies_in(frames), site.bindings("ha")) == ([], [])
 
 
 def test_half_bound_node_is_reached_after_its_first_keepalive_R3519_4_6_c_and_R3519_4_10_a(site: Site) -> None:

@@ -146,6 +146,8 @@ class HomeAgentParty(Party):
     def describe(self) -> Mapping[str, object]:
         return {
             "bindings": len(self.machine.bindings),
+            "nodes_away": len(self._bound.nodes()),
+            "simultaneous_bindings": self._config.simultaneous,
             "broadcasts_to": self._broadcasts.listeners,
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }

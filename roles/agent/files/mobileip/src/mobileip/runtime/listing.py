@@ -12,6 +12,7 @@ from typing import Any
 from mobileip.registration.bindings import Binding, Visitor
 from mobileip.registration.events import Endpoint
 from mobileip.registration.visits import PendingVisit
+from mobileip.wire.messages import Flag
 
 
 def plain(value: Any) -> Any:
@@ -35,6 +36,7 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
     """One line of `show bindings`. `remaining` in seconds, None for ever."""
     return {
         "home_address": str(binding.home_address),
+        "nai": binding.nai,
         "care_of_address": str(binding.care_of_address),
         "home_agent": str(binding.home_agent),
         "gateway": plain(binding.gateway) if binding.gateway else None,
@@ -43,6 +45,7 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
         "encapsulation": binding.encapsulation.value,
         "via_foreign_agent": binding.via_foreign_agent,
         "half_bound": binding.half_bound,
+        "broadcasts": bool(binding.flags & Flag.BROADCAST),
         "revocable": binding.node_revocation is not None,
         "granted": binding.granted,
         "expires": plain(binding.expires),
