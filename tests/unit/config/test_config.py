@@ -338,3 +338,64 @@ def test_node_with_a_name_needs_neither_home_address_nor_home_agent_D_2_5_3_b(tm
 def test_node_without_mipp_pub_is_refused_D_2_5_2_a(tmp_path: Path) -> None:
     (error,) = errors(tmp_path, changed(MOBILE_NODE, "mipp_pub: 203.0.113.10\n", ""))
     assert "mipp_pub" in error
+
+
+TRUST_ERRORS = [
+    ("auth: {fail_reply: 132}", "auth.fail_reply"),
+    ("reply_limits: {rate: 0}", "reply_limits.rate"),
+    ("reply_limits: {known: [{network: 198.51.100.40/24, rate: 9, burst: 9}]}", "reply_limits.known[0].network"),
+    ("reply_limits: {known: [{network: 198.51.100.40/32, rate: 9}]}", "reply_limits.known[0].burst"),
+    ("strict_reserved_bits: 1", "strict_reserved_bits"),
+    ("vendor_extensions: [{vendor: 16777216, type: 1}]", "vendor_extensions[0].vendor"),
+    ("foreign_agents: [{address: 198.51.100.1, security_associations: []}]", "foreign_agents[0].security_associations"),
+    (
+        "foreign_agents: [{address: 198.51.100.1, security_associations: [{spi: 255, key: a}]}]",
+        "foreign_agents[0].security_associations[0].spi",
+    ),
+    (
+        "foreign_agents: [{address: 198.51.100.1, security_associations: [{spi: 256, key: a}, {spi: 256, key: b}]}]",
+        "foreign_agents[0].security_associations[1].spi",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", [PROXY, HOME_AGENT])
+@pytest.mark.parametrize(("line", "key"), TRUST_ERRORS)
+def test_wrong_choice_about_trust_is_named_with_its_key(tmp_path: Path, text: str, line: str, key: str) -> None:
+    assert [error.split(": ")[1] for error in errors(tmp_path, f"{text}{line}\n")] == [key]
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("replay: {mode: lenient}", "replay.mode"),
+        ("replay: {nonce_check: none}", "replay.nonce_check"),
+        ("haleg: {unauthenticated_denials: bind}", "haleg.unauthenticated_denials"),
+        ("haleg: {other_acceptances: drop}", "haleg.other_acceptances"),
+        ("haleg: {fa_ha_sa: [{home_agent: 192.0.2.40, spi: 2, key: a}]}", "haleg.fa_ha_sa[0].spi"),
+        ("haleg: {fa_ha_sa: [{home_agent: 192.0.2.41, spi: 256, key: a}]}", "haleg.fa_ha_sa[0].home_agent"),
+    ],
+)
+def test_wrong_choice_about_home_agents_is_named_with_its_key(tmp_path: Path, line: str, key: str) -> None:
+    assert [error.split(": ")[1] for error in errors(tmp_path, f"{PROXY}{line}\n")] == [key]
+
+
+@pytest.mark.parametrize(("spi", "good"), [(2, True), (256, True), (0, False), (3, False), (255, False)])
+def test_of_the_reserved_spis_mn_aaa_has_2_only_R4721_8_a(tmp_path: Path, spi: int, good: bool) -> None:
+    text = changed(PROXY, "    node_sa:", f"    aaa_sa: {{spi: {spi}, key: a}}\n    node_sa:")
+    if good:
+        load(tmp_path, text)
+    else:
+        (error,) = errors(tmp_path, text)
+        assert f"mobile_nodes[0].aaa_sa.spi: {spi}: expected 2 (CHAP), or 256 to 4294967295" in error
+
+
+def test_every_key_of_agents_and_aaa_must_be_in_the_keys_file(tmp_path: Path) -> None:
+    text = changed(PROXY, "    node_sa:", "    aaa_sa: {key: aaa}\n    node_sa:")
+    text += "haleg: {fa_ha_sa: [{home_agent: 192.0.2.40, spi: 7001, key: fa-ha}]}\n"
+    text += "foreign_agents: [{address: 198.51.100.1, security_associations: [{spi: 5001, key: fa}]}]\n"
+    found = errors(tmp_path, text, KEYS)
+    assert [error.split("'")[1] for error in found] == ["aaa", "fa-ha", "fa"]
+    assert all("is not in the keys file keys.yml" in error for error in found)
+    long = "".join(f"{name}: {'ab' * 16}\n" for name in ("aaa", "fa-ha", "fa"))
+    load(tmp_path, text, KEYS + long)

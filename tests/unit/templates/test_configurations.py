@@ -68,7 +68,8 @@ def test_example_inventory_configures_each_role_with_hmac_md5_R5944_5_1_a(
     assert isinstance(written.config, model)
     associations = [association for _, association in written.config.associations()]
     assert associations
-    assert {(one.algorithm, one.replay) for one in associations} == {("hmac-md5", "timestamp")}
+    assert {one.algorithm for one in associations} == {"hmac-md5"}
+    assert {one.replay for one in associations if isinstance(one, SecurityAssociation)} == {"timestamp"}
     assert all(len(written.key(one)) == 32 for one in associations)
 
 
@@ -138,3 +139,83 @@ def test_node_that_is_known_by_its_name_is_assigned_its_addresses(tmp_path: Path
     unit = write(tmp_path, "mobile_node", "mobileip-home-address.service.j2", host).read_text()
     assert "ip address replace" not in unit
     assert "ExecStart=" in unit
+
+
+def test_what_is_agreed_on_beyond_the_nodes_keys_reaches_proxy_and_home_agent_AMB_4_and_R4721_5_c(
+    tmp_path: Path,
+) -> None:
+    secrets = {
+        **SECRETS,
+        "aaa": dict.fromkeys(NODES, "aa" * 16),
+        "foreign_agent": {"fa": "bb" * 20},
+        "fa_ha": {"192.0.2.40": "cc" * 32},
+    }
+    site = {
+        **nodes(aaa_spi=2),
+        "site_secrets": secrets,
+        "site_home_agents": [
+            {
+                "address": "192.0.2.40",
+                "home_networks": ["192.0.2.64/27"],
+                "fa_ha_spi": 7001,
+                "fa_ha_algorithm": "hmac-sha256",
+            }
+        ],
+        "site_foreign_agents": [{"name": "fa", "address": "198.51.100.100", "spi": 5001, "algorithm": "hmac-sha1"}],
+    }
+    at_proxy = loaded(tmp_path, "mip_proxy", "proxy.yml.j2", variables("mip_proxy", "mip_proxies", **site))
+    proxy = at_proxy.config
+    assert isinstance(proxy, ProxyConfig)
+    aaa = proxy.mobile_nodes[0].aaa_sa
+    assert aaa is not None
+    assert (aaa.spi, at_proxy.key(aaa).hex()) == (2, "aa" * 16)
+    (agent,) = proxy.foreign_agents
+    (association,) = agent.security_associations
+    assert (str(agent.address), association.spi, association.algorithm) == ("198.51.100.100", 5001, "hmac-sha1")
+    assert at_proxy.key(association).hex() == "bb" * 20
+    (fa_ha,) = proxy.haleg.fa_ha_sa
+    assert (str(fa_ha.home_agent), fa_ha.spi, fa_ha.algorithm) == ("192.0.2.40", 7001, "hmac-sha256")
+
+    at_agent = loaded(tmp_path, "home_agent", "home_agent.yml.j2", variables("home_agent", "home_agents", **site))
+    home_agent = at_agent.config
+    assert isinstance(home_agent, HomeAgentConfig)
+    (mipp,) = home_agent.foreign_agents
+    (association,) = mipp.security_associations
+    assert (str(mipp.address), association.spi, association.algorithm) == ("192.0.2.10", 7001, "hmac-sha256")
+    assert at_agent.key(association) == at_proxy.key(fa_ha)
+    aaa = home_agent.mobile_nodes[0].aaa_sa
+    assert aaa is not None
+    assert aaa.spi == 2
+
+
+def test_every_choice_about_trust_can_be_made_by_a_role_variable_AMB_6_and_AMB_26(tmp_path: Path) -> None:
+    chosen = {
+        "auth_fail_reply": "131",
+        "reply_limit_rate": 2,
+        "reply_limit_burst": 9,
+        "reply_limit_known": [{"network": "198.51.100.40/32", "rate": 1000.0, "burst": 2000}],
+        "strict_reserved_bits": True,
+        "vendor_extensions": [{"vendor": 9, "type": 1}],
+    }
+    of_proxy = {
+        "replay_mode": "monotonic",
+        "replay_nonce_check": "local",
+        "replay_learn_home_agent_clock": True,
+        "haleg_unauthenticated_denials": "relay",
+        "haleg_other_acceptances": "bind",
+    }
+    site = {f"mip_proxy_{name}": value for name, value in {**chosen, **of_proxy}.items()}
+    proxy = loaded(tmp_path, "mip_proxy", "proxy.yml.j2", variables("mip_proxy", "mip_proxies", **site)).config
+    site = {f"home_agent_{name}": value for name, value in chosen.items()}
+    agent = loaded(tmp_path, "home_agent", "home_agent.yml.j2", variables("home_agent", "home_agents", **site)).config
+    assert isinstance(proxy, ProxyConfig)
+    assert isinstance(agent, HomeAgentConfig)
+    for config in (proxy, agent):
+        assert config.auth.fail_reply == 131
+        assert (config.reply_limits.rate, config.reply_limits.burst) == (2, 9)
+        assert [(str(one.network), one.burst) for one in config.reply_limits.known] == [("198.51.100.40/32", 2000)]
+        assert config.strict_reserved_bits
+        assert [(one.vendor, one.type) for one in config.vendor_extensions] == [(9, 1)]
+    replay = proxy.replay
+    assert (replay.mode, replay.nonce_check, replay.learn_home_agent_clock) == ("monotonic", "local", True)
+    assert (proxy.haleg.unauthenticated_denials, proxy.haleg.other_acceptances) == ("relay", "bind")

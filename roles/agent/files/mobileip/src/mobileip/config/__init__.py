@@ -20,7 +20,7 @@ from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig
 from mobileip.config.schema import Config
-from mobileip.config.shared import Nat, SecurityAssociation
+from mobileip.config.shared import Nat, Replay, SecurityAssociation
 
 __all__ = [
     "Admission",
@@ -35,6 +35,7 @@ __all__ = [
     "Paths",
     "Problem",
     "ProxyConfig",
+    "Replay",
     "SecurityAssociation",
     "control_socket_of",
     "default_keys_file",

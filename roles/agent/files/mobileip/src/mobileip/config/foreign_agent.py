@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Party, SecurityAssociation
+from mobileip.config.shared import Association, Party, SecurityAssociation
 from mobileip.config.values import Interface, Model, Seconds, Unicast
 
 
@@ -135,7 +135,7 @@ class ForeignAgentConfig(Party):
     )
     mobile_nodes: list[VisitingNode] = Field(default_factory=list, description="nodes that share a key with this agent")
 
-    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+    def associations(self) -> Iterator[tuple[KeyPath, Association]]:
         for index, agent in enumerate(self.home_agents):
             yield ("home_agents", index, "security_association"), agent.security_association
         for index, node in enumerate(self.mobile_nodes):

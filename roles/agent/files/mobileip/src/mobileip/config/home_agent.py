@@ -9,7 +9,8 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import Association, Nat, Replay, Revocation, SecurityAssociation
+from mobileip.config.trust import AaaAssociation, AnsweringParty
 from mobileip.config.values import Group, Interface, Model, Nai, Network, Seconds, Unicast
 
 
@@ -31,6 +32,9 @@ class HomeMobileNode(Model):
     nai: Nai | None = Field(default=None, description="the node's NAI, if it may call itself so (RFC 2794)")
     security_associations: list[SecurityAssociation] = Field(
         min_length=1, description="one security association a peer that may register this node: proxy, node itself"
+    )
+    aaa_sa: AaaAssociation | None = Field(
+        default=None, description="what the node shares with its AAA server, for MN-AAA authentication checked here"
     )
 
 
@@ -78,7 +82,7 @@ class DynamicHomeAgent(Model):
     redirect: Unicast | None = Field(default=None, description="home agent to send such nodes to instead (code 143)")
 
 
-class HomeAgentConfig(Party):
+class HomeAgentConfig(AnsweringParty):
     """The home agent (RFC 5944), for a site that has none."""
 
     role: Literal["home_agent"]
@@ -101,13 +105,17 @@ class HomeAgentConfig(Party):
     dynamic_home_agent: DynamicHomeAgent = Field(default_factory=DynamicHomeAgent)
     revocation: Revocation = Field(default_factory=Revocation)
 
-    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+    def associations(self) -> Iterator[tuple[KeyPath, Association]]:
+        yield from super().associations()
         for index, node in enumerate(self.mobile_nodes):
             for number, association in enumerate(node.security_associations):
                 yield ("mobile_nodes", index, "security_associations", number), association
+            if node.aaa_sa is not None:
+                yield ("mobile_nodes", index, "aaa_sa"), node.aaa_sa
 
     def findings(self) -> Iterator[Finding]:
-        return _check(self)
+        yield from super().findings()
+        yield from _check(self)
 
     def summary(self) -> str:
         return f"home agent {self.address}, {len(self.home_links)} home links, {len(self.mobile_nodes)} mobile nodes"

@@ -9,7 +9,7 @@ from pathlib import Path
 from mobileip.config.keys import load_keys
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.schema import Config, closest, validated
-from mobileip.config.shared import LEAST_KEY, SecurityAssociation
+from mobileip.config.shared import LEAST_KEY, Association
 from mobileip.config.source import Source, read_yaml
 
 
@@ -46,7 +46,7 @@ class Loaded:
             bpf_object=config.bpf_object,
         )
 
-    def key(self, association: SecurityAssociation) -> bytes:
+    def key(self, association: Association) -> bytes:
         """The secret of a security association. Raises KeyError when no keys were loaded."""
         if self.keys is None:
             raise KeyError(f"no keys file was loaded, so the key {association.key!r} is not known")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import Association, Nat, Party, Replay, Revocation, SecurityAssociation
 from mobileip.config.values import Interface, Model, Network, Seconds, Unicast
 
 
@@ -99,7 +99,7 @@ class MobileNodeConfig(Party):
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
     encapsulate: Literal["gateways", "all"] = "gateways"
 
-    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+    def associations(self) -> Iterator[tuple[KeyPath, Association]]:
         yield ("proxy_sa",), self.proxy_sa
         yield ("home_agent_sa",), self.home_agent_sa
         for n, association in enumerate(self.foreign_agent_sas):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Nat, Party, Revocation, SecurityAssociation, SurrogateReplay
+from mobileip.config.shared import Association, Nat, Revocation, SecurityAssociation, SurrogateReplay
+from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
 from mobileip.config.values import Interface, Mac, Model, Network, Seconds, Unicast
 
 
@@ -41,6 +42,9 @@ class ProxyMobileNode(Model):
     home_agent: Unicast | None = Field(
         default=None, description="home agent where the node sends no HA Parameter extension"
     )
+    aaa_sa: AaaAssociation | None = Field(
+        default=None, description="what the node shares with its AAA server, for MN-AAA authentication checked here"
+    )
 
 
 class Pending(Model):
@@ -61,6 +65,15 @@ class HaLeg(Model):
     )
     first_source_port: int = Field(
         default=20434, ge=1024, le=65280, description="the first of these ports, 1024 to 65280; the others follow it"
+    )
+    fa_ha_sa: list[HomeAgentFaHa] = Field(
+        default_factory=list, description="home agents that want FA-HA authentication from MIPP-Priv"
+    )
+    unauthenticated_denials: Literal["drop", "relay"] = Field(
+        default="drop", description="what happens to a home agent's denial without authentication; relay: as a hint"
+    )
+    other_acceptances: Literal["relay", "bind"] = Field(
+        default="relay", description="codes 2 to 8 of a home agent: relay without a binding, or bind as for code 0"
     )
 
     @property
@@ -111,7 +124,7 @@ class HaParameter(Model):
     subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension")
 
 
-class ProxyConfig(Party):
+class ProxyConfig(AnsweringParty):
     """The MIP Proxy: surrogate home agent to the node, surrogate mobile node to the home agent."""
 
     role: Literal["proxy"]
@@ -144,16 +157,23 @@ class ProxyConfig(Party):
     def effective_mobility_subnets(self) -> tuple[IPv4Network, ...]:
         return self.home_networks if self.mobility_subnets is None else tuple(self.mobility_subnets)
 
-    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+    def associations(self) -> Iterator[tuple[KeyPath, Association]]:
+        yield from super().associations()
         for index, node in enumerate(self.mobile_nodes):
             yield ("mobile_nodes", index, "node_sa"), node.node_sa
             yield ("mobile_nodes", index, "home_agent_sa"), node.home_agent_sa
+            if node.aaa_sa is not None:
+                yield ("mobile_nodes", index, "aaa_sa"), node.aaa_sa
+        for index, association in enumerate(self.haleg.fa_ha_sa):
+            yield ("haleg", "fa_ha_sa", index), association
 
     def findings(self) -> Iterator[Finding]:
+        yield from super().findings()
         yield from _check_addresses(self)
         yield from _check_home_agents(self)
         yield from _check_nodes(self)
         yield from _check_admission(self)
+        yield from _check_fa_ha(self)
 
     def summary(self) -> str:
         return (
@@ -258,3 +278,15 @@ def _check_admission(config: ProxyConfig) -> Iterator[Finding]:
         if not any(one.network.subnet_of(home) for home in config.home_networks):
             path: KeyPath = ("admission", "home_networks", number, "network")
             yield path, one.network, "is inside no home network of a VPN gateway", "name one of vpn_gateways[]"
+
+
+def _check_fa_ha(config: ProxyConfig) -> Iterator[Finding]:
+    paths: list[tuple[KeyPath, IPv4Address]] = [
+        (("haleg", "fa_ha_sa", index, "home_agent"), association.home_agent)
+        for index, association in enumerate(config.haleg.fa_ha_sa)
+    ]
+    yield from repeated(paths, "home agent")
+    listed = {agent.address for agent in config.home_agents}
+    for path, home_agent in paths:
+        if home_agent not in listed:
+            yield path, home_agent, "is not in home_agents", "add it there, or remove it here"

@@ -19,7 +19,7 @@ LEAST_KEY = 16
 DEFAULT_BPF_OBJECT = Path("/opt/mobileip/lib/mobileip.bpf.o")
 
 
-class SecurityAssociation(Model):
+class Association(Model):
     """A mobility security association (RFC 5944 1.6): SPI, algorithm and the name of the key."""
 
     spi: int = Field(ge=256, le=0xFFFFFFFF, description="SPI, 256 to 4294967295 (0 to 255 are reserved, RFC 5944 1.6)")
@@ -27,6 +27,11 @@ class SecurityAssociation(Model):
     algorithm: Literal["hmac-md5", "md5-prefix-suffix", "md5-prefix-suffix-rfc2002", "hmac-sha1", "hmac-sha256"] = (
         Field(default="hmac-md5", description="authentication algorithm, the same at both ends")
     )
+
+
+class SecurityAssociation(Association):
+    """One with or about a node, whose requests are protected against replay."""
+
     replay: Literal["timestamp", "nonce"] = Field(
         default="timestamp", description="style of replay protection, the same at both ends (RFC 5944 5.7)"
     )
@@ -84,7 +89,7 @@ class Party(Model, ABC):
     control_socket: Path | None = Field(default=None, strict=False, description="path of the control socket")
     pin_directory: Path | None = Field(default=None, strict=False, description="directory below /sys/fs/bpf for pins")
 
-    def associations(self) -> Iterator[tuple[KeyPath, SecurityAssociation]]:
+    def associations(self) -> Iterator[tuple[KeyPath, Association]]:
         """Every security association of the file with its key path."""
         yield from ()
 

@@ -11,18 +11,17 @@ from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForward
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.admission import AdmissionPolicy, Limit
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
-from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply, ReverseTunnel
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
 from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
-from mobileip.registration.replay import NonceCheck, ReplayMode, ReplayPolicy
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.trust import association_of, gate_policy, home_agent_replies, optional_association
 from mobileip.wire.address import address
-from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation
+from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
 
@@ -32,30 +31,12 @@ def _quick(value: IPv4Address) -> IPv4Address:
     return address(int(value))
 
 
-def _association(loaded: written.Loaded, association: written.SecurityAssociation) -> SecurityAssociation:
-    return SecurityAssociation(
-        association.spi, loaded.key(association), Algorithm(association.algorithm), ReplayStyle(association.replay)
-    )
-
-
 def _nat(nat: written.Nat) -> NatPolicy:
     return NatPolicy(
         keepalive=nat.keepalive,
         max_lifetime=nat.max_lifetime,
         allowed=nat.allowed,
         forced_allowed=nat.forced_allowed,
-    )
-
-
-def _surrogate_checks(config: written.ProxyConfig) -> GatePolicy:
-    replay = config.replay
-    return GatePolicy(
-        replay=ReplayPolicy(
-            window=replay.window,
-            mode=ReplayMode(replay.mode),
-            nonce_check=NonceCheck(replay.nonce_check),
-            learn_clock=replay.learn_home_agent_clock,
-        )
     )
 
 
@@ -85,16 +66,18 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
             ProxyNode(
                 home_address=_quick(node.home_address),
                 gateway=_quick(_gateway_of(config, node.home_address)),
-                node_associations=(_association(loaded, node.node_sa),),
-                home_agent_association=_association(loaded, node.home_agent_sa),
+                node_associations=(association_of(loaded, node.node_sa),),
+                home_agent_association=association_of(loaded, node.home_agent_sa),
                 home_agent=node.home_agent,
+                aaa_association=optional_association(loaded, node.aaa_sa),
             )
             for node in config.mobile_nodes
         ),
         home_agents={_quick(agent.address): tuple(agent.home_networks) for agent in config.home_agents},
         internal_prefixes=tuple(config.internal_prefixes),
         location_mode=LocationMode(config.location_mode),
-        checks=_surrogate_checks(config),
+        checks=gate_policy(loaded, config, config.replay),
+        replies=home_agent_replies(loaded, config),
         pending_timeout=config.pending.timeout,
         pending_per_node=config.pending.max_per_node,
         source_ports=config.haleg.ports or (REGISTRATION_PORT,),
@@ -125,12 +108,13 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
         nodes=tuple(
             HomeNode(
                 home_address=node.home_address,
-                associations=tuple(_association(loaded, association) for association in node.security_associations),
+                associations=tuple(association_of(loaded, association) for association in node.security_associations),
                 nai=node.nai,
+                aaa=optional_association(loaded, node.aaa_sa),
             )
             for node in config.mobile_nodes
         ),
-        checks=GatePolicy(replay=ReplayPolicy(window=config.replay.window)),
+        checks=gate_policy(loaded, config, config.replay),
         revocation=config.revocation.enabled,
         max_lifetime=config.max_lifetime,
         simultaneous=config.simultaneous or 1,
@@ -152,7 +136,7 @@ def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwardin
 
 
 def _by_spi(loaded: written.Loaded, association: written.SecurityAssociation | None) -> dict[int, SecurityAssociation]:
-    return {} if association is None else {association.spi: _association(loaded, association)}
+    return {} if association is None else {association.spi: association_of(loaded, association)}
 
 
 def broadcast_domains(config: written.HomeAgentConfig) -> dict[str, BroadcastDomain]:
@@ -217,8 +201,8 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         home_address=config.home_address,
         home_agent=config.home_agent,
         mipp_pub=config.mipp_pub,
-        proxy_association=_association(loaded, config.proxy_sa),
-        home_agent_association=_association(loaded, config.home_agent_sa),
+        proxy_association=association_of(loaded, config.proxy_sa),
+        home_agent_association=association_of(loaded, config.home_agent_sa),
         lifetime=config.lifetime,
         keepalive=config.nat.keepalive,
         nai=config.nai.encode() if config.nai is not None else None,
@@ -229,7 +213,7 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         require_trusted_networks=config.location.require_tnc,
         trusted_agents=frozenset(config.trusted_agents.addresses),
         trusted_agent_nais=frozenset(nai.encode() for nai in config.trusted_agents.nais),
-        agent_associations={shared.agent: _association(loaded, shared) for shared in config.foreign_agent_sas},
+        agent_associations={shared.agent: association_of(loaded, shared) for shared in config.foreign_agent_sas},
         revocation=config.revocation.enabled,
         sa_keepalive=math.inf if config.sa is None else config.sa.keepalive_timeout or math.inf,
     )
