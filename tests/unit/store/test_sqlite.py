@@ -19,6 +19,7 @@ from mobileip.registration.actions import ForgetBinding, PersistBinding, Persist
 from mobileip.registration.bindings import Binding, Encapsulation, NodeKey, RevocationPeer
 from mobileip.registration.events import Endpoint
 from mobileip.store.sqlite import SCHEMA_VERSION, SqliteStore, StoreError, coalesced
+from mobileip.wire.extensions import ExtensionType
 
 HOME = IPv4Address("192.0.2.69")
 GATEWAY = IPv4Address("203.0.113.20")
@@ -41,7 +42,7 @@ BINDING = Binding(
     nai="mn@home.example",
     registered=1_799_999_700.5,
     home_agent_expires=1_800_000_300.25,
-    node_revocation=RevocationPeer(34, 0xFFFFFFFF),
+    node_revocation=RevocationPeer(ExtensionType.FA_HA_AUTHENTICATION, 0xFFFFFFFF),  # as the machines say it
     agent_revocation=0,
 )
 AT_HOME_AGENT = dataclasses.replace(

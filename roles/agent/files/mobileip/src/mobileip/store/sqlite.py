@@ -364,7 +364,7 @@ def _row(binding: Binding) -> Row:
         binding.nai,
         binding.registered,
         binding.home_agent_expires,
-        *(binding.node_revocation or (None, None)),
+        *(map(int, binding.node_revocation) if binding.node_revocation else (None, None)),  # a kind may be an enum
         binding.agent_revocation,
     )
 
