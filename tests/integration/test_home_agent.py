@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 HOME_AGENT, MIPP_PRIV, NEIGHBOUR, OPEN = "192.0.2.40", "192.0.2.10", "192.0.2.80", "198.51.100.10"
-GUEST = "192.0.2.90"
+GUEST, GROUP = "192.0.2.90", "239.1.2.3"
 DIRECT_SA = SecurityAssociation(4001, bytes.fromhex("a0b1c2d3e4f5061728394a5b6c7d8e9f"))
 NODE_SA = SecurityAssociation(2001, bytes.fromhex("00112233445566778899aabbccddeeff"))
 
@@ -87,6 +87,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         node = {"nai": "guest@example.org", "security_associations": [{"spi": 6001, "key": "mn-ha"}]}
         configuration["mobile_nodes"].append(node)
         configuration["home_links"][0]["pool"] = {"first": GUEST, "last": GUEST}
+        configuration["broadcast"] = {"multicast_groups": [GROUP]}
         written.write_text(json.dumps({**configuration, "simultaneous": 2}))
         for host in ("ha", "mipp"):
             site.start(host)
@@ -359,6 +360,31 @@ def test_broadcast_reaches_a_node_outside_through_the_proxy_D_5_7_1_a_and_R5944_
     assert (str(left.source), str(left.destination), left.protocol) == (HOME_AGENT, HOME, 4)
     assert left.payload == middle.payload, "the packet to the node is as it was but for its TTL"
     assert left.ttl == middle.ttl - 1
+
+
+def test_multicast_of_a_configured_group_goes_the_way_of_broadcasts_R5944_4_4_a(site: Site) -> None:
+    register(site, flags=Flag.BROADCAST | Flag.DECAPSULATES | Flag.REVERSE_TUNNEL)
+    site.run("cnhome", "ip", "route", "replace", "224.0.0.0/4", "dev", "eth0")
+    with capture(site, "cn", "eth0", IPV4, 1.0) as frames:
+        shout(site, b"to the group", GROUP)
+        shout(site, b"to another group", "239.1.2.4")
+    (packet,) = udp_payloads(frames, b"to the group")
+    assert (str(packet.source), str(inside(packet).destination)) == (HOME_AGENT, GROUP)
+    assert udp_payloads(frames, b"to another group") == []
+    assert GROUP in site.run("ha", "ip", "maddr", "show", "dev", "home").stdout, "switches are told"
+
+
+def test_unfinished_checksum_of_a_broadcast_is_not_passed_on(site: Site) -> None:
+    """Between hosts of one machine a transport checksum is left to a device that never comes."""
+    register(site, flags=Flag.BROADCAST | Flag.DECAPSULATES | Flag.REVERSE_TUNNEL)
+    site.run("cnhome", "ethtool", "-K", "eth0", "tx", "on")
+    try:
+        with capture(site, "cn", "eth0", IPV4, 1.0) as frames:
+            shout(site, b"half a checksum")
+    finally:
+        site.run("cnhome", "ethtool", "-K", "eth0", "tx", "off")
+    (packet,) = udp_payloads(frames, b"half a checksum")
+    assert inside(packet).payload[6:8] == b"\0\0", "none, which UDP permits"
 
 
 def test_storm_on_the_home_link_is_rationed(site: Site) -> None:

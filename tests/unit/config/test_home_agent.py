@@ -12,11 +12,12 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from mobileip.config import ConfigError, HomeAgentConfig, Loaded, load_config
+from mobileip.forwarding.broadcast import BroadcastDomain
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.home_addresses import HomeLink
 from mobileip.registration.home_agent import ParameterInReply, ReverseTunnel
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
-from mobileip.runtime.settings import home_agent_settings
+from mobileip.runtime.settings import broadcast_domains, home_agent_settings
 from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
 
 ROOT = Path(__file__).parents[3]
@@ -68,6 +69,17 @@ def test_every_option_reaches_the_machine(tmp_path: Path) -> None:
     trusted = TrustedNetworks((IPv4Network("192.0.2.128/27"),), {IPv4Address("192.0.2.10")}, Untrusted.DROP)
     assert settings.trusted == trusted
     assert (settings.dynamic_home_agent, settings.redirect) == (True, IPv4Address("192.0.2.41"))
+
+
+def test_broadcasts_are_heard_only_where_they_are_to_be_forwarded_R5944_3_8_2_a(tmp_path: Path) -> None:
+    silent = load(tmp_path, WHOLE).config
+    assert isinstance(silent, HomeAgentConfig)
+    assert broadcast_domains(silent) == {}
+    forwarding = load(tmp_path, WHOLE.replace("forward: false", "forward: true")).config
+    assert isinstance(forwarding, HomeAgentConfig)
+    group = frozenset({IPv4Address("239.1.2.3")})
+    domain = BroadcastDomain(IPv4Address("192.0.2.40"), IPv4Network("192.0.2.64/27"), group)
+    assert broadcast_domains(forwarding) == {"home": domain}
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def test_broadcasts_of_the_link_and_configured_groups_concern_us(destination: st
 
 
 @pytest.mark.parametrize("destination", [ASKED.destination, GROUP])
-def test_with_d_straight_to_the_care_of_address_R5944_4_3_b_and_R2003_3_1_b(destination: IPv4Address) -> None:
+def test_with_d_straight_to_the_care_of_address_R5944_4_3_b_and_R5944_4_4_a_and_R2003_3_1_b(
+    destination: IPv4Address,
+) -> None:
     asked = replace(ASKED, destination=destination)
     (packet,) = DOMAIN.copies(asked, DIRECT, 1500, 5)
     assert (packet.source, packet.destination, packet.tos) == (HOME_AGENT, MIPP_PRIV, asked.tos)
@@ -52,7 +54,7 @@ def test_with_d_straight_to_the_care_of_address_R5944_4_3_b_and_R2003_3_1_b(dest
 
 
 @pytest.mark.parametrize("destination", [ASKED.destination, GROUP])
-def test_without_d_first_wrapped_for_the_home_address_R5944_4_3_c(destination: IPv4Address) -> None:
+def test_without_d_first_wrapped_for_the_home_address_R5944_4_3_c_and_R5944_4_4_a(destination: IPv4Address) -> None:
     asked = replace(ASKED, destination=destination)
     (packet,) = DOMAIN.copies(asked, BY_PROXY, 1500, 5)
     assert (packet.source, packet.destination) == (HOME_AGENT, MIPP_PRIV)
