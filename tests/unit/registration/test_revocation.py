@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from mobileip.registration.events import DatagramReceived, Endpoint, RevokeReque
 from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.registration.proxy import Proxy
+from mobileip.store.sqlite import Change, SqliteStore
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import RegistrationRequest, types_of
@@ -46,7 +48,6 @@ from tests.unit.registration.parties import (
     REQUEST,
     STRANGER_SA,
     VISITED,
-    Disk,
     at,
     from_home_agent,
     from_node,
@@ -283,13 +284,14 @@ def test_home_agents_revocation_ends_all_bindings_of_the_node_R3543_3_3_d() -> N
     assert sorted(str(send.destination.address) for send in revocations(actions)) == ["198.51.100.10", "198.51.100.11"]
 
 
-def test_what_was_agreed_on_outlives_a_restart_R3543_3_3_d() -> None:
-    disk = Disk()
+def test_what_was_agreed_on_outlives_a_restart_R3543_3_3_d(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "proxy.sqlite")
     proxy = Proxy(WILLING)
     for event in (from_node(OFFERING), from_home_agent(reply_to(OFFERING, extensions=(TAKEN_UP,)))):
-        disk.commit(proxy.feed(event, NOW))
+        store.commit(action for action in proxy.feed(event, NOW) if isinstance(action, Change))
     again = Proxy(WILLING)
-    again.restore(disk.records(), NOW + 1)
+    again.restore(store.records(), NOW + 1)
+    store.close()
     actions = again.feed(from_agent(), NOW + 5)
     assert (len(acknowledgements(actions)), len(revocations(actions))) == (1, 1)
 

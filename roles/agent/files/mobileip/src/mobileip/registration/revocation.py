@@ -58,11 +58,11 @@ def support_in(extensions: tuple[Extension, ...]) -> RevocationSupport | None:
 def peer_of(request: AuthenticRequest, *, foreign_agent: bool) -> RevocationPeer | None:
     """Who can be told of a revocation: the node, or, where its FA-HA authenticator was right, the foreign agent."""
     if (support := support_in(request.covered)) is not None:
-        return RevocationPeer(ExtensionType.MN_HA_AUTHENTICATION, support.timestamp)
+        return RevocationPeer(int(ExtensionType.MN_HA_AUTHENTICATION), support.timestamp)
     trailing = request.trailing
     end = next((n for n, each in enumerate(trailing) if each.type == ExtensionType.FA_HA_AUTHENTICATION), 0)
     if foreign_agent and (support := support_in(trailing[:end])) is not None:
-        return RevocationPeer(ExtensionType.FA_HA_AUTHENTICATION, support.timestamp)
+        return RevocationPeer(int(ExtensionType.FA_HA_AUTHENTICATION), support.timestamp)
     return None
 
 
