@@ -585,6 +585,18 @@ def test_request_with_a_right_checksum_or_none_is_answered_with_one_R5944_3_1_d_
     assert udp_checksum(reply.source, reply.destination, reply.payload) == 0
 
 
+def test_registrations_are_for_port_434_R5944_3_1_a(site: Site) -> None:
+    right = bare_request(0)
+    wrong = replace(right, payload=right.payload[:2] + (435).to_bytes(2, "big") + right.payload[4:])
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_raw(site, "cn", wrong)
+    assert (replies_in(frames), site.bindings("ha")) == ([], [])
+    with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
+        send_raw(site, "cn", right)
+    assert len(replies_in(frames)) == 1
+    assert site.bindings("ha") == [(HOME, CN)]
+
+
 def test_request_with_a_wrong_checksum_is_dropped_in_silence_R5944_3_1_c_and_R5944_3_8_2_1_a(site: Site) -> None:
     with capture(site, "cn", "eth0", IPV4, 0.7) as frames:
         send_raw(site, "cn", bare_request(0xDEAD))

@@ -53,7 +53,9 @@ def test_hmac_md5_gives_the_vectors_R5944_5_1_a() -> None:
         (Algorithm.HMAC_SHA256, hmac.new(KEY, REQUEST[:32] + bytes.fromhex("202400000100"), hashlib.sha256).digest()),
     ],
 )
-def test_other_algorithms_and_both_coverages_R5944_5_1_d(algorithm: Algorithm, authenticator: bytes) -> None:
+def test_other_algorithms_and_both_coverages_R5944_5_1_d_and_R2002_3_5_1_a(
+    algorithm: Algorithm, authenticator: bytes
+) -> None:
     association = SecurityAssociation(256, KEY, algorithm)
     payload = append(REQUEST[:32], association)
     assert payload[38:] == authenticator

@@ -65,7 +65,7 @@ def test_minimal_forwarding_headers_are_the_vectors() -> None:
             MinimalForwarding.parse(b"\x33" + header[1:])
 
 
-def test_tunnel_data_is_the_vector() -> None:
+def test_tunnel_data_is_the_vector_R3519_3_3_a() -> None:
     assert TunnelData(4, b"ip").serialize().hex() == "04040000" + b"ip".hex()
     assert TunnelData.parse(bytes.fromhex("0437ffff") + b"x") == TunnelData(55, b"x")  # reserved: ignored
     for payload in (b"", b"\x04\x04\0", b"\x01\x04\0\0", b"\x04\x05\0\0"):

@@ -53,7 +53,7 @@ replies = st.builds(
 )
 
 
-def test_request_is_read_as_the_vector_says() -> None:
+def test_request_is_read_as_the_vector_says_R5944_3_3_a() -> None:
     assert parse_request(REQUEST) == RegistrationRequest(
         flags=Flag.DECAPSULATES | Flag.REVERSE_TUNNEL,
         lifetime=600,
@@ -65,7 +65,7 @@ def test_request_is_read_as_the_vector_says() -> None:
     )
 
 
-def test_reply_is_read_as_the_vector_says() -> None:
+def test_reply_is_read_as_the_vector_says_R5944_3_4_a() -> None:
     expected = RegistrationReply(0, 300, HOME, MIPP_PUB, IDENTIFICATION, (PARAMETER, Extension(32, REPLY[30:])))
     assert parse_reply(REPLY) == expected
 
@@ -75,7 +75,7 @@ def test_received_bytes_are_kept_for_the_authenticator() -> None:
     assert parse_reply(REPLY).raw == REPLY
 
 
-def test_messages_serialize_to_their_vectors() -> None:
+def test_messages_serialize_to_their_vectors_R5944_3_3_a_and_R5944_3_4_a() -> None:
     assert parse_request(REQUEST).serialize() == REQUEST
     assert parse_reply(REPLY).serialize() == REPLY
 
@@ -123,7 +123,7 @@ def test_other_messages_are_malformed_here(payload: bytes) -> None:
         parse_message(payload)
 
 
-def test_flags_are_the_bits_of_rfc_5944() -> None:
+def test_flags_are_the_bits_of_the_documents_R5944_3_3_a_and_R3024_3_2_a() -> None:
     names = ("simultaneous", "broadcast", "decapsulates", "minimal", "gre", "reverse_tunnel")
     for flag, name in zip(Flag, names, strict=True):
         request = RegistrationRequest(flag, 0, HOME, HOME_AGENT, CARE_OF, 0)

@@ -107,7 +107,7 @@ def test_tshark_reads_what_we_wrote(tmp_path: Path) -> None:
     assert rows[2][0] == "4"
 
 
-def test_tshark_sees_the_bits_that_we_set(tmp_path: Path) -> None:
+def test_tshark_sees_the_bits_that_we_set_R5944_3_3_a_and_R3024_3_2_a(tmp_path: Path) -> None:
     names = ("mip.s", "mip.b", "mip.d", "mip.m", "mip.g", "mip.t")
     messages = [RegistrationRequest(flag, 1, HOME, MIPP_PUB, CARE_OF, 0).serialize() for flag in Flag]
     rows = tshark(tmp_path, *messages, fields=names)

@@ -86,7 +86,7 @@ def test_udp_tunnel_request_of_another_length_is_malformed(framed: str) -> None:
         UdpTunnelRequest.of(only(framed))
 
 
-def test_udp_tunnel_reply_is_the_vector() -> None:
+def test_udp_tunnel_reply_is_the_vector_R3519_3_2_a() -> None:
     reply = UdpTunnelReply(0, forced=True, keepalive=110)
     assert reply.extension().serialize().hex() == "2c0600008000006e"
     assert UdpTunnelReply.of(only("2c0600008000006e")) == reply
