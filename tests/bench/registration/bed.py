@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +98,6 @@ class Bed:
         """`nodes` are configured; `pure`: the daemon runs without compiled parts."""
         self.nodes = nodes
         self.directory = OUTPUT / f"bed-{os.getpid()}"
-        self._sources = SOURCES
         self._pure = pure
         self._python = sys.executable
         self._prefix = f"regb{os.getpid()}"
@@ -205,9 +205,19 @@ class Bed:
 
     def _compile(self) -> None:
         compiler = ["clang", "-O3", "-Wall", "-Werror", "-o"]
+        (self.directory / "native").mkdir()
         for arguments in (
             [*compiler, str(self.directory / "load"), str(HERE / "load.c"), "-lm"],
             [*compiler, str(self.directory / "syncs.so"), "-shared", "-fPIC", str(HERE / "syncs.c"), "-ldl"],
+            [
+                *compiler,
+                str(self.directory / "native/_mobileip.so"),
+                "-shared",
+                "-fPIC",
+                "-I" + sysconfig.get_paths()["include"],
+                str(SOURCES.parent / "native/_mobileip.c"),
+                "-lm",
+            ],
             [self._python, "-m", "mobileip.forwarding.build", str(self.directory / "mobileip.bpf.o")],
         ):
             subprocess.run(arguments, check=True, timeout=120, env=self._environment())
@@ -230,7 +240,8 @@ class Bed:
         subprocess.run(["mount", "-t", "bpf", "bpf", str(self.directory / "bpf")], check=True)
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(self._sources)}
+        path = [SOURCES] if self._pure else [SOURCES, self.directory / "native"]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
 
     def _in(self, host: str, command: list[str], timeout: float = 600) -> str:
         done = subprocess.run(
@@ -278,7 +289,7 @@ class Bed:
 
 def _on(core: int) -> list[str]:
     """Before a command: on this core alone, and ahead of whatever else the machine does."""
-    return ["nice", "-n", "-20", "taskset", "-c", str(core)]
+    return ["chrt", "--fifo", "10", "taskset", "-c", str(core)]
 
 
 def _cpu_seconds(pid: int) -> float:

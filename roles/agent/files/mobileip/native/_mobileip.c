@@ -414,7 +414,10 @@ static PyMethodDef functions[] = {
 	{0},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_mobileip", "Compiled parts of mobileip.", -1, functions};
+static struct PyModuleDef definition = {
+	PyModuleDef_HEAD_INIT, .m_name = "_mobileip", .m_doc = "Compiled parts of mobileip.", .m_size = -1,
+	.m_methods = functions,
+};
 
 PyMODINIT_FUNC PyInit__mobileip(void)
 {
