@@ -46,6 +46,10 @@ class Layout:
             raise TypeError(f"struct {self.name} has no field {', '.join(values)}")
         return self._struct.pack(*row)
 
+    def pack_row(self, *values: Any) -> bytes:
+        """The same from all values in the fields' order: what a registration has time for."""
+        return self._struct.pack(*values)
+
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Values by field name."""
         return dict(zip((name for name, _ in self.fields), self._struct.unpack(data), strict=True))

@@ -58,14 +58,12 @@ def _unix(expires_ns: int, boot: float) -> float:
 
 def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
     """`struct tunnel`; `boot` is the Unix time of boot."""
-    return layouts.TUNNEL.pack(
-        care_of=tunnel.care_of.packed,
-        source=(tunnel.source or tunnel.care_of).packed,
-        port=tunnel.port.to_bytes(2),
-        encapsulation=tunnel.encapsulation.protocol,
-        flags=_HALF_BOUND if tunnel.half_bound else 0,
-        expires_ns=_expiry(tunnel.expires, boot),
-    )
+    care_of = tunnel.care_of.packed
+    source = care_of if tunnel.source is None else tunnel.source.packed
+    flags = _HALF_BOUND if tunnel.half_bound else 0
+    expires_ns = _expiry(tunnel.expires, boot)
+    protocol = tunnel.encapsulation.protocol
+    return layouts.TUNNEL.pack_row(care_of, source, tunnel.port.to_bytes(2), protocol, flags, 0, expires_ns)
 
 
 def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
@@ -86,11 +84,8 @@ def pack_binding(home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: flo
     """`struct binding`. Raises ValueError for more care-of addresses than a binding holds, or none."""
     if not 1 <= len(tunnels) <= layouts.MAX_CARE_OF:
         raise ValueError(f"{len(tunnels)} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
-    return layouts.BINDING.pack(
-        home_agent=home_agent.packed,
-        tunnel_count=len(tunnels),
-        tunnels=b"".join(pack_tunnel(tunnel, boot) for tunnel in tunnels),
-    )
+    packed = b"".join([pack_tunnel(tunnel, boot) for tunnel in tunnels])
+    return layouts.BINDING.pack_row(home_agent.packed, len(tunnels), packed)
 
 
 def _unpack_tunnels(data: bytes, boot: float) -> tuple[IPv4Address, tuple[Tunnel, ...]]:
@@ -129,7 +124,7 @@ def prefix_flags(
 
 
 def _key(gateway: IPv4Address, home_address: IPv4Address) -> bytes:
-    return layouts.BINDING_KEY.pack(gateway=gateway.packed, home_address=home_address.packed)
+    return gateway.packed + home_address.packed
 
 
 class _Tables:

@@ -92,7 +92,7 @@ class PendingList:
         self._by_reply: dict[tuple[IPv4Address, int], dict[PendingKey, PendingRequest]] = {}
         self._of_port: dict[int, dict[PendingKey, PendingRequest]] = {}
         self._reported: set[PendingKey] = set()
-        self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
+        self._order: deque[tuple[PendingKey, PendingRequest]] = deque()  # by age: the timeout is one for all
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -123,12 +123,13 @@ class PendingList:
 
     def add(self, request: PendingRequest) -> None:
         """Wait for the reply to this request; one with the same key gives way."""
-        self.remove(request.key)
-        self._by_key[request.key] = request
-        self._of_node.setdefault(request.node, {})[request.key] = request
-        self._by_reply.setdefault(_reply_key(request.key), {})[request.key] = request
-        self._of_port.setdefault(request.sent.source.port, {})[request.key] = request
-        self._order.append(request)
+        key = request.key
+        self.remove(key)
+        self._by_key[key] = request
+        self._of_node.setdefault(request.node, {})[key] = request
+        self._by_reply.setdefault(_reply_key(key), {})[key] = request
+        self._of_port.setdefault(request.sent.source.port, {})[key] = request
+        self._order.append((key, request))
 
     def sent_from(self, port: int, now: float) -> Iterator[PendingRequest]:
         """The latest requests that went out from this port of ours, newest first."""
@@ -164,16 +165,19 @@ class PendingList:
 
     def next_deadline(self) -> float | None:
         """When the oldest one times out (Unix seconds)."""
-        while self._order and self._by_key.get(self._order[0].key) is not self._order[0]:
+        while self._order:
+            key, request = self._order[0]
+            if self._by_key.get(key) is request:
+                return request.relayed_at + self._timeout
             self._order.popleft()
-        return self._order[0].relayed_at + self._timeout if self._order else None
+        return None
 
     def expire(self, now: float) -> list[PendingRequest]:
         """Take out those that have timed out by `now`."""
         expired: list[PendingRequest] = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            request = self._order.popleft()
-            self.remove(request.key)
+            key, request = self._order.popleft()
+            self.remove(key)
             expired.append(request)
         return expired
 

@@ -70,6 +70,8 @@ _FOLD_AT_ONCE = 5000
 """Changes: a few milliseconds that a commit may have to wait."""
 _FOLDS = 20
 """How often in a row, between two looks at how busy the store is."""
+_COLLECT = (20_000, 20, 1_000)
+"""What a registration makes has no cycles, so the collector looks seldom, and hardly ever at all that there is."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread lets another one run: the store's thread needs a moment for each commit."""
 _MOST_WAITING = 8192
@@ -130,6 +132,7 @@ class Daemon:
             # What there is now stays: the collector need not look at it ever again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*_COLLECT)
             sys.setswitchinterval(_SWITCH_INTERVAL)
             tasks.append(loop.create_task(self._serve(), name="serve"))
             tasks.append(loop.create_task(self._carry_out_answers(), name="carry out"))
@@ -246,8 +249,13 @@ class Daemon:
 
     def _perform_all(self, actions: Sequence[Action], durable: bool) -> None:
         """One answer. A reply never announces a binding that is not durable, or that the kernel has refused."""
-        bound = True
+        bound, counters = True, self.counters
         for action in actions:
+            if type(action) is Count:
+                counters[action.reason] += 1
+                continue
+            if durable and type(action) in _CHANGES:
+                continue  # done for the whole burst, before
             if not durable and not isinstance(action, _SAFE_WITHOUT_STORE):
                 self.counters["withheld_not_durable"] += 1
                 continue
