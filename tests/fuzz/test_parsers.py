@@ -67,7 +67,7 @@ mipp_pub: {address: 203.0.113.10, interface: pub}
 mipp_priv: {address: 192.0.2.10, interface: priv}
 vpn_gateways:
   - {name: gw, vpngw_pub: 203.0.113.20, vpngw_priv: 192.0.2.20, home_networks: [192.0.2.64/27]}
-internal_prefixes: [192.0.2.0/24]
+location: {internal_prefixes: [192.0.2.0/24]}
 home_agents: [{address: 192.0.2.40, home_networks: [192.0.2.64/27]}]
 mobile_nodes:
   - home_address: 192.0.2.69

@@ -65,7 +65,7 @@ _CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "mipp_priv": {"address": "192.0.2.10", "interface": "priv"},
         "vpn_gateways": [{"name": "gw", "vpngw_pub": GATEWAY, "vpngw_priv": "192.0.2.20",
                           "home_networks": ["192.0.2.64/27"]}],
-        "internal_prefixes": ["192.0.2.0/24"],
+        "location": {"internal_prefixes": ["192.0.2.0/24"]},
         "home_agents": [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"]}],
         "mobile_nodes": [{"home_address": HOME, "node_sa": {"spi": 2001, "key": "mn-proxy"},
                           "home_agent_sa": {"spi": 3001, "key": "proxy-ha"}},

@@ -28,7 +28,7 @@ vpn_gateways:
     vpngw_pub: 203.0.113.20
     vpngw_priv: 192.0.2.20
     home_networks: [192.0.2.64/27]
-internal_prefixes: [192.0.2.0/24]
+location: {internal_prefixes: [192.0.2.0/24]}
 home_agents:
   - {address: 192.0.2.40, home_networks: [192.0.2.64/27]}
 mobile_nodes:
@@ -132,7 +132,7 @@ PROXY_ERRORS = [
      "did you mean 'proxy'?"),
     ("role: proxy\n", "", "1: role: expected one of proxy, home_agent, foreign_agent, mobile_node; "
      "say which party this host is"),
-    ("internal_prefixes", "internal_prefix", "9: internal_prefix: is not a known key; "
+    ("internal_prefixes", "internal_prefix", "9: location.internal_prefix: is not a known key; "
      "did you mean 'internal_prefixes'?"),
     ("interface: pub", "iface: pub", "2: mipp_pub.iface: is not a known key; did you mean 'interface'?"),
     ("address: 203.0.113.10", "address: 203.0.113.256", "2: mipp_pub.address: '203.0.113.256': expected an IPv4 "
@@ -163,7 +163,7 @@ PROXY_ERRORS = [
      "network interface that has this address"),
     ("mipp_pub: {address: 203.0.113.10, interface: pub}\n", "", "1: mipp_pub: is missing; expected this section"),
     ("internal_prefixes: [192.0.2.0/24]", "internal_prefixes: [198.51.100.0/24]", "8: "
-     "vpn_gateways[0].home_networks[0]: '192.0.2.64/27': is inside none of internal_prefixes; "
+     "vpn_gateways[0].home_networks[0]: '192.0.2.64/27': is inside none of location.internal_prefixes; "
      "a node at home would be taken to be outside: add the prefix"),
     ("role: proxy", "role: proxy\nrole: proxy", "2: role: is given twice (first on line 1); remove one of the two"),
 ]  # fmt: skip
@@ -186,12 +186,16 @@ def test_every_error_is_reported_in_the_order_of_the_file(tmp_path: Path) -> Non
 
 def test_home_networks_may_overlap_behind_different_gateways(tmp_path: Path) -> None:
     second = (
-        "  - {name: other, vpngw_pub: 203.0.113.21, vpngw_priv: 192.0.2.21, home_networks: [192.0.2.64/27]}\n"
-        "internal_prefixes:"
+        "  - {name: other, vpngw_pub: 203.0.113.21, vpngw_priv: 192.0.2.21, home_networks: [192.0.2.64/27]}\nlocation:"
     )
-    config = load(tmp_path, changed(PROXY, "internal_prefixes:", second)).config
+    two = changed(PROXY, "location:", second)
+    (line,) = errors(tmp_path, two)
+    assert "mobile_nodes[0].gateway" in line
+    config = load(
+        tmp_path, changed(two, "home_address: 192.0.2.69", "home_address: 192.0.2.69\n    gateway: other")
+    ).config
     assert isinstance(config, ProxyConfig)
-    assert len(config.vpn_gateways) == 2
+    assert [config.gateway_of(node) for node in config.mobile_nodes] == [config.vpn_gateways[1]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mobileip.registration.actions import Bind, Count
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.proxy import Proxy
-from mobileip.registration.proxy_settings import ParameterInReply, ProxyNode
+from mobileip.registration.proxy_settings import ProxyNode, WhichReplies
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import RegistrationRequest, types_of
@@ -320,7 +320,7 @@ def test_number_and_encoding_that_do_not_fit_are_refused(type_: int, encoding: H
         HomeAgentParameterFormat(type_, 0, encoding)
 
 
-def replies(setting: ParameterInReply, extensions: tuple[Extension, ...]) -> list[bool]:
+def replies(setting: WhichReplies, extensions: tuple[Extension, ...]) -> list[bool]:
     """Is there an HA Parameter extension in a reply of the home agent, a denial of the rules, of the gate, a 206?"""
     settings = replace(PROXY, parameter_in_reply=setting, default_home_agent=HOME_AGENT)
     request = replace(REQUEST, extensions=extensions)
@@ -338,9 +338,9 @@ def replies(setting: ParameterInReply, extensions: tuple[Extension, ...]) -> lis
 
 def test_replies_carry_the_extension_as_configured_AMB_7_and_D_2_6_1_j() -> None:
     asked, silent = (PARAMETER,), ()
-    assert replies(ParameterInReply.IF_REQUESTED, asked) == [True] * 4
-    assert replies(ParameterInReply.IF_REQUESTED, silent) == [False] * 4
-    assert replies(ParameterInReply.ALWAYS, asked) == [True] * 4
-    assert replies(ParameterInReply.ALWAYS, silent) == [True] * 4
-    assert replies(ParameterInReply.ON_206, asked) == [False, False, False, True]
-    assert replies(ParameterInReply.ON_206, silent) == [False] * 4
+    assert replies(WhichReplies.IF_REQUESTED, asked) == [True] * 4
+    assert replies(WhichReplies.IF_REQUESTED, silent) == [False] * 4
+    assert replies(WhichReplies.ALWAYS, asked) == [True] * 4
+    assert replies(WhichReplies.ALWAYS, silent) == [True] * 4
+    assert replies(WhichReplies.ON_206, asked) == [False, False, False, True]
+    assert replies(WhichReplies.ON_206, silent) == [False] * 4

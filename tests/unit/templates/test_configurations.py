@@ -219,3 +219,48 @@ def test_every_choice_about_trust_can_be_made_by_a_role_variable_AMB_6_and_AMB_2
     replay = proxy.replay
     assert (replay.mode, replay.nonce_check, replay.learn_home_agent_clock) == ("monotonic", "local", True)
     assert (proxy.haleg.unauthenticated_denials, proxy.haleg.other_acceptances) == ("relay", "bind")
+
+
+def test_every_setting_of_the_proxy_is_a_variable_of_its_role(tmp_path: Path) -> None:
+    host = variables(
+        "mip_proxy",
+        "mip_proxies",
+        **nodes(gateway="vpngw"),
+        mip_proxy_simultaneous=3,
+        mip_proxy_lifetime_jitter=10,
+        mip_proxy_location_mode="interface",
+        mip_proxy_on_206="keep",
+        mip_proxy_on_local_failure="deregister",
+        mip_proxy_reply_code_profile="rfc",
+        mip_proxy_reply_proxy_cannot_service_code=133,
+        mip_proxy_haleg_broadcast=False,
+        mip_proxy_haleg_d_bit="unless-b",
+        mip_proxy_haleg_copy_encapsulation_bits=True,
+        mip_proxy_haleg_copy_reserved_bits=True,
+        mip_proxy_haleg_dereg_all_coa="home-address",
+        mip_proxy_hap={"encoding": "cvse", "vendor": 32473},
+        mip_proxy_hap_accept=[{"encoding": "draft-short", "type": 100}],
+        mip_proxy_hap_in_reply="206-only",
+        mip_proxy_extensions={151: "strip"},
+    )
+    agents = [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"], "assignable": True}]
+    host |= {"mip_proxy_home_agents": agents, "mip_proxy_default_home_agent": agents[0]["address"]}
+    config = loaded(tmp_path, "mip_proxy", "proxy.yml.j2", host).config
+    assert isinstance(config, ProxyConfig)
+    assert (config.simultaneous, config.lifetime_jitter, config.location.mode) == (3, 10, "interface")
+    assert (config.on_206, config.on_local_failure) == ("keep", "deregister")
+    assert (config.reply.code_profile, config.reply.proxy_cannot_service_code) == ("rfc", 133)
+    assert (config.haleg.broadcast, config.haleg.d_bit, config.haleg.dereg_all_coa) == (
+        False,
+        "unless-b",
+        "home-address",
+    )
+    assert (config.haleg.copy_encapsulation_bits, config.haleg.copy_reserved_bits) == (True, True)
+    assert [(form.encoding, form.number, form.vendor) for form in config.hap.forms] == [
+        ("cvse", 38, 32473),
+        ("draft-short", 100, None),
+    ]
+    assert (config.hap.in_reply, config.extensions) == ("206-only", {151: "strip"})
+    assert all(agent.assignable for agent in config.home_agents)
+    assert config.default_home_agent == config.home_agents[0].address
+    assert {node.gateway for node in config.mobile_nodes} == {"vpngw"}

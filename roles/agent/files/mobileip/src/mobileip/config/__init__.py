@@ -18,7 +18,7 @@ from mobileip.config.keys import default_keys_file, load_keys
 from mobileip.config.load import Loaded, Paths, control_socket_of, load_config, summary
 from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
-from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig
+from mobileip.config.proxy import Admission, AdmissionLimit, HapForm, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
 from mobileip.config.shared import Nat, Replay, SecurityAssociation
 
@@ -28,6 +28,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "ForeignAgentConfig",
+    "HapForm",
     "HomeAgentConfig",
     "Loaded",
     "MobileNodeConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "Paths",
     "Problem",
     "ProxyConfig",
+    "ProxyMobileNode",
     "Replay",
     "SecurityAssociation",
     "control_socket_of",

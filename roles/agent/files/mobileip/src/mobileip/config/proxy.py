@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
-from mobileip.config.problems import KeyPath
+from mobileip.config.problems import KeyPath, dotted
 from mobileip.config.shared import Association, Nat, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
-from mobileip.config.values import Interface, Mac, Model, Network, Seconds, Unicast
+from mobileip.config.values import Interface, Mac, Model, Nai, Network, Seconds, Unicast
 
 
 class ProxyInterface(Model):
@@ -33,10 +34,20 @@ class VpnGateway(Model):
 class ProxyHomeAgent(Model):
     address: Unicast = Field(description="address of the home agent")
     home_networks: list[Network] = Field(min_length=1, description="home networks that this home agent serves")
+    assignable: bool = Field(
+        default=False,
+        description="true if nodes that ask for any home agent may get it; it must know NAIs (RFC 2794)",
+    )
 
 
 class ProxyMobileNode(Model):
-    home_address: Unicast = Field(description="MN-Perm, the node's home address")
+    home_address: Unicast | None = Field(
+        default=None, description="MN-Perm, the node's home address; left out, the node is known by its nai"
+    )
+    nai: Nai | None = Field(default=None, description="what the node calls itself, such as user@realm (RFC 2794)")
+    gateway: str | None = Field(
+        default=None, description="name of the VPN gateway that serves it, where the home address does not say which"
+    )
     node_sa: SecurityAssociation = Field(description="security association between node and proxy")
     home_agent_sa: SecurityAssociation = Field(description="security association between proxy and home agent")
     home_agent: Unicast | None = Field(
@@ -74,6 +85,16 @@ class HaLeg(Model):
     )
     other_acceptances: Literal["relay", "bind"] = Field(
         default="relay", description="codes 2 to 8 of a home agent: relay without a binding, or bind as for code 0"
+    )
+
+    broadcast: bool = Field(default=True, description="true if home agents are asked for broadcasts when the node asks")
+    d_bit: Literal["never", "unless-b"] = Field(
+        default="never", description="when home agents are told that the proxy decapsulates itself"
+    )
+    copy_encapsulation_bits: bool = Field(default=False, description="true to pass on the node's M and G bits")
+    copy_reserved_bits: bool = Field(default=False, description="true to pass on the node's r and x bits")
+    dereg_all_coa: Literal["mipp-priv", "home-address"] = Field(
+        default="mipp-priv", description="care-of address by which home agents are told that all bindings are over"
     )
 
     @property
@@ -119,9 +140,80 @@ class Admission(AdmissionLimit):
     home_networks: list[NetworkAdmission] = Field(default_factory=list, description="limits of single home networks")
 
 
-class HaParameter(Model):
-    type: int = Field(default=126, ge=1, le=255, description="type number of the HA Parameter extension (draft 4.1)")
-    subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension")
+def _number(value: object) -> object:
+    """Keys are text in the file, whatever they look like."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+ExtensionNumber = Annotated[int, BeforeValidator(_number)]
+
+ONE_HOP_EXTENSIONS = frozenset({0, 32, 33, 34, 36, 44, 45, 130, 132, 137, 144, 149})
+"""Types that end at the proxy whatever is configured: they concern one leg only."""
+
+HAP_TYPES: Mapping[str, int] = {
+    "draft-short": 126,
+    "rfc4064-long": 127,
+    "cvse": 38,
+    "nvse": 134,
+    "exp-skippable": 255,
+}
+"""Type numbers where none is named; only "draft-short" and "exp-skippable" may have others."""
+
+
+class HapForm(Model):
+    """One form of the HA Parameter extension (draft 2.5.3, which assigns no numbers)."""
+
+    encoding: Literal["draft-short", "rfc4064-long", "cvse", "nvse", "exp-skippable"] = Field(
+        default="draft-short", description="layout of the extension"
+    )
+    type: int | None = Field(default=None, ge=1, le=255, description="type number; left out, the encoding's own")
+    subtype: int = Field(default=0, ge=0, le=255, description="sub-type number, not with cvse and nvse")
+    vendor: int | None = Field(
+        default=None, ge=1, le=0xFFFFFF, description="SMI enterprise number, with cvse and nvse (RFC 3115)"
+    )
+    vendor_type: int = Field(default=0, ge=0, le=0xFFFF, description="the vendor's own type number, with cvse and nvse")
+
+    @property
+    def number(self) -> int:
+        """The type number."""
+        return HAP_TYPES[self.encoding] if self.type is None else self.type
+
+
+class Hap(HapForm):
+    """The HA Parameter extension of this deployment."""
+
+    accept: list[HapForm] = Field(
+        default_factory=list, description="further forms that are accepted; an answer has the form received"
+    )
+    in_reply: Literal["if-requested", "always", "206-only"] = Field(
+        default="if-requested", description="which replies to nodes carry the extension"
+    )
+
+    @property
+    def forms(self) -> tuple[HapForm, ...]:
+        """All forms that are accepted, the deployment's own first."""
+        return (self, *self.accept)
+
+
+class LocationDetection(Model):
+    """Who is inside (draft 2.6.1)."""
+
+    mode: Literal["address+interface", "address", "interface"] = Field(
+        default="address+interface", description="what must say that a node is inside; `address` for one interface"
+    )
+    internal_prefixes: list[Network] = Field(default_factory=list, description="prefixes of the intranet")
+
+
+class Reply(Model):
+    """What nodes are told."""
+
+    code_profile: Literal["draft", "rfc"] = Field(
+        default="draft",
+        description="whose numbers the proxy's verdicts have: the draft's 200 to 206, or the RFCs'",
+    )
+    proxy_cannot_service_code: Literal[130, 133] = Field(
+        default=130, description="code for a node that its home agent accepted and the proxy cannot serve"
+    )
 
 
 class ProxyConfig(AnsweringParty):
@@ -135,10 +227,15 @@ class ProxyConfig(AnsweringParty):
         default=None, description="subnets reached by clear packets (draft 5.2)"
     )
     mobility_delivery: Literal["reverse_tunnel", "direct"] = "reverse_tunnel"
-    internal_prefixes: list[Network] = Field(min_length=1, description="prefixes of the intranet, at least one")
-    location_mode: Literal["address+interface", "address", "interface"] = "address+interface"
+    location: LocationDetection = Field(default_factory=LocationDetection)
     home_agents: list[ProxyHomeAgent] = Field(min_length=1, description="the home agents allowed, at least one")
+    default_home_agent: Unicast | None = Field(
+        default=None, description="home agent of nodes that name none and for which none is known"
+    )
     mobile_nodes: list[ProxyMobileNode] = Field(default_factory=list, description="the mobile nodes")
+    simultaneous: Literal[False, 2, 3, 4] = Field(
+        default=False, description="bindings that a node may have at once (2 to 4), or false for one"
+    )
     replay: SurrogateReplay = Field(default_factory=SurrogateReplay)
     pending: Pending = Field(default_factory=Pending)
     nat: Nat = Field(default_factory=Nat)
@@ -147,7 +244,20 @@ class ProxyConfig(AnsweringParty):
     revocation: ProxyRevocation = Field(default_factory=ProxyRevocation)
     admission: Admission = Field(default_factory=Admission)
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
-    ha_parameter: HaParameter = Field(default_factory=HaParameter)
+    lifetime_jitter: int = Field(
+        default=0, ge=0, le=50, description="percent by which a granted lifetime is shortened at most, at random"
+    )
+    hap: Hap = Field(default_factory=Hap)
+    extensions: dict[ExtensionNumber, Literal["relay", "strip", "reject", "discard"]] = Field(
+        default_factory=dict, description="what is done with extensions of a type, by its number"
+    )
+    reply: Reply = Field(default_factory=Reply)
+    on_206: Literal["purge", "keep"] = Field(
+        default="purge", description="what becomes of the bindings of a node that turns up inside"
+    )
+    on_local_failure: Literal["let-expire", "deregister"] = Field(
+        default="let-expire", description="what becomes of a binding at the home agent that the proxy cannot serve"
+    )
 
     @property
     def home_networks(self) -> tuple[IPv4Network, ...]:
@@ -167,6 +277,18 @@ class ProxyConfig(AnsweringParty):
         for index, association in enumerate(self.haleg.fa_ha_sa):
             yield ("haleg", "fa_ha_sa", index), association
 
+    def gateway_of(self, node: ProxyMobileNode) -> VpnGateway | None:
+        """The VPN gateway of a node: the one it names, or the only one there can be; None if that is not clear."""
+        if node.gateway is not None:
+            return next((gateway for gateway in self.vpn_gateways if gateway.name == node.gateway), None)
+        address = node.home_address
+        fits = [
+            gateway
+            for gateway in self.vpn_gateways
+            if address is None or any(address in network for network in gateway.home_networks)
+        ]
+        return fits[0] if len(fits) == 1 else None
+
     def findings(self) -> Iterator[Finding]:
         yield from super().findings()
         yield from _check_addresses(self)
@@ -174,6 +296,7 @@ class ProxyConfig(AnsweringParty):
         yield from _check_nodes(self)
         yield from _check_admission(self)
         yield from _check_fa_ha(self)
+        yield from _check_extensions(self)
 
     def summary(self) -> str:
         return (
@@ -183,16 +306,16 @@ class ProxyConfig(AnsweringParty):
 
 
 def _check_addresses(config: ProxyConfig) -> Iterator[Finding]:
-    pub, priv = config.mipp_pub, config.mipp_priv
+    pub, priv, location = config.mipp_pub, config.mipp_priv, config.location
     own = {pub.address: "MIPP-Pub", priv.address: "MIPP-Priv"}
     if priv.address == pub.address:
         yield ("mipp_priv", "address"), priv.address, "is MIPP-Pub, too", "the proxy needs an address on each side"
-    if priv.interface == pub.interface and config.location_mode != "address":
+    if priv.interface == pub.interface and location.mode != "address":
         yield (
             ("mipp_priv", "interface"),
             priv.interface,
             "is the interface of MIPP-Pub, too",
-            "the proxy tells inside from outside by the interface: use two, or location_mode: address",
+            "the proxy tells inside from outside by the interface: use two, or location.mode: address",
         )
     gateways = list(enumerate(config.vpn_gateways))
     for index, gateway in gateways:
@@ -210,11 +333,11 @@ def _check_addresses(config: ProxyConfig) -> Iterator[Finding]:
         numbered = [((*base, "home_networks", n), network) for n, network in enumerate(gateway.home_networks)]
         yield from overlapping(numbered, f"behind the same gateway {gateway.name!r}")
         for path, network in numbered:
-            if config.location_mode != "interface" and not any(network.subnet_of(p) for p in config.internal_prefixes):
+            if location.mode != "interface" and not any(network.subnet_of(p) for p in location.internal_prefixes):
                 yield (
                     path,
                     network,
-                    "is inside none of internal_prefixes",
+                    "is inside none of location.internal_prefixes",
                     "a node at home would be taken to be outside: add the prefix",
                 )
             for address, name in (*own.items(), (gateway.vpngw_pub, "VPNGW-Pub"), (gateway.vpngw_priv, "VPNGW-Priv")):
@@ -242,16 +365,17 @@ def _check_home_agents(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _check_nodes(config: ProxyConfig) -> Iterator[Finding]:
-    nodes = list(enumerate(config.mobile_nodes))
-    yield from repeated([(("mobile_nodes", i, "home_address"), n.home_address) for i, n in nodes], "mobile node")
     agents = {agent.address: agent for agent in config.home_agents}
-    taken = dict.fromkeys(agents, "a home agent")
-    for index, node in nodes:
+    if config.default_home_agent is not None and config.default_home_agent not in agents:
+        yield ("default_home_agent",), config.default_home_agent, *_NOT_LISTED
+    names: list[tuple[KeyPath, tuple[str, object]]] = []
+    for index, node in enumerate(config.mobile_nodes):
         path: KeyPath = ("mobile_nodes", index)
-        home: KeyPath = (*path, "home_address")
-        yield from host_in_network(home, node.home_address, config.home_networks, "any VPN gateway")
-        if node.home_address in taken:
-            yield home, node.home_address, f"is the address of {taken[node.home_address]}", "correct one of the two"
+        if node.home_address is None and node.nai is None:
+            yield path, None, "expected a home_address or a nai", "say which node it is"
+            continue
+        if node.home_agent is not None and node.home_agent not in agents:
+            yield (*path, "home_agent"), node.home_agent, *_NOT_LISTED
         if node.home_agent_sa.replay != node.node_sa.replay:
             yield (
                 (*path, "home_agent_sa", "replay"),
@@ -259,16 +383,90 @@ def _check_nodes(config: ProxyConfig) -> Iterator[Finding]:
                 f"is not {node.node_sa.replay} as in node_sa",
                 "the Identification passes through the proxy unchanged, so both associations need the same style",
             )
-        if node.home_agent is not None and node.home_agent not in agents:
-            yield (
-                (*path, "home_agent"),
-                node.home_agent,
-                "is not in home_agents",
-                "add it there: the proxy talks to listed home agents only",
-            )
-        elif not any(node.home_address in network for agent in agents.values() for network in agent.home_networks):
-            advice = "add its network to home_agents[].home_networks"
-            yield home, node.home_address, "is served by no home agent", advice
+        if node.gateway is not None and node.gateway not in {gateway.name for gateway in config.vpn_gateways}:
+            yield (*path, "gateway"), node.gateway, "is the name of no VPN gateway", "correct it or add the gateway"
+            continue
+        if node.home_address is not None:
+            yield from _check_home_address(config, path, node, node.home_address)
+        gateway = config.gateway_of(node)
+        if gateway is None and (node.home_address is None or _networks_of(config, node.home_address)):
+            advice = "name one of them with the key `gateway`"
+            yield (*path, "gateway"), None, "several VPN gateways may serve this node", advice
+        elif gateway is not None:
+            what = "home_address" if node.home_address is not None else "nai"
+            names.append(((*path, what), (gateway.name, node.home_address or node.nai)))
+    seen: dict[tuple[str, object], KeyPath] = {}
+    for path, (gateway_name, name) in names:
+        if (gateway_name, name) in seen:
+            where = dotted(seen[gateway_name, name])
+            advice = "home addresses may overlap only behind different gateways: correct one of the two"
+            yield path, name, f"is already used at {where} behind the same gateway {gateway_name!r}", advice
+        seen.setdefault((gateway_name, name), path)
+    yield from _check_overlaps(config)
+
+
+_NOT_LISTED = ("is not in home_agents", "add it there: the proxy talks to listed home agents only")
+
+
+def _networks_of(config: ProxyConfig, address: IPv4Address) -> list[IPv4Network]:
+    return [network for network in config.home_networks if address in network]
+
+
+def _check_home_address(
+    config: ProxyConfig, path: KeyPath, node: ProxyMobileNode, address: IPv4Address
+) -> Iterator[Finding]:
+    home: KeyPath = (*path, "home_address")
+    agents = {agent.address: agent for agent in config.home_agents}
+    networks, where = config.home_networks, "any VPN gateway"
+    if node.gateway is not None:
+        (gateway,) = (one for one in config.vpn_gateways if one.name == node.gateway)
+        networks, where = tuple(gateway.home_networks), f"the VPN gateway {node.gateway!r}"
+    yield from host_in_network(home, address, networks, where)
+    if address in agents:
+        yield home, address, "is the address of a home agent", "correct one of the two"
+    if not any(address in network for agent in agents.values() for network in agent.home_networks):
+        advice = "add its network to home_agents[].home_networks"
+        yield home, address, "is served by no home agent", advice
+
+
+def _check_overlaps(config: ProxyConfig) -> Iterator[Finding]:
+    """Two nodes with one home address need a home agent each: its tunnel is all that tells their packets apart."""
+    seen: dict[tuple[IPv4Address, IPv4Address | None], KeyPath] = {}
+    times = Counter(node.home_address for node in config.mobile_nodes)
+    for index, node in enumerate(config.mobile_nodes):
+        if node.home_address is None or times[node.home_address] < 2 or config.gateway_of(node) is None:
+            continue
+        path: KeyPath = ("mobile_nodes", index, "home_agent")
+        key = (node.home_address, node.home_agent)
+        if node.home_agent is None or key in seen:
+            expected = f"another node has the home address {node.home_address}, too"
+            yield path, node.home_agent, expected, "name a home agent for each of them, and not the same one"
+        seen.setdefault(key, path)
+
+
+def _check_extensions(config: ProxyConfig) -> Iterator[Finding]:
+    for kind in sorted(config.extensions):
+        path: KeyPath = ("extensions", str(kind))
+        if not 1 <= kind <= 255:
+            yield path, kind, "is no type number of an extension", "expected 1 to 255"
+        elif kind in ONE_HOP_EXTENSIONS:
+            yield path, kind, "ends at the proxy", "no treatment of it can be chosen: remove the line"
+    for index, form in enumerate(config.hap.forms):
+        base: KeyPath = ("hap",) if index == 0 else ("hap", "accept", index - 1)
+        vendors = form.encoding in {"cvse", "nvse"}
+        free = form.encoding in {"draft-short", "exp-skippable"}
+        if not free and form.number != HAP_TYPES[form.encoding]:
+            advice = f"leave it out, it is {HAP_TYPES[form.encoding]}"
+            yield (*base, "type"), form.number, f"does not go with encoding {form.encoding}", advice
+        if free and form.number in ONE_HOP_EXTENSIONS | {38, 127, 131, 134, 139, 145}:
+            advice = "choose a number that no document gives away, such as 126"
+            yield (*base, "type"), form.number, "means another extension", advice
+        if free and (form.number >= 128) != (form.encoding == "exp-skippable"):
+            advice = "draft-short is below 128, so that nobody skips it, exp-skippable is 128 or more"
+            yield (*base, "type"), form.number, f"does not go with encoding {form.encoding}", advice
+        if vendors != (form.vendor is not None):
+            advice = "name the SMI enterprise number" if vendors else "it belongs to cvse and nvse only"
+            yield (*base, "vendor"), form.vendor, f"does not go with encoding {form.encoding}", advice
 
 
 def _check_admission(config: ProxyConfig) -> Iterator[Finding]:

@@ -45,10 +45,10 @@ from mobileip.registration.nat import Denied, Tunnel, negotiate
 from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.registration.proxy_settings import (
     OnLocalFailure,
-    ParameterInReply,
     ProxyNode,
     ProxySettings,
     WhenInside,
+    WhichReplies,
 )
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.replay import ReplayGuard
@@ -340,9 +340,9 @@ class Proxy:
     def _parameter(self, assignment: Assignment, code: int) -> tuple[Extension, ...]:
         """AMB-7: our HA Parameter extension, in replies to nodes that sent one unless otherwise configured."""
         form = assignment.parameter
-        if self._settings.parameter_in_reply is ParameterInReply.ALWAYS:
+        if self._settings.parameter_in_reply is WhichReplies.ALWAYS:
             form = form or self._settings.home_agent_parameter[0]
-        elif self._settings.parameter_in_reply is ParameterInReply.ON_206 and code != Code.ASSIGNED_HOME_AGENT:
+        elif self._settings.parameter_in_reply is WhichReplies.ON_206 and code != Code.ASSIGNED_HOME_AGENT:
             form = None
         return parameter_extension(assignment.home_agent, form)
 

@@ -69,7 +69,7 @@ class WhenInside(StrEnum):
     KEEP = "keep"
 
 
-class ParameterInReply(StrEnum):
+class WhichReplies(StrEnum):
     """Which replies carry an HA Parameter extension (AMB-7)."""
 
     IF_REQUESTED = "if-requested"  # to nodes that sent one
@@ -133,7 +133,7 @@ class ProxySettings:
     copy_reserved_bits: bool = False
     deregister_all_care_of_address: DeregisterAll = DeregisterAll.MIPP_PRIV
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
-    parameter_in_reply: ParameterInReply = ParameterInReply.IF_REQUESTED
+    parameter_in_reply: WhichReplies = WhichReplies.IF_REQUESTED
     extensions: Mapping[int, Treatment] = field(default_factory=dict)
     checks: GatePolicy = field(default_factory=GatePolicy)
     replies: HomeAgentReplies = field(default_factory=HomeAgentReplies)

@@ -10,18 +10,29 @@ from mobileip.forwarding.broadcast import BroadcastDomain
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.admission import AdmissionPolicy, Limit
+from mobileip.registration.code_profile import CodeProfile
+from mobileip.registration.extension_policy import Treatment
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
 from mobileip.registration.home_addresses import HomeLink, HomeNode
 from mobileip.registration.home_agent import HomeAgentSettings, ParameterInReply, ReverseTunnel
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import NatPolicy
 from mobileip.registration.node_requests import MobileNodeSettings
-from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
+from mobileip.registration.proxy_settings import (
+    DecapsulatesBit,
+    DeregisterAll,
+    OnLocalFailure,
+    ProxyNode,
+    ProxySettings,
+    WhenInside,
+    WhichReplies,
+)
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.trust import association_of, gate_policy, home_agent_replies, optional_association
 from mobileip.wire.address import address
 from mobileip.wire.authentication import SecurityAssociation
+from mobileip.wire.codes import Code
 from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
 
@@ -40,11 +51,16 @@ def _nat(nat: written.Nat) -> NatPolicy:
     )
 
 
-def _gateway_of(config: written.ProxyConfig, home_address: IPv4Address) -> IPv4Address:
-    for gateway in config.vpn_gateways:
-        if any(home_address in network for network in gateway.home_networks):
-            return gateway.vpngw_pub
-    raise ValueError(f"{home_address} is in no home network")  # the configuration's checks exclude it
+def _gateway_of(config: written.ProxyConfig, node: written.ProxyMobileNode) -> IPv4Address:
+    gateway = config.gateway_of(node)
+    if gateway is None:  # the configuration's checks exclude it
+        raise ValueError(f"node {node.home_address or node.nai}: no VPN gateway serves it")
+    return gateway.vpngw_pub
+
+
+def _hap_format(form: written.HapForm) -> HomeAgentParameterFormat:
+    encoding = HomeAgentParameterEncoding(form.encoding)
+    return HomeAgentParameterFormat(form.number, form.subtype, encoding, form.vendor or 0, form.vendor_type)
 
 
 def _limit(limit: written.AdmissionLimit) -> Limit:
@@ -64,18 +80,22 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         private_interface=config.mipp_priv.interface,
         nodes=tuple(
             ProxyNode(
-                home_address=_quick(node.home_address),
-                gateway=_quick(_gateway_of(config, node.home_address)),
+                home_address=None if node.home_address is None else _quick(node.home_address),
+                gateway=_quick(_gateway_of(config, node)),
                 node_associations=(association_of(loaded, node.node_sa),),
                 home_agent_association=association_of(loaded, node.home_agent_sa),
                 home_agent=node.home_agent,
+                nai=node.nai,
                 aaa_association=optional_association(loaded, node.aaa_sa),
             )
             for node in config.mobile_nodes
         ),
         home_agents={_quick(agent.address): tuple(agent.home_networks) for agent in config.home_agents},
-        internal_prefixes=tuple(config.internal_prefixes),
-        location_mode=LocationMode(config.location_mode),
+        home_agent_pool=tuple(agent.address for agent in config.home_agents if agent.assignable),
+        default_home_agent=config.default_home_agent,
+        gateway_networks={gateway.vpngw_pub: tuple(gateway.home_networks) for gateway in config.vpn_gateways},
+        internal_prefixes=tuple(config.location.internal_prefixes),
+        location_mode=LocationMode(config.location.mode),
         checks=gate_policy(loaded, config, config.replay),
         replies=home_agent_replies(loaded, config),
         pending_timeout=config.pending.timeout,
@@ -88,7 +108,20 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         max_lifetime=config.max_lifetime,
         nat=_nat(config.nat),
         reverse_tunnel=config.mobility_delivery == "reverse_tunnel",
-        home_agent_parameter=(HomeAgentParameterFormat(config.ha_parameter.type, config.ha_parameter.subtype),),
+        broadcast=config.haleg.broadcast,
+        decapsulates=DecapsulatesBit(config.haleg.d_bit),
+        copy_encapsulation=config.haleg.copy_encapsulation_bits,
+        copy_reserved_bits=config.haleg.copy_reserved_bits,
+        deregister_all_care_of_address=DeregisterAll(config.haleg.dereg_all_coa),
+        home_agent_parameter=tuple(_hap_format(form) for form in config.hap.forms),
+        parameter_in_reply=WhichReplies(config.hap.in_reply),
+        extensions={kind: Treatment(treatment) for kind, treatment in config.extensions.items()},
+        simultaneous=config.simultaneous or 0,
+        lifetime_jitter=config.lifetime_jitter / 100,
+        when_inside=WhenInside(config.on_206),
+        code_profile=CodeProfile(config.reply.code_profile),
+        cannot_service_code=Code(config.reply.proxy_cannot_service_code),
+        on_local_failure=OnLocalFailure(config.on_local_failure),
     )
 
 
