@@ -12,13 +12,14 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from mobileip.wire.agent_discovery import ALL_SYSTEMS, AgentFlags, parse_advertisement
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import ExtensionType, find
 from mobileip.wire.identification import from_unix
 from mobileip.wire.messages import Flag, RegistrationReply, RegistrationRequest, parse_reply
 from mobileip.wire.typed_extensions import ENCAPSULATING_DELIVERY, MessageString
 from mobileip.wire.unreachable import udp_checksum
-from tests.forwarding.frames import UDP, ip, udp
+from tests.forwarding.frames import ICMP, IPIP, UDP, ip, udp
 from tests.integration.site import HOME, MIPP_PUB, Site, until
 
 pytestmark = [
@@ -27,7 +28,7 @@ pytestmark = [
 ]
 
 AGENT, CARE_OF, HOME_AGENT = "198.51.100.129", "198.51.100.100", "198.51.100.97"
-GROUP = "224.0.0.251"
+GROUP, STRANGER = "224.0.0.251", "192.0.2.77"
 NODE_SA = SecurityAssociation(2001, b"node and its own")
 
 _ASK = """
@@ -69,7 +70,7 @@ wire.settimeout(20)
 print("ready", flush=True)
 while True:
     packet = wire.recv(4096)
-    if packet[9] == 4:
+    if packet[9] in map(int, sys.argv[2:]):
         print(packet.hex(), flush=True)
 """
 
@@ -112,6 +113,23 @@ def first_line(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.readline().decode().strip()
 
 
+def watching(site: Site, host: str, interface: str, *protocols: int) -> subprocess.Popen[bytes]:
+    """Prints each IP packet of these protocols, as hex digits."""
+    program = [sys.executable, "-c", _WATCH, interface, *map(str, protocols)]
+    process = site.spawn(f"watch-{host}", host, program)
+    assert first_line(process) == "ready"
+    return process
+
+
+def test_advertisements_go_out_with_ttl_1_to_all_systems_R5944_2_1_a(site: Site) -> None:
+    packet = bytes.fromhex(first_line(watching(site, "mn", "eth0", ICMP)))
+    assert (packet[8], packet[12:16], packet[16:20]) == (1, IPv4Address(AGENT).packed, ALL_SYSTEMS.packed)
+    advertisement = parse_advertisement(packet[20:])
+    assert advertisement is not None
+    assert advertisement.flags & AgentFlags.FOREIGN_AGENT
+    assert advertisement.care_of_addresses == (IPv4Address(CARE_OF),)
+
+
 def test_port_unreachable_of_the_home_agents_host_is_told_to_the_node_R5944_3_7_3_a(site: Site) -> None:
     reply = register(site, request(MIPP_PUB))
     assert reply.code == 82
@@ -146,8 +164,7 @@ def test_encapsulating_delivery_carries_a_multicast_into_the_reverse_tunnel_R302
     assert reply.code == 0
     (visitor,) = site.show("fa", "bindings")
     assert (visitor["home_address"], visitor["encapsulating_delivery"], visitor["reverse_tunnel"]) == (HOME, True, True)
-    watch = site.spawn("watch", "inet", [sys.executable, "-c", _WATCH, "fa"])
-    assert first_line(watch) == "ready"
+    watch = watching(site, "inet", "fa", IPIP)
     inner = ip(IPv4Address(HOME), IPv4Address(GROUP), UDP, udp(5353, 5353, b"who is there?"), identification=7)
     site.run("mn", sys.executable, "-c", _SEND_RAW, HOME, AGENT, "4", inner.hex())
     packet = bytes.fromhex(first_line(watch))
@@ -156,3 +173,20 @@ def test_encapsulating_delivery_carries_a_multicast_into_the_reverse_tunnel_R302
         IPv4Address(HOME), IPv4Address(GROUP), UDP, udp(5353, 5353, b"who is there?"), identification=7, ttl=63
     )
     assert site.show("fa", "counters")["kernel"]["packets"]["visitor_to_home_agent"] >= 1
+
+
+def test_tunnelled_packet_for_no_visitor_goes_nowhere_and_nobody_hears_R5944_4_2_2_a_and_R5944_4_2_2_b(
+    site: Site,
+) -> None:
+    """Behind the visit of the test before: a packet for the visitor, which comes last, shows that the way is open."""
+    assert [row["home_address"] for row in site.show("fa", "bindings")] == [HOME]
+    node, sender = watching(site, "mn", "eth0", UDP), watching(site, "inet", "fa", ICMP)
+    for home in (STRANGER, HOME):
+        inner = ip(IPv4Address(MIPP_PUB), IPv4Address(home), UDP, udp(5000, 5001, home.encode()))
+        site.run("inet", sys.executable, "-c", _SEND_RAW, HOME_AGENT, CARE_OF, "4", inner.hex())
+    arrived = bytes.fromhex(first_line(node))
+    assert (arrived[16:20], arrived[28:]) == (IPv4Address(HOME).packed, HOME.encode())
+    assert site.show("fa", "drops")["kernel"] == {"no_binding": 1}
+    # The first ICMP message that comes back is the answer to this echo: none was about the stranger.
+    site.run("inet", "ping", "-q", "-c", "1", "-W", "2", CARE_OF)
+    assert bytes.fromhex(first_line(sender))[20] == 0

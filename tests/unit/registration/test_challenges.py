@@ -53,7 +53,15 @@ def test_challenge_of_an_advertisement_to_one_address_is_for_who_asks_from_there
 def test_longest_silent_node_is_forgotten_first() -> None:
     made = challenges(capacity=2)
     first, second = made.offer("first"), made.offer("second")
-    made.use("first", first)
     made.offer("third")
-    assert made.objection("second", "there", second) is Code.UNKNOWN_CHALLENGE
-    assert made.objection("first", "there", first) is Code.STALE_CHALLENGE
+    assert made.objection("first", "there", first) is Code.UNKNOWN_CHALLENGE
+    assert made.objection("second", "there", second) is None
+
+
+def test_strangers_who_are_offered_challenges_push_out_nothing_that_was_used() -> None:
+    made = challenges(capacity=2)
+    challenge = made.advertise()
+    made.use("node", challenge)
+    for stranger in range(9):
+        made.offer(stranger)
+    assert made.objection("node", "there", challenge) is Code.STALE_CHALLENGE

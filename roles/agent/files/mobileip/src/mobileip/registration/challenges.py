@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mobileip.wire.codes import Code
 
 CHALLENGE_WINDOW = 2  # RFC 4721 9
 _REMEMBERED = 8  # used challenges of one node
 
-
-@dataclass
-class _Dealings:
-    """What one node was offered for itself, and what it has used."""
-
-    offered: bytes | None = None
-    used: deque[bytes] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+_T = TypeVar("_T")
 
 
 class Challenges:
-    """Issues challenges and judges the answers. `capacity` nodes are remembered, the longest silent one gives way."""
+    """Issues challenges and judges the answers.
+
+    `capacity` nodes are remembered, the longest silent one gives way. Offers and answers are kept apart: a stranger
+    gets an offer for nothing, and must not push out by that what somebody else has used.
+    """
 
     def __init__(
         self, size: int, entropy: Callable[[int], bytes], window: int = CHALLENGE_WINDOW, capacity: int = 65536
@@ -34,7 +32,8 @@ class Challenges:
         self._size = size
         self._entropy = entropy
         self._advertised: deque[bytes] = deque(maxlen=window)
-        self._dealings: OrderedDict[Hashable, _Dealings] = OrderedDict()
+        self._offered: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._used: OrderedDict[Hashable, tuple[bytes, ...]] = OrderedDict()
         self._capacity = capacity
 
     def advertise(self) -> bytes:
@@ -46,7 +45,7 @@ class Challenges:
     def offer(self, node: Hashable) -> bytes:
         """A new challenge for one node; it replaces the one that the node was offered before."""
         challenge = self._entropy(self._size)
-        self._of(node).offered = challenge
+        self._keep(self._offered, node, challenge)
         return challenge
 
     def objection(self, node: Hashable, address: Hashable, challenge: bytes) -> Code | None:
@@ -54,21 +53,19 @@ class Challenges:
 
         An advertisement for one node alone offers its challenge to an address, a reply to the node itself.
         """
-        dealings = self._dealings.get(node, _Dealings())
-        if challenge in dealings.used:
+        if challenge in self._used.get(node, ()):
             return Code.STALE_CHALLENGE
-        offered = (dealings.offered, self._dealings.get(address, _Dealings()).offered)
+        offered = (self._offered.get(node), self._offered.get(address))
         if challenge not in offered and challenge not in self._advertised:
             return Code.UNKNOWN_CHALLENGE
         return None
 
     def use(self, node: Hashable, challenge: bytes) -> None:
         """The node has answered it, and never may again."""
-        self._of(node).used.append(challenge)
+        self._keep(self._used, node, (*self._used.get(node, ()), challenge)[-_REMEMBERED:])
 
-    def _of(self, node: Hashable) -> _Dealings:
-        dealings = self._dealings.setdefault(node, _Dealings())
-        self._dealings.move_to_end(node)
-        if len(self._dealings) > self._capacity:
-            self._dealings.popitem(last=False)
-        return dealings
+    def _keep(self, entries: OrderedDict[Hashable, _T], node: Hashable, value: _T) -> None:
+        entries[node] = value
+        entries.move_to_end(node)
+        if len(entries) > self._capacity:
+            entries.popitem(last=False)
