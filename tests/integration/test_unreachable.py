@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 CARE_OF, HOME_AGENT, MIPP_PRIV = "198.51.100.1", "192.0.2.40", "192.0.2.10"
-NODE_SA = SecurityAssociation(2001, bytes.fromhex("00112233445566778899aabbccddeeff"))
+NODE_SA = (2001, "00112233445566778899aabbccddeeff")
 
 _ASK = """
 import socket, sys
@@ -75,18 +75,23 @@ def reconfigure(site: Site, more: str) -> None:
     file.write_text(f"{file.read_text()[:-1]}, {more}}}")
 
 
-def register(site: Site) -> RegistrationReply:
-    """Register at the proxy; its reply."""
-    request = RegistrationRequest(
+def request(care_of_address: str, agent: str, association: tuple[int, str]) -> bytes:
+    """A registration request of HOME, under the SPI and key of an association with the agent."""
+    message = RegistrationRequest(
         Flag.DECAPSULATES | Flag.REVERSE_TUNNEL,
         300,
         IPv4Address(HOME),
-        IPv4Address(MIPP_PUB),
-        IPv4Address(CARE_OF),
+        IPv4Address(agent),
+        IPv4Address(care_of_address),
         from_unix(time.time()),
         (HomeAgentParameter(IPv4Address(HOME_AGENT)).extension(),),
     )
-    payload = append(request.serialize(), NODE_SA).hex()
+    return append(message.serialize(), SecurityAssociation(association[0], bytes.fromhex(association[1])))
+
+
+def register(site: Site) -> RegistrationReply:
+    """Register at the proxy; its reply."""
+    payload = request(CARE_OF, MIPP_PUB, NODE_SA).hex()
     return parse_reply(bytes.fromhex(site.run("inet", sys.executable, "-c", _ASK, CARE_OF, MIPP_PUB, payload).stdout))
 
 

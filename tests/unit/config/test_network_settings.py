@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobileip.config import ProxyConfig
-from tests.unit.config.test_config import PROXY, errors, load
+from tests.unit.config.test_config import FOREIGN_AGENT, HOME_AGENT, MOBILE_NODE, PROXY, errors, load
 
 
 def proxy(directory: Path, more: str = "") -> ProxyConfig:
@@ -59,3 +59,13 @@ def test_limits_of_admission(tmp_path: Path) -> None:
 def test_limit_of_a_network_that_is_no_home_network_is_refused(tmp_path: Path) -> None:
     (line,) = errors(tmp_path, PROXY + "admission: {home_networks: [{network: 198.51.100.0/24, max_bindings: 9}]}\n")
     assert "admission.home_networks[0].network: '198.51.100.0/24': is inside no home network" in line
+
+
+@pytest.mark.parametrize("text", [PROXY, HOME_AGENT, FOREIGN_AGENT, MOBILE_NODE])
+def test_datagrams_without_checksum_are_accepted_unless_otherwise_configured_R5944_3_1_d(
+    tmp_path: Path, text: str
+) -> None:
+    assert load(tmp_path, text).config.takes_datagrams_without_checksum
+    assert not load(tmp_path, text + "udp: {zero_checksum: discard}\n").config.takes_datagrams_without_checksum
+    (line,) = errors(tmp_path, text + "udp: {zero_checksum: maybe}\n")
+    assert "udp.zero_checksum: 'maybe'" in line

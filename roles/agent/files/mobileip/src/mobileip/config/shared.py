@@ -81,6 +81,14 @@ class Revocation(Model):
     enabled: bool = Field(default=True, description="true to take part in registration revocation")
 
 
+class Udp(Model):
+    """The sockets of registration messages."""
+
+    zero_checksum: Literal["accept", "discard"] = Field(
+        default="accept", description="what becomes of datagrams without a UDP checksum (RFC 5944 3.1: accept)"
+    )
+
+
 class Party(Model, ABC):
     """Paths of one instance; each has a default made from the instance's name."""
 
@@ -88,6 +96,12 @@ class Party(Model, ABC):
     state: Path | None = Field(default=None, strict=False, description="path of the SQLite file with bindings")
     control_socket: Path | None = Field(default=None, strict=False, description="path of the control socket")
     pin_directory: Path | None = Field(default=None, strict=False, description="directory below /sys/fs/bpf for pins")
+    udp: Udp = Field(default_factory=Udp)
+
+    @property
+    def takes_datagrams_without_checksum(self) -> bool:
+        """Whether a checksum of 0 is good enough."""
+        return self.udp.zero_checksum == "accept"
 
     def associations(self) -> Iterator[tuple[KeyPath, Association]]:
         """Every security association of the file with its key path."""

@@ -48,7 +48,12 @@ class ForeignAgentParty(Party):
         link = self._config.link.interface
         self._tables.configure(foreign_agent_forwarding(self._config))
         self._forget_visitors(link)
-        socket = DatagramSocket.udp(_ANY, REGISTRATION_PORT, partial(put_datagram, inbox))
+        socket = DatagramSocket.udp(
+            _ANY,
+            REGISTRATION_PORT,
+            partial(put_datagram, inbox),
+            without_checksum=self._config.takes_datagrams_without_checksum,
+        )
         socket.join(_ALL_AGENTS, link)
         self.sockets[_ANY] = socket
         types = frozenset({IcmpType.ROUTER_SOLICITATION, DESTINATION_UNREACHABLE})

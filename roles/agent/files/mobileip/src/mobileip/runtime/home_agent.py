@@ -75,7 +75,12 @@ class HomeAgentParty(Party):
         # A request may come by broadcast, to be told our address (RFC 5944 3.6.1.2): replies leave from that one only.
         broadcast = {link.network.broadcast_address for link in config.home_links} | {_LIMITED_BROADCAST}
         for address in (config.address, *sorted(broadcast)):
-            self.sockets[address] = DatagramSocket.udp(address, REGISTRATION_PORT, partial(put_datagram, inbox))
+            self.sockets[address] = DatagramSocket.udp(
+                address,
+                REGISTRATION_PORT,
+                partial(put_datagram, inbox),
+                without_checksum=config.takes_datagrams_without_checksum,
+            )
             self.sockets[address].watch(loop)
         self._broadcasts.open(loop)
         self._look_for_ports(loop, inbox)

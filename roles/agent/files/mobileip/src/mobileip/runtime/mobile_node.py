@@ -80,7 +80,12 @@ class MobileNodeParty(Party):
         index_of(config.interface, "interface")
         self.set_path(NodePath(PathMode.BLOCKED))  # whatever an earlier run knew, we do not know it yet
         self.unpark_sa()
-        socket = DatagramSocket.udp(_ANY, REGISTRATION_PORT, partial(put_datagram, inbox))
+        socket = DatagramSocket.udp(
+            _ANY,
+            REGISTRATION_PORT,
+            partial(put_datagram, inbox),
+            without_checksum=self._config.takes_datagrams_without_checksum,
+        )
         self.sockets[_ANY] = socket
         self._icmp = DatagramSocket.icmp(
             frozenset({IcmpType.ROUTER_ADVERTISEMENT, _ECHO_REPLY}), partial(self._control_message, inbox)

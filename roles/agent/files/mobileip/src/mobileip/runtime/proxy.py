@@ -54,13 +54,16 @@ class ProxyParty(Party):
         self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
         config = self._config
         self._configure_tables()
+        without_checksum = config.takes_datagrams_without_checksum
         for side in (config.mipp_pub, config.mipp_priv):
-            socket = DatagramSocket.udp(side.address, REGISTRATION_PORT, partial(put_datagram, inbox))
+            socket = DatagramSocket.udp(
+                side.address, REGISTRATION_PORT, partial(put_datagram, inbox), without_checksum=without_checksum
+            )
             self.sockets[side.address] = socket
             socket.watch(loop)
         for port in config.haleg.ports:
             received = partial(put_datagram, inbox, port=port)
-            socket = DatagramSocket.udp(config.mipp_priv.address, port, received)
+            socket = DatagramSocket.udp(config.mipp_priv.address, port, received, without_checksum=without_checksum)
             self.source_ports[Endpoint(config.mipp_priv.address, port)] = socket
             socket.watch(loop)
         self._icmp = DatagramSocket.icmp(

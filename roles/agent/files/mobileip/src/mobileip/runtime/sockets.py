@@ -7,6 +7,7 @@ A registration reply leaves from the address that was asked (RFC 5944 3.8.3.1), 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import socket
 import struct
@@ -46,6 +47,25 @@ class Arrival(NamedTuple):
     ttl: int | None
 
 
+_SO_ATTACH_FILTER = 26  # linux/asm-generic/socket.h
+_HAS_CHECKSUM = b"".join(
+    struct.pack("=HBBI", *instruction)  # linux/filter.h: struct sock_filter; offsets count from the UDP header
+    for instruction in (
+        (0x28, 0, 0, 6),  # the checksum
+        (0x15, 1, 0, 0),  # 0: there is none
+        (0x06, 0, 0, 0xFFFF),  # take the datagram
+        (0x06, 0, 0, 0),  # drop it
+    )
+)
+
+
+def _attach(channel: socket.socket, instructions: bytes) -> None:
+    """Have the kernel pass each datagram through a filter."""
+    program = ctypes.create_string_buffer(instructions, len(instructions))
+    count = len(instructions) // 8
+    channel.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", count, ctypes.addressof(program)))
+
+
 class Departure(NamedTuple):
     """A datagram to send, see `DatagramSocket.send`."""
 
@@ -69,14 +89,21 @@ class DatagramSocket:
         self._raw = channel.type == socket.SOCK_RAW
 
     @classmethod
-    def udp(cls, address: IPv4Address, port: int, received: Callable[[Arrival], None]) -> DatagramSocket:
-        """A UDP socket bound to `address` (0.0.0.0: all). Raises OSError when address or port is not to be had."""
+    def udp(
+        cls, address: IPv4Address, port: int, received: Callable[[Arrival], None], *, without_checksum: bool = True
+    ) -> DatagramSocket:
+        """A UDP socket bound to `address` (0.0.0.0: all). Raises OSError when address or port is not to be had.
+
+        The kernel drops datagrams with a wrong checksum; `without_checksum` False drops those that have none as well.
+        """
         channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             # A burst of registrations after a network outage must not overflow the default of about 200 KiB.
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+            if not without_checksum:
+                _attach(channel, _HAS_CHECKSUM)
             channel.bind((str(address), port))
             return cls(channel, received)
         except OSError:
