@@ -20,11 +20,12 @@ from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.proxy import Admission, AdmissionLimit, HapForm, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
-from mobileip.config.shared import Nat, Replay, SecurityAssociation
+from mobileip.config.shared import AgentNat, Replay, SecurityAssociation
 
 __all__ = [
     "Admission",
     "AdmissionLimit",
+    "AgentNat",
     "Config",
     "ConfigError",
     "ForeignAgentConfig",
@@ -32,7 +33,6 @@ __all__ = [
     "HomeAgentConfig",
     "Loaded",
     "MobileNodeConfig",
-    "Nat",
     "Paths",
     "Problem",
     "ProxyConfig",

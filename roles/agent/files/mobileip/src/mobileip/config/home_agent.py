@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Association, Nat, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import AgentNat, Association, Replay, Revocation, SecurityAssociation
 from mobileip.config.trust import AaaAssociation, AnsweringParty
 from mobileip.config.values import Group, Interface, Model, Nai, Network, Seconds, Unicast
 
@@ -91,7 +91,7 @@ class HomeAgentConfig(AnsweringParty):
     home_links: list[HomeLink] = Field(min_length=1, description="the home networks, at least one")
     mobile_nodes: list[HomeMobileNode] = Field(default_factory=list, description="the mobile nodes")
     replay: Replay = Field(default_factory=Replay)
-    nat: Nat = Field(default_factory=Nat)
+    nat: AgentNat = Field(default_factory=AgentNat)
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
     simultaneous: Literal[False, 2, 3, 4] = Field(
         default=False, description="bindings that a node may have at once (2 to 4), or false for one"

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.problems import KeyPath, dotted
-from mobileip.config.shared import Association, Nat, Revocation, SecurityAssociation, SurrogateReplay
+from mobileip.config.shared import AgentNat, Association, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
 from mobileip.config.values import Interface, Mac, Model, Nai, Network, Seconds, Unicast
 
@@ -238,7 +238,7 @@ class ProxyConfig(AnsweringParty):
     )
     replay: SurrogateReplay = Field(default_factory=SurrogateReplay)
     pending: Pending = Field(default_factory=Pending)
-    nat: Nat = Field(default_factory=Nat)
+    nat: AgentNat = Field(default_factory=AgentNat)
     haleg: HaLeg = Field(default_factory=HaLeg)
     icmp: Icmp = Field(default_factory=Icmp)
     revocation: ProxyRevocation = Field(default_factory=ProxyRevocation)

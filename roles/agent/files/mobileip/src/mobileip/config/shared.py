@@ -68,6 +68,11 @@ class Nat(Model):
     max_lifetime: Seconds = Field(
         default=60, description="longest lifetime in seconds granted behind a NAT, 1 to 65534"
     )
+
+
+class AgentNat(Nat):
+    """What whoever plays a home agent grants."""
+
     allowed: bool = Field(default=True, description="true to grant UDP tunnels behind a NAT, false to deny them (129)")
     forced_allowed: bool = Field(
         default=True,

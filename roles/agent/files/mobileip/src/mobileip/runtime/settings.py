@@ -42,7 +42,7 @@ def _quick(value: IPv4Address) -> IPv4Address:
     return address(int(value))
 
 
-def _nat(nat: written.Nat) -> NatPolicy:
+def _nat(nat: written.AgentNat) -> NatPolicy:
     return NatPolicy(
         keepalive=nat.keepalive,
         max_lifetime=nat.max_lifetime,
