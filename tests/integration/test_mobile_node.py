@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.site import HOME, Site, running, until
+from tests.integration.site import GATEWAY, HOME, Site, running, until
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -37,6 +37,42 @@ while True:
         continue
     registers = packet[9] == 17 and packet[22:24] == bytes((1, 178))
     print(time.time(), "registration" if registers else "clear", socket.inet_ntoa(packet[16:20]), flush=True)
+"""
+
+_ASK_ARP = """
+import socket, sys, time
+interface, address, seconds = sys.argv[1], socket.inet_aton(sys.argv[2]), float(sys.argv[3])
+channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+channel.bind((interface, 0x0806)); channel.settimeout(0.2)
+own = channel.getsockname()[4]
+ask = b"\\xff" * 6 + own + bytes.fromhex("0806 0001 0800 0604 0001") + own + socket.inet_aton("198.51.100.1")
+ask += bytes(6) + address
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    channel.send(ask)
+    try:
+        frame = channel.recv(100)
+    except TimeoutError:
+        continue
+    if frame[28:32] == address:
+        print("told"); break
+"""
+
+_HEAR_IKE = """
+import socket
+channel = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+channel.bind(("pub", 0x0800)); print("ready", flush=True)
+while True:
+    packet = channel.recv(2048)
+    if packet[9] == 17 and packet[22:24] == bytes((1, 244)):
+        print("ike", socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), flush=True)
+"""
+_SAY_IKE = """
+import socket, sys
+channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+channel.bind((sys.argv[1], 500))
+channel.sendto(b"IKE_SA_INIT", (sys.argv[2], 500))
 """
 
 _NETWORKD = """
@@ -171,6 +207,58 @@ def test_change_of_the_link_stops_clear_packets_before_the_place_is_known_R5265_
         # The old link is cut some milliseconds after the move begins.
         assert not [at for at, kind, _ in seen if kind == "clear" and at > moved + 0.3]
     placed(site, "outside")
+
+
+def test_nobody_on_a_foreign_link_is_told_the_home_address_by_arp_R5944_4_6_d(site: Site) -> None:
+    site.move("open")
+    placed(site, "outside")
+    care_of = location(site)["care_of_address"]
+
+    def asks_for(address: str) -> str:
+        return site.run("inet", sys.executable, "-c", _ASK_ARP, "open", address, "2").stdout.strip()
+
+    assert (asks_for(care_of), asks_for(HOME)) == ("told", "")
+    with at_home(site):
+        pass
+    site.move("fa")
+    placed(site, "outside")  # the agent on the link may know
+    site.move("open")
+    placed(site, "outside")
+    assert asks_for(HOME) == ""
+
+
+def test_outside_data_waits_for_ipsec_which_is_set_up_through_the_proxy_D_5_1_a_and_D_5_1_c(site: Site) -> None:
+    file = site.directory / "mn.yml"
+    before = file.read_text()
+    site.kill("mn")
+    file.write_text(json.dumps({**json.loads(before), "encapsulate": "gateways"}))
+    site.start("mn")
+    try:
+        site.move("open")
+        placed(site, "outside")
+        watcher = site.spawn("ike", "gw", [sys.executable, "-c", _HEAR_IKE])
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == b"ready\n"
+        wire = Wire(site)
+        dropped = site.show("mn", "drops")["kernel"].get("clear_outside", 0)
+        # By the main table, past the tunnel of this site's IPsec.
+        site.run("mn", "ping", "-q", "-c", "3", "-i", "0.1", "-W", "1", "-I", HOME, "198.51.100.97", check=False)
+        for _ in range(5):
+            site.run("mn", sys.executable, "-c", _SAY_IKE, HOME, GATEWAY)
+            time.sleep(0.1)
+        heard = watcher.stdout.readline().split()
+        seen = wire.stop()
+        site.kill("ike")
+        assert heard == [b"ike", HOME.encode(), GATEWAY.encode()]
+        # On the wire of the node nothing has the home address for its source: IKE is inside the tunnel to MIPP-Pub.
+        assert seen == []
+        assert site.show("mn", "drops")["kernel"]["clear_outside"] >= dropped + 3
+        assert site.show("mn", "counters")["kernel"]["packets"]["stack_to_tunnel"] >= 5
+    finally:
+        site.kill("mn")
+        file.write_text(before)
+        site.start("mn")
+        placed(site, "outside")
 
 
 def test_show_says_where_the_node_is_through_whom_since_when_and_why(site: Site) -> None:

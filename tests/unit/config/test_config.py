@@ -339,6 +339,11 @@ def test_node_with_a_name_needs_neither_home_address_nor_home_agent_D_2_5_3_b(tm
     assert summary(loaded).startswith("ok: mobile node mn@home.example, home agent to be assigned, proxy 203.0.113.10")
 
 
+def test_node_without_a_security_association_with_the_proxy_is_refused_D_2_1_a(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, changed(MOBILE_NODE, "proxy_sa: {spi: 2001, key: a}\n", ""))
+    assert "proxy_sa" in error
+
+
 def test_node_without_mipp_pub_is_refused_D_2_5_2_a(tmp_path: Path) -> None:
     (error,) = errors(tmp_path, changed(MOBILE_NODE, "mipp_pub: 203.0.113.10\n", ""))
     assert "mipp_pub" in error

@@ -192,7 +192,7 @@ def test_an_unconfigured_program_drops_tunnels_and_nothing_else() -> None:
         (lambda: IP(src=HOME, dst="192.0.2.50") / TCP(), False),
     ],
 )
-def test_outside_only_ipsec_to_a_gateway_leaves_from_the_home_address(
+def test_outside_only_ipsec_to_a_gateway_leaves_from_the_home_address_D_5_1_a_and_D_5_1_c(
     mode: NodeMode, packet: Callable[[], Any], is_ipsec: bool
 ) -> None:
     home, gateway = IPv4Address(HOME), IPv4Address(VPNGW_PUB)

@@ -711,6 +711,19 @@ def test_keepalive_interval_is_the_replys_or_110_and_at_least_10_R3519_4_9_a(
     assert node.handle_timer(NOW + 0.1 + interval) == [probe(1)]
 
 
+def test_requests_and_keepalives_leave_from_one_port_and_the_tunnel_is_told_it_R3519_4_4_b(node: MobileNode) -> None:
+    asked = node.feed(AT_OPEN, NOW)
+    tunnel = answer(asked, extensions=(PARAMETER, UdpTunnelReply(0, False, 25).extension()))
+    (path, *_) = node.feed(tunnel, NOW + 0.1)
+    assert isinstance(path, SetPath)
+    (keepalive_sent,) = node.handle_timer(NOW + 25.1)
+    request = asked[-1]
+    assert isinstance(request, Send)
+    assert isinstance(keepalive_sent, Send)
+    assert request.source == keepalive_sent.source == Endpoint(OPEN, 434)
+    assert (path.path.local, path.path.port) == (OPEN, 434)
+
+
 def test_answered_keepalive_waits_for_the_next(node: MobileNode) -> None:
     bound_by_udp(node, 25)
     node.handle_timer(NOW + 26)

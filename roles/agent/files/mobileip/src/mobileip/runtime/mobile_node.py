@@ -7,6 +7,7 @@ the care-of address through the moving interface, whatever the routes of an IPse
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -113,6 +114,9 @@ class MobileNodeParty(Party):
 
     def set_path(self, path: NodePath) -> None:
         """What may leave first, then where it goes, so that no failure with a route keeps a path open."""
+        # RFC 5944 4.6: away, nobody is told our home address by ARP, but for the foreign agent that we are to hear.
+        with contextlib.suppress(OSError):
+            self._kernel.answer_arp(self._config.interface, for_any_address=path.gateway is not None)
         if path.mode is PathMode.FOREIGN_AGENT:
             assert path.gateway is not None
             self._route_through(path.gateway)

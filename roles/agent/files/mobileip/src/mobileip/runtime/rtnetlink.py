@@ -28,7 +28,8 @@ _I32 = struct.Struct("=i")
 
 _REQUEST, _ACK, _ROOT_MATCH, _REPLACE, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x100, 0x400, 0x200
 _ERROR, _DONE = 2, 3
-_NEW_LINK, _GET_LINK = 16, 18
+_NEW_LINK, _GET_LINK, _SET_LINK = 16, 18, 19
+_IFLA_AF_SPEC, _IFLA_INET_CONF, _DEVCONF_ARP_IGNORE = 26, 1, 19
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
@@ -194,6 +195,12 @@ class Rtnetlink:
     def delete_address(self, interface: str, address: IPv4Address) -> None:
         with contextlib.suppress(OSError):
             self._change(_DELETE_ADDRESS, 0, _host_address(interface, address))
+
+    def answer_arp(self, interface: str, *, for_any_address: bool) -> None:
+        """Answer ARP requests on `interface` for every address of this host, or only for those of the interface."""
+        ignore = _attribute(_DEVCONF_ARP_IGNORE, _U32.pack(0 if for_any_address else 1))
+        nested = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET, _attribute(_IFLA_INET_CONF, ignore)))
+        self._change(_SET_LINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), 0, 0) + nested)
 
     def put_proxy(self, interface: str, address: IPv4Address) -> None:
         """Answer ARP requests for `address` on `interface`."""
