@@ -1,8 +1,9 @@
 """Build on the controller what the role installs: wheels for one target Python and architecture, and the BPF object.
 
 The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirements.txt` that locks each of them by its
-hash, `mobileip.bpf.o`. The same sources give the same bytes. Products stay in a cache below a hash of their sources, so
-that a second call only reads them; callers at the same time wait for each other.
+hash, `mobileip.bpf.o`. The daemon's wheel has compiled parts where this controller can make them for the target, else
+it is pure Python, which does the same. The same sources give the same bytes. Products stay in a cache below a hash of
+their sources, so that a second call only reads them; callers at the same time wait for each other.
 
 Prints JSON: `{"release": PATH, "built": bool, "sha256": HEX}`. Needs pip, clang, libbpf's headers, and a
 package index for the libraries (pip's own configuration says which).
@@ -18,9 +19,11 @@ import importlib.util
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -53,9 +56,9 @@ def _left_behind(path: Path) -> bool:
     return hidden or inside.suffix in {".pyc", ".o"}
 
 
-def fingerprint(python: str, machine: str) -> str:
+def fingerprint(python: str, machine: str, compiled: bool) -> str:
     """A hash of everything that the product depends on."""
-    digest = hashlib.sha256(f"{python} {machine}\n".encode())
+    digest = hashlib.sha256(f"{python} {machine} {compiled}\n".encode())
     for path in [*sources(), LOCK, Path(__file__).resolve()]:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(HERE)} {len(content)}\n".encode() + content)
@@ -77,12 +80,26 @@ def run(what: str, command: list[str], **environment: str) -> None:
         raise BuildFailedError(f"{what} failed with status {error.returncode}:\n{said}") from None
 
 
-def own_wheel(source: Path, wheels: Path) -> None:
-    """The daemon's wheel: pure Python, good for every target."""
+def can_compile(python: str, machine: str) -> bool:
+    """Would what this controller compiles run on the target, and has it the means?"""
+    same = python == f"{sys.version_info.major}.{sys.version_info.minor}" and machine == platform.machine()
+    linux = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return same and linux and headers and shutil.which(compiler) is not None
+
+
+def own_wheel(source: Path, wheels: Path, compiled: bool) -> None:
+    """The daemon's wheel: with compiled parts for this Python and machine, or pure and good for every target."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     if _has_setuptools():
         command.append("--no-build-isolation")
-    run("the wheel of mobileip", [*command, "--wheel-dir", str(wheels), str(source)], SOURCE_DATE_EPOCH=EPOCH)
+    run(
+        "the wheel of mobileip",
+        [*command, "--wheel-dir", str(wheels), str(source)],
+        SOURCE_DATE_EPOCH=EPOCH,
+        MOBILEIP_COMPILED=str(int(compiled)),
+    )
 
 
 def _has_setuptools() -> bool:
@@ -137,7 +154,7 @@ def pack(directory: Path, output: Path) -> None:
     temporary.replace(output)
 
 
-def build(python: str, machine: str, output: Path) -> None:
+def build(python: str, machine: str, compiled: bool, output: Path) -> None:
     """Build the release into `output`. Raises `BuildFailedError`."""
     with tempfile.TemporaryDirectory(prefix="mobileip-release-") as scratch:
         source, release = Path(scratch, "source"), Path(scratch, "release")
@@ -149,7 +166,7 @@ def build(python: str, machine: str, output: Path) -> None:
             shutil.copyfile(path, copy)
         bpf_object(source, release / "mobileip.bpf.o")
         libraries(python, machine, wheels)
-        own_wheel(source, wheels)
+        own_wheel(source, wheels, compiled)
         (release / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
         pack(release, output)
 
@@ -169,6 +186,7 @@ def main() -> int:
     parser.add_argument("--python", required=True, metavar="3.N", help="the targets' Python, such as 3.13")
     parser.add_argument("--machine", required=True, help="the targets' architecture as `uname -m` says, such as x86_64")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "mobileip", help="where products stay")
+    parser.add_argument("--pure", action="store_true", help="no compiled parts, even where they could be made")
     parser.add_argument("--prebuilt", type=Path, help="take the product from this directory, build nothing")
     parser.add_argument("--output", type=Path, help="copy the product into this directory, for `agent_wheelhouse`")
     arguments = parser.parse_args()
@@ -182,13 +200,14 @@ def main() -> int:
                 there = ", ".join(sorted(path.name for path in arguments.prebuilt.glob("mobileip-py*.tar"))) or "none"
                 raise BuildFailedError(f"agent_wheelhouse: {release} is not there; releases there: {there}")
         else:
-            directory = arguments.cache / fingerprint(arguments.python, arguments.machine)[:32]
+            compiled = not arguments.pure and can_compile(arguments.python, arguments.machine)
+            directory = arguments.cache / fingerprint(arguments.python, arguments.machine, compiled)[:32]
             release = directory / name
             with locked(arguments.cache):
                 built = not release.exists()
                 if built:
                     directory.mkdir(parents=True, exist_ok=True)
-                    build(arguments.python, arguments.machine, release)
+                    build(arguments.python, arguments.machine, compiled, release)
         if arguments.output:
             arguments.output.mkdir(parents=True, exist_ok=True)
             release = Path(shutil.copyfile(release, arguments.output / name))

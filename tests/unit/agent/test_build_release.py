@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from pathlib import Path
 from types import ModuleType
@@ -36,35 +38,36 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_fingerprint_covers_target_sources_lock_and_script(script: ModuleType) -> None:
-    seen = {script.fingerprint("3.13", "x86_64")}
+    seen = {script.fingerprint("3.13", "x86_64", False)}
     for python, machine in (("3.12", "x86_64"), ("3.13", "aarch64")):
-        seen.add(script.fingerprint(python, machine))
+        seen.add(script.fingerprint(python, machine, False))
     changed = [script.DISTRIBUTION / "src" / "program.py", script.LOCK, script.HERE / "build_release.py"]
     for path in changed:
         path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
-        seen.add(script.fingerprint("3.13", "x86_64"))
+        seen.add(script.fingerprint("3.13", "x86_64", False))
+    seen.add(script.fingerprint("3.13", "x86_64", True))
     (script.DISTRIBUTION / "src" / "program.py").rename(script.DISTRIBUTION / "src" / "renamed.py")
-    seen.add(script.fingerprint("3.13", "x86_64"))
-    assert len(seen) == 7
+    seen.add(script.fingerprint("3.13", "x86_64", False))
+    assert len(seen) == 8
 
 
 @pytest.mark.parametrize(
     "left", ["src/__pycache__/program.cpython-313.pyc", "src/program.pyc", "src/x.o", "src/mobileip.egg-info/PKG-INFO"]
 )
 def test_what_tools_leave_behind_is_no_source(script: ModuleType, left: str) -> None:
-    before = script.fingerprint("3.13", "x86_64")
+    before = script.fingerprint("3.13", "x86_64", False)
     path = script.DISTRIBUTION / left
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"left behind")
-    assert script.fingerprint("3.13", "x86_64") == before
+    assert script.fingerprint("3.13", "x86_64", False) == before
 
 
 def test_caches_of_linters_are_no_source(script: ModuleType) -> None:
-    before = script.fingerprint("3.13", "x86_64")
+    before = script.fingerprint("3.13", "x86_64", False)
     for cache in (".ruff_cache", ".mypy_cache"):
         (script.DISTRIBUTION / cache).mkdir()
         (script.DISTRIBUTION / cache / "CACHEDIR.TAG").write_text("cache", encoding="ascii")
-    assert script.fingerprint("3.13", "x86_64") == before
+    assert script.fingerprint("3.13", "x86_64", False) == before
 
 
 def test_the_same_files_pack_to_the_same_bytes(script: ModuleType, tmp_path: Path) -> None:
@@ -81,6 +84,14 @@ def test_the_same_files_pack_to_the_same_bytes(script: ModuleType, tmp_path: Pat
     assert packed[0] == packed[1]
     with tarfile.open(tmp_path / "0.tar") as archive:
         assert [(entry.name, entry.mode, entry.uid) for entry in archive] == [("a", 0o644, 0), ("b/c", 0o644, 0)]
+
+
+def test_compiled_parts_are_made_only_for_the_python_and_machine_that_make_them(script: ModuleType) -> None:
+    here, machine = f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine()
+    assert not script.can_compile("3.99", machine)
+    assert not script.can_compile(here, "mips")
+    has_headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    assert script.can_compile(here, machine) <= has_headers
 
 
 def test_the_lock_allows_the_packed_wheels_and_no_others(script: ModuleType, tmp_path: Path) -> None:
@@ -119,10 +130,10 @@ def test_a_prebuilt_release_that_is_not_there_is_named_with_those_that_are(tmp_p
 
 def test_a_release_in_the_cache_is_not_built_again(script: ModuleType, tmp_path: Path) -> None:
     real = load("build_release")
-    release = tmp_path / real.fingerprint("3.13", "x86_64")[:32] / NAME
+    release = tmp_path / real.fingerprint("3.13", "x86_64", False)[:32] / NAME
     release.parent.mkdir()
     release.write_bytes(b"from the cache")
-    done = run("--python=3.13", "--machine=x86_64", f"--cache={tmp_path}", f"--output={tmp_path / 'out'}")
+    done = run("--python=3.13", "--machine=x86_64", "--pure", f"--cache={tmp_path}", f"--output={tmp_path / 'out'}")
     found = json.loads(done.stdout)
     assert (found["built"], found["release"]) == (False, str(tmp_path / "out" / NAME))
     assert (tmp_path / "out" / NAME).read_bytes() == b"from the cache"
