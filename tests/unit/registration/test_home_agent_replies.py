@@ -129,6 +129,15 @@ def test_reply_without_its_34_is_discarded_and_the_request_waits_on_R5944_3_5_4_
     assert codes(proxy.feed(from_home_agent(both(reply_to(REQUEST))), NOW + 0.2)) == [0]
 
 
+def test_association_of_a_replys_34_is_that_of_its_home_agent_field_R5944_3_5_4_d() -> None:
+    others = replace(FA_HA_SA, key=bytes(range(176, 192)))
+    proxy = Proxy(replace(PROXY, replies=HomeAgentReplies(fa_ha={HOME_AGENT: FA_HA_SA, OTHER_HOME_AGENT: others})))
+    proxy.feed(from_node(REQUEST), NOW)
+    denial = reply_to(REQUEST, Code.UNKNOWN_HOME_AGENT, home_agent=OTHER_HOME_AGENT)
+    assert sends(proxy.feed(from_home_agent(both(denial)), NOW + 0.1)) == []
+    assert codes(proxy.feed(from_home_agent(both(denial, others)), NOW + 0.2)) == [136]
+
+
 def test_34_in_a_reply_that_nobody_agreed_on_is_discarded_R5944_3_8_2_1_h() -> None:
     proxy = proxy_with(HomeAgentReplies())
     actions = proxy.feed(from_home_agent(both(reply_to(REQUEST))), NOW)

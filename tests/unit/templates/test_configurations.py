@@ -264,3 +264,18 @@ def test_every_setting_of_the_proxy_is_a_variable_of_its_role(tmp_path: Path) ->
     assert all(agent.assignable for agent in config.home_agents)
     assert config.default_home_agent == config.home_agents[0].address
     assert {node.gateway for node in config.mobile_nodes} == {"vpngw"}
+
+
+def test_node_and_proxy_are_given_one_association_and_each_node_its_own_D_2_1_a(tmp_path: Path) -> None:
+    at_proxy = loaded(tmp_path, "mip_proxy", "proxy.yml.j2", variables("mip_proxy", "mip_proxies"))
+    assert isinstance(at_proxy.config, ProxyConfig)
+    of_nodes = {}
+    for name in NODES:
+        host = variables("mobile_node", "mobile_nodes", inventory_hostname=name, mobile_node_ipsec=False)
+        at_node = loaded(tmp_path, "mobile_node", "node.yml.j2", host)
+        assert isinstance(at_node.config, MobileNodeConfig)
+        of_nodes[at_node.config.home_address] = (at_node.config.proxy_sa.spi, at_node.key(at_node.config.proxy_sa))
+    assert of_nodes == {
+        node.home_address: (node.node_sa.spi, at_proxy.key(node.node_sa)) for node in at_proxy.config.mobile_nodes
+    }
+    assert len(set(of_nodes.values())) == len(NODES)
