@@ -33,7 +33,10 @@ def plain(value: Any) -> Any:
 
 
 def binding_row(binding: Binding, now: float) -> dict[str, Any]:
-    """One line of `show bindings`. `remaining` in seconds, None for ever."""
+    """One line of `show bindings`. `remaining` in seconds, None for ever.
+
+    At a proxy, `home_agent_remaining` is what is left of the one binding that the home agent has for the node.
+    """
     return {
         "home_address": str(binding.home_address),
         "nai": binding.nai,
@@ -49,8 +52,13 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
         "revocable": binding.node_revocation is not None,
         "granted": binding.granted,
         "expires": plain(binding.expires),
-        "remaining": plain(round(binding.expires - now, 1)) if math.isfinite(binding.expires) else None,
+        "remaining": _remaining(binding.expires, now),
+        "home_agent_remaining": _remaining(binding.home_agent_expires, now) if binding.registered else None,
     }
+
+
+def _remaining(expires: float, now: float) -> float | None:
+    return round(expires - now, 1) if math.isfinite(expires) else None
 
 
 def visitor_row(visitor: Visitor, now: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -41,7 +42,7 @@ class ProxyParty(Party):
     def __init__(self, loaded: Loaded, config: ProxyConfig) -> None:
         super().__init__()
         self._config = config
-        self.machine: Proxy = Proxy(proxy_settings(loaded, config))
+        self.machine: Proxy = Proxy(proxy_settings(loaded, config), draw=random.random)
         self._tables = ProxyTables(loaded.paths.pin_directory)
         self._bound = Bound()
         self._kernel = Rtnetlink()
@@ -118,6 +119,9 @@ class ProxyParty(Party):
     def describe(self) -> Mapping[str, object]:
         return {
             "bindings": len(self.machine.bindings),
+            "nodes_bound": len(self._bound.nodes()),
+            "simultaneous": self._config.simultaneous,
+            "code_profile": self._config.reply.code_profile,
             "pending": self.machine.pending,
             "admission": {row.pop("of"): row for row in self.machine.admission.rows()},
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
@@ -185,7 +189,9 @@ class ProxyParty(Party):
 
 
 def _entry(bindings: tuple[Binding, ...]) -> ProxyBinding:
-    first = bindings[0]
-    if first.gateway is None:
-        raise ValueError(f"binding of {first.home_address} names no VPN gateway")
-    return ProxyBinding(first.gateway, first.home_address, first.home_agent, tuple(tunnel(each) for each in bindings))
+    """All of a node's tunnels, the newest first: it gets the packet itself, the others get copies."""
+    newest = bindings[-1]
+    if newest.gateway is None:
+        raise ValueError(f"binding of {newest.home_address} names no VPN gateway")
+    tunnels = tuple(tunnel(each) for each in reversed(bindings))
+    return ProxyBinding(newest.gateway, newest.home_address, newest.home_agent, tunnels)
