@@ -87,7 +87,8 @@ def test_broadcasts_are_heard_only_where_they_are_to_be_forwarded_R5944_3_8_2_a(
     [
         ("simultaneous: 3", "simultaneous: 5", "9: simultaneous: 5: expected False, 2, 3 or 4"),
         ("reverse_tunnel: required", "reverse_tunnel: no", "10: reverse_tunnel: False: expected 'optional'"),
-        ("type: 127", "type: 126", "11: hap.encoding: 'rfc4064-long': does not go with type 126"),
+        ("type: 127", "type: 126", "11: hap.type: 126: does not go with encoding rfc4064-long"),
+        ("type: 127", "vendor: 9", "11: hap.vendor: 9: does not go with encoding rfc4064-long"),
         ("rate: 5", "rate: 0", "12: broadcast.rate: 0: expected greater than or equal to 1"),
         ("239.1.2.3", "239.1.2", "12: broadcast.multicast_groups[0]: '239.1.2': expected an IPv4 address"),
         ("239.1.2.3", "10.1.2.3", "12: broadcast.multicast_groups[0]: '10.1.2.3': this is no group"),
@@ -168,6 +169,8 @@ def test_the_roles_variables_reach_the_file(tmp_path: Path) -> None:
             home_agent_reverse_tunnel="required",
             home_agent_nat_allowed=False,
             home_agent_nat_forced_allowed=False,
+            home_agent_hap={"encoding": "cvse", "vendor": 9, "vendor_type": 7},
+            home_agent_hap_accept=[{"encoding": "draft-short", "type": 100}],
             home_agent_hap_in_reply="never",
             home_agent_broadcast_forward=False,
             home_agent_broadcast_rate=7,
@@ -184,6 +187,7 @@ def test_the_roles_variables_reach_the_file(tmp_path: Path) -> None:
     assert link.pool is not None
     assert (str(link.pool.first), node.home_address, node.nai) == ("192.0.2.80", None, "guest@example.org")
     assert (config.simultaneous, config.reverse_tunnel, config.hap.in_reply) == (2, "required", "never")
+    assert [(form.number, form.vendor) for form in config.hap.forms] == [(38, 9), (100, None)]
     assert (config.nat.allowed, config.nat.forced_allowed) == (False, False)
     assert config.broadcast.model_dump() == {
         "forward": False, "rate": 7, "multicast_groups": [IPv4Address("239.1.2.3")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobileip.config import ProxyConfig
-from mobileip.config.proxy import ONE_HOP_EXTENSIONS
+from mobileip.config.hap import ONE_HOP_EXTENSIONS
 from mobileip.forwarding import layouts
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.code_profile import CodeProfile

@@ -13,12 +13,13 @@ Field descriptions are the expectation that an error prints, so they are written
 """
 
 from mobileip.config.foreign_agent import ForeignAgentConfig
+from mobileip.config.hap import HapForm
 from mobileip.config.home_agent import HomeAgentConfig
 from mobileip.config.keys import default_keys_file, load_keys
 from mobileip.config.load import Loaded, Paths, control_socket_of, load_config, summary
 from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
-from mobileip.config.proxy import Admission, AdmissionLimit, HapForm, ProxyConfig, ProxyMobileNode
+from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
 from mobileip.config.shared import AgentNat, Replay, SecurityAssociation
 

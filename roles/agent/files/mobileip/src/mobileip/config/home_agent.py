@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
+from mobileip.config.hap import HapForms, hap_findings
 from mobileip.config.problems import KeyPath
 from mobileip.config.shared import AgentNat, Association, Replay, Revocation, SecurityAssociation
 from mobileip.config.trust import AaaAssociation, AnsweringParty
@@ -38,14 +39,9 @@ class HomeMobileNode(Model):
     )
 
 
-class HomeAgentHap(Model):
-    """The HA Parameter extension (draft 2.5.3) at the home agent."""
+class HomeAgentHap(HapForms):
+    """The HA Parameter extension at the home agent."""
 
-    type: int = Field(default=126, ge=1, le=255, description="type number of the HA Parameter extension, 1 to 255")
-    subtype: int = Field(default=0, ge=0, le=255, description="sub-type number of the HA Parameter extension, 0 to 255")
-    encoding: Literal["draft-short", "rfc4064-long", "exp-skippable"] = Field(
-        default="draft-short", description="layout of the HA Parameter extension"
-    )
     in_reply: Literal["if-requested", "always", "never"] = Field(
         default="if-requested", description="which replies name this home agent in the HA Parameter extension"
     )
@@ -127,9 +123,7 @@ def _check(config: HomeAgentConfig) -> Iterator[Finding]:
     yield from overlapping([(("home_links", i, "network"), link.network) for i, link in links], "of this home agent")
     yield from _check_pools(config)
     yield from _check_nodes(config)
-    if (config.hap.type == 127) != (config.hap.encoding == "rfc4064-long"):
-        advice = "type 127 is the only one with the long layout: change one of the two"
-        yield ("hap", "encoding"), config.hap.encoding, f"does not go with type {config.hap.type}", advice
+    yield from hap_findings(config.hap)
     if config.dynamic_home_agent.redirect == config.address:
         advice = "name another home agent, or leave it out to serve the nodes here"
         yield ("dynamic_home_agent", "redirect"), config.address, "is this home agent itself", advice

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
+from mobileip.config.hap import ONE_HOP_EXTENSIONS, HapForms, hap_findings
 from mobileip.config.problems import KeyPath, dotted
 from mobileip.config.shared import AgentNat, Association, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
@@ -147,52 +148,13 @@ def _number(value: object) -> object:
 
 ExtensionNumber = Annotated[int, BeforeValidator(_number)]
 
-ONE_HOP_EXTENSIONS = frozenset({0, 32, 33, 34, 36, 44, 45, 130, 132, 137, 144, 149})
-"""Types that end at the proxy whatever is configured: they concern one leg only."""
 
-HAP_TYPES: Mapping[str, int] = {
-    "draft-short": 126,
-    "rfc4064-long": 127,
-    "cvse": 38,
-    "nvse": 134,
-    "exp-skippable": 255,
-}
-"""Type numbers where none is named; only "draft-short" and "exp-skippable" may have others."""
-
-
-class HapForm(Model):
-    """One form of the HA Parameter extension (draft 2.5.3, which assigns no numbers)."""
-
-    encoding: Literal["draft-short", "rfc4064-long", "cvse", "nvse", "exp-skippable"] = Field(
-        default="draft-short", description="layout of the extension"
-    )
-    type: int | None = Field(default=None, ge=1, le=255, description="type number; left out, the encoding's own")
-    subtype: int = Field(default=0, ge=0, le=255, description="sub-type number, not with cvse and nvse")
-    vendor: int | None = Field(
-        default=None, ge=1, le=0xFFFFFF, description="SMI enterprise number, with cvse and nvse (RFC 3115)"
-    )
-    vendor_type: int = Field(default=0, ge=0, le=0xFFFF, description="the vendor's own type number, with cvse and nvse")
-
-    @property
-    def number(self) -> int:
-        """The type number."""
-        return HAP_TYPES[self.encoding] if self.type is None else self.type
-
-
-class Hap(HapForm):
+class Hap(HapForms):
     """The HA Parameter extension of this deployment."""
 
-    accept: list[HapForm] = Field(
-        default_factory=list, description="further forms that are accepted; an answer has the form received"
-    )
     in_reply: Literal["if-requested", "always", "206-only"] = Field(
         default="if-requested", description="which replies to nodes carry the extension"
     )
-
-    @property
-    def forms(self) -> tuple[HapForm, ...]:
-        """All forms that are accepted, the deployment's own first."""
-        return (self, *self.accept)
 
 
 class LocationDetection(Model):
@@ -451,22 +413,7 @@ def _check_extensions(config: ProxyConfig) -> Iterator[Finding]:
             yield path, kind, "is no type number of an extension", "expected 1 to 255"
         elif kind in ONE_HOP_EXTENSIONS:
             yield path, kind, "ends at the proxy", "no treatment of it can be chosen: remove the line"
-    for index, form in enumerate(config.hap.forms):
-        base: KeyPath = ("hap",) if index == 0 else ("hap", "accept", index - 1)
-        vendors = form.encoding in {"cvse", "nvse"}
-        free = form.encoding in {"draft-short", "exp-skippable"}
-        if not free and form.number != HAP_TYPES[form.encoding]:
-            advice = f"leave it out, it is {HAP_TYPES[form.encoding]}"
-            yield (*base, "type"), form.number, f"does not go with encoding {form.encoding}", advice
-        if free and form.number in ONE_HOP_EXTENSIONS | {38, 127, 131, 134, 139, 145}:
-            advice = "choose a number that no document gives away, such as 126"
-            yield (*base, "type"), form.number, "means another extension", advice
-        if free and (form.number >= 128) != (form.encoding == "exp-skippable"):
-            advice = "draft-short is below 128, so that nobody skips it, exp-skippable is 128 or more"
-            yield (*base, "type"), form.number, f"does not go with encoding {form.encoding}", advice
-        if vendors != (form.vendor is not None):
-            advice = "name the SMI enterprise number" if vendors else "it belongs to cvse and nvse only"
-            yield (*base, "vendor"), form.vendor, f"does not go with encoding {form.encoding}", advice
+    yield from hap_findings(config.hap)
 
 
 def _check_admission(config: ProxyConfig) -> Iterator[Finding]:

@@ -127,7 +127,7 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
 
 def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig) -> HomeAgentSettings:
     """Settings of the home agent's machine."""
-    trusted, dynamic, hap = config.trusted_networks, config.dynamic_home_agent, config.hap
+    trusted, dynamic = config.trusted_networks, config.dynamic_home_agent
     return HomeAgentSettings(
         address=config.address,
         home_links=tuple(
@@ -153,10 +153,8 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
         simultaneous=config.simultaneous or 1,
         reverse_tunnel=ReverseTunnel(config.reverse_tunnel),
         nat=_nat(config.nat),
-        home_agent_parameter=(
-            HomeAgentParameterFormat(hap.type, hap.subtype, HomeAgentParameterEncoding(hap.encoding)),
-        ),
-        parameter_in_reply=ParameterInReply(hap.in_reply),
+        home_agent_parameter=tuple(_hap_format(form) for form in config.hap.forms),
+        parameter_in_reply=ParameterInReply(config.hap.in_reply),
         trusted=TrustedNetworks(tuple(trusted.networks), frozenset(trusted.proxies), Untrusted(trusted.untrusted)),
         dynamic_home_agent=dynamic.accept,
         redirect=dynamic.redirect,
