@@ -307,7 +307,8 @@ class Gate:
             return self._resynchronise(request, received, peer, now)
         actions: list[Action] = [*self._guard.accept(peer.key, request.association, message.identification)]
         answered = self._guard.reply_identification(peer.key, request.association, message.identification)
-        request = replace(request, reply_identification=answered)
+        if answered != request.reply_identification:
+            request = replace(request, reply_identification=answered)
         for refused in self._refusals(request, received, now):
             return actions + refused
         return Admitted(request, received, peer, actions, fresh=freshness is Freshness.FRESH)

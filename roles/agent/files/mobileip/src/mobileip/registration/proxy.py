@@ -426,14 +426,14 @@ class Proxy:
         ours: tuple[Extension, ...] = ()
         if lifetime > 0:
             lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
-            binding = replace(
-                self._binding(message, pending, lifetime, at_home_agent_until),
-                node_revocation=self._revocation.peer(
-                    pending.request,
-                    foreign_agent=pending.received.source.address in self._settings.checks.foreign_agents,
-                ),
-                agent_revocation=self._revocation.agreed(reply),
+            binding = self._binding(message, pending, lifetime, at_home_agent_until)
+            of_node = self._revocation.peer(
+                pending.request,
+                foreign_agent=pending.received.source.address in self._settings.checks.foreign_agents,
             )
+            of_agent = self._revocation.agreed(reply)
+            if of_node is not None or of_agent is not None:
+                binding = replace(binding, node_revocation=of_node, agent_revocation=of_agent)
             ours = self._revocation.taken_up(binding, now)
             actions = self._sessions.bind(pending.node, binding, beside=pending.adds)
         elif request.deregisters_all or at_home_agent == 0:  # D-2.3.1-d; the home agent has nothing for the node
@@ -636,4 +636,6 @@ class Proxy:
 
 def _with_home_address(request: AuthenticRequest, home_address: IPv4Address) -> AuthenticRequest:
     """The request as if the node had known the home address that it was assigned."""
+    if request.message.home_address == home_address:
+        return request
     return replace(request, message=replace(request.message, home_address=home_address))
