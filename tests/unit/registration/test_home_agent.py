@@ -38,6 +38,8 @@ from mobileip.wire.typed_extensions import (
     TRUSTED_NETWORKS,
     DynamicHomeAgent,
     HomeAgentParameter,
+    HomeAgentParameterEncoding,
+    HomeAgentParameterFormat,
     UdpTunnelReply,
     UdpTunnelRequest,
 )
@@ -471,6 +473,23 @@ def test_home_agent_parameter_as_configured_AMB_7(
     request = replace(BY_PROXY, lifetime=lifetime, extensions=(PARAMETER,) if asked else ())
     reply = only_reply(agent.feed(to_home_agent(signed(request, PROXY_SA), MIPP_PRIV), NOW))
     assert (PARAMETER in reply.extensions) == told
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        HomeAgentParameterFormat(),
+        HomeAgentParameterFormat(127, 3, HomeAgentParameterEncoding.RFC4064_LONG),
+        HomeAgentParameterFormat(255, 0, HomeAgentParameterEncoding.SKIPPABLE),
+        HomeAgentParameterFormat(38, 0, HomeAgentParameterEncoding.CRITICAL_VENDOR, 9, 7),
+        HomeAgentParameterFormat(134, 0, HomeAgentParameterEncoding.NORMAL_VENDOR, 9, 7),
+    ],
+)
+def test_home_agent_parameter_is_answered_in_its_own_form_AMB_5(form: HomeAgentParameterFormat) -> None:
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, home_agent_parameter=(form,)))
+    asked = HomeAgentParameter(ZERO, form).extension()
+    reply = only_reply(agent.feed(to_home_agent(replace(DIRECT_REQUEST, extensions=(asked,))), NOW))
+    assert (reply.code, reply.extensions[0]) == (1, HomeAgentParameter(HOME_AGENT, form).extension())
 
 
 def test_dynamic_assignment_outside_is_answered_with_our_address_D_2_6_1_e(agent: HomeAgent) -> None:

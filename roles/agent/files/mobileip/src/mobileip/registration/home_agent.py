@@ -14,7 +14,7 @@ that is a foreign agent at MIPP-Priv.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
 
@@ -113,13 +113,14 @@ class HomeAgent:
         self._settings = settings
         self._parameter = AssignmentRule({}, settings.home_agent_parameter)
         self._homes = HomeAddresses(settings.home_links, settings.nodes)
+        ours = {(form.vendor, form.vendor_type) for form in settings.home_agent_parameter if form.vendor}
         self._guard = ReplayGuard(settings.checks.replay, draw_nonce)
         self._gate = Gate(
             GateSettings(
                 address=settings.address,
                 peers=self._homes.peers,
                 understood=_UNDERSTOOD | self._parameter.types,
-                policy=settings.checks,
+                policy=replace(settings.checks, vendors=settings.checks.vendors | ours),
                 dynamic_home_agent=settings.dynamic_home_agent,
             ),
             self._guard,
