@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mobileip.registration.actions import Bind, Count, PersistBinding, Send
+from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.events import DatagramReceived, Endpoint, UnreachableReceived
 from mobileip.registration.proxy import Proxy
 from mobileip.registration.unreachable import unreachable_code
@@ -80,7 +81,7 @@ def test_node_is_told_202_and_why_when_the_grace_is_over_D_2_6_7_a_and_D_2_4_1_c
 
 
 @pytest.mark.parametrize(("icmp_code", "code"), [(0, 80), (1, 81), (2, 88), (3, 82), (9, 88), (10, 88), (13, 88)])
-def test_codes_of_a_foreign_agent_R5944_3_7_3_and_AMB_14(icmp_code: int, code: int) -> None:
+def test_codes_of_a_foreign_agent_R5944_3_7_3_a_and_AMB_14(icmp_code: int, code: int) -> None:
     assert unreachable_code(icmp_code) == code
 
 
@@ -93,6 +94,13 @@ def test_every_kind_of_unreachable_is_told_with_its_number_D_2_6_7_a(icmp_code: 
     assert reply.code == 202
     assert said is not None
     assert f"ICMP 3/{icmp_code} " in MessageString.of(said).text
+
+
+@pytest.mark.parametrize(("icmp_code", "code"), [(0, 80), (1, 81), (3, 82), (2, 88), (13, 88)])
+def test_profile_of_the_rfcs_has_a_code_for_each_AMB_2_and_AMB_14(icmp_code: int, code: int) -> None:
+    proxy = Proxy(replace(PROXY, code_profile=CodeProfile.RFC))
+    proxy.feed(error_about(relayed(proxy), icmp_code), NOW)
+    assert only_reply(proxy.handle_timer(NOW + 1)).code == code
 
 
 def test_reply_within_the_grace_wins_and_nobody_hears_of_the_error_AMB_14() -> None:

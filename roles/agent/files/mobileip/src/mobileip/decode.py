@@ -20,6 +20,7 @@ from mobileip.wire.messages import (
     parse_reply,
     read_request,
 )
+from mobileip.wire.revocation import RevocationSupport, parse_acknowledgement, parse_revocation
 from mobileip.wire.typed_extensions import (
     HomeAgentParameter,
     HomeAgentParameterFormat,
@@ -81,6 +82,17 @@ def _lines(payload: bytes, now: float) -> tuple[list[str], bool]:
         return (lines, True) if defect is None else ([*lines, f"malformed: {defect}"], False)
     if kind == MessageType.REPLY:
         return _reply(payload, now)
+    if kind == MessageType.REVOCATION:
+        return _revocation(payload), True
+    if kind == MessageType.REVOCATION_ACKNOWLEDGEMENT:
+        acknowledged = parse_acknowledgement(payload)
+        return [
+            f"Revocation Acknowledgement, {len(payload)} bytes (RFC 3543 3.4)",
+            f"  flags            {'I the node was informed' if acknowledged.inform else 'none'}",
+            f"  home address     {acknowledged.home_address}",
+            f"  identifier       {acknowledged.identifier}",
+            *_extensions(acknowledged.extensions),
+        ], True
     if kind == MessageType.TUNNEL_DATA:
         data = TunnelData.parse(payload)
         lines = [f"MIP Tunnel Data, {len(payload)} bytes (RFC 3519 3.3)", f"  next header      {data.next_header}"]
@@ -91,7 +103,24 @@ def _lines(payload: bytes, now: float) -> tuple[list[str], bool]:
     if kind == IcmpType.ROUTER_ADVERTISEMENT:
         return _advertisement(payload)
     shown = "nothing" if kind is None else f"type {kind}"
-    raise Malformed("type", at=0, expected=f"1 (request), 3 (reply) or 4 (tunnel data), got {shown}")
+    raise Malformed("type", at=0, expected=f"1 (request), 3 (reply), 4 (tunnel data), 7, 15 (revocation), got {shown}")
+
+
+def _revocation(payload: bytes) -> list[str]:
+    message = parse_revocation(payload)
+    flags = [
+        "A by the home agent" if message.by_home_agent else "by the foreign agent",
+        *(["I inform the node"] if message.inform else []),
+    ]
+    return [
+        f"Registration Revocation, {len(payload)} bytes (RFC 3543 3.3)",
+        f"  flags            {', '.join(flags)}",
+        f"  home address     {message.home_address}",
+        f"  home domain      {message.home_domain}",
+        f"  foreign domain   {message.foreign_domain}",
+        f"  identifier       {message.identifier}",
+        *_extensions(message.extensions),
+    ]
 
 
 def _reply(payload: bytes, now: float) -> tuple[list[str], bool]:
@@ -171,6 +200,8 @@ def _content(extension: Extension) -> str:
                 return repr(UdpTunnelRequest.of(extension))
             case ExtensionType.UDP_TUNNEL_REPLY:
                 return repr(UdpTunnelReply.of(extension))
+            case ExtensionType.REVOCATION_SUPPORT:
+                return repr(RevocationSupport.of(extension))
             case ExtensionType.NAI:
                 return repr(Nai.of(extension))
             case ExtensionType.MESSAGE_STRING:
