@@ -10,5 +10,8 @@ request, a binding before its reply).
     nat, location, assignment   which tunnel, inside or outside, which home agent
     pending, extension_policy   what the proxy waits for, what it lets through
     rate_limit                  how often a reply may be provoked
+    node_requests, node_replies what a mobile node asks, and which answers it believes
+    node_attempts, node_identifications, node_discovery, node_place
+                                its repetition, its Identifications, its foreign agent, where it is
     proxy, home_agent, foreign_agent, mobile_node   the four parties
 """

@@ -73,8 +73,8 @@ from mobileip.registration.events import (
     Event,
     TunnelProbeAnswered,
 )
-from mobileip.registration.keepalives import PROBE_TIMEOUT, Keepalives, interval_of
-from mobileip.registration.node_attempts import Attempts, Outstanding
+from mobileip.registration.keepalives import PROBE_TIMEOUT, Keepalives
+from mobileip.registration.node_attempts import Attempts, Outstanding, Wishes
 from mobileip.registration.node_discovery import Discovery
 from mobileip.registration.node_identifications import identifications
 from mobileip.registration.node_place import Location, Place
@@ -82,6 +82,7 @@ from mobileip.registration.node_replies import (
     Believed,
     Verdict,
     authentication_of,
+    granted_path,
     is_word_of_foreign_agent,
     verdict,
 )
@@ -93,6 +94,7 @@ from mobileip.registration.node_requests import (
     Through,
     association_of,
     build_request,
+    target_at,
 )
 from mobileip.registration.revocation import RevocationReader, Timestamps, support_in
 from mobileip.wire.agent_discovery import agent_rebooted, serialize_solicitation
@@ -180,24 +182,6 @@ class NodeStatus:
     simultaneous: bool = False
     trusted_network: bool = False
     trusted_agent: bool = False
-
-
-@dataclass
-class _Wishes:
-    """What requests ask for here. A denial may take some of it back, a move restores it."""
-
-    lifetime: int
-    simultaneous: bool
-    udp_tunnel: bool = True
-
-    def give_up(self, reply: RegistrationReply) -> None:
-        """Ask for less of what this reply denies."""
-        if reply.code == Code.FA_LIFETIME_TOO_LONG and reply.lifetime:
-            self.lifetime = min(self.lifetime, reply.lifetime)  # RFC 5944 3.6.2.3
-        elif reply.code == Code.UDP_ENCAPSULATION_UNAVAILABLE:
-            self.udp_tunnel = False  # RFC 3519 3.5
-        elif reply.code == Code.TOO_MANY_BINDINGS:
-            self.simultaneous = False
 
 
 class MobileNode:
@@ -317,8 +301,8 @@ class MobileNode:
         self._place.moved()
         return self._forget_place(why, now)
 
-    def _all_wishes(self) -> _Wishes:
-        return _Wishes(self._settings.lifetime, self._settings.simultaneous)
+    def _all_wishes(self) -> Wishes:
+        return Wishes(self._settings.lifetime, self._settings.simultaneous)
 
     def _forget_place(self, why: str, now: float, unheard_since: float | None = None) -> list[Action]:
         """Nothing leaves in clear from here on, whatever the next steps find."""
@@ -432,33 +416,9 @@ class MobileNode:
 
     def _target_at(self, home_agent: IPv4Address, *, inside: bool) -> Target:
         """The way to an agent from where we are attached."""
-        attachment, agent, lifetime = self._attachment, self._discovery.agent, self._settings.lifetime
-        assert attachment is not None
-        if attachment.address is None:
-            assert agent is not None
-            return Target(
-                Through.FOREIGN_AGENT,
-                attachment.interface,
-                source=self._home_address or UNASSIGNED,
-                destination=agent.agent,
-                home_agent=home_agent,
-                care_of_address=agent.care_of_addresses[0],
-                lifetime=lifetime,
-                inside=inside,
-            )
-        at_home = attachment.address == self._home_address
-        through = Through.PROXY if not inside else Through.HOME_LINK if at_home else Through.HOME_AGENT
-        return Target(
-            through if agent is None else Through.DEMANDING_AGENT,
-            attachment.interface,
-            source=attachment.address,
-            destination=home_agent if agent is None else agent.agent,
-            home_agent=home_agent,
-            care_of_address=attachment.address,
-            lifetime=0 if at_home else lifetime,
-            inside=inside,
-            at_home=at_home,
-        )
+        assert self._attachment is not None
+        agent, lifetime = self._discovery.agent, self._settings.lifetime
+        return target_at(self._attachment, agent, self._home_address, home_agent, lifetime, inside=inside)
 
     def _aim(self, target: Target, now: float) -> list[Action]:
         self._enter(State.REGISTERING)
@@ -660,7 +620,7 @@ class MobileNode:
         self._stay_inside(lifetime, request)
         if target.through is Through.HOME_LINK:
             return self._arrive_home(target, now)
-        path, interval = self._path(reply, tunnel, target)
+        path, interval = granted_path(reply, tunnel, target, self._settings.keepalive)
         expires = expiry(lifetime, request.sent)  # RFC 5944 3.6.2.2: counted from the sending of the request
         simultaneous = request.ask.simultaneous and reply.code == Code.ACCEPTED
         offer = support_in(believed.covered) if request.ask.revocation is not None else None
@@ -687,24 +647,6 @@ class MobileNode:
         self._home_address = reply.home_address
         self._keepalives = Keepalives(reply.home_address)
         return [AssumeHomeAddress(reply.home_address)]
-
-    def _path(self, reply: RegistrationReply, tunnel: UdpTunnelReply | None, target: Target) -> tuple[NodePath, int]:
-        """How packets travel from here, and the interval of keepalives in seconds."""
-        if target.through is Through.FOREIGN_AGENT:
-            path = NodePath(PathMode.FOREIGN_AGENT, target.interface, gateway=target.destination, inside=target.inside)
-            return path, 0
-        by_udp = tunnel is not None and tunnel.assents
-        path = NodePath(
-            PathMode.TUNNEL,
-            target.interface,
-            local=target.care_of_address,
-            peer=reply.home_agent,  # RFC 3024 5.1.2
-            encapsulation=Encapsulation.UDP if by_udp else Encapsulation.IPIP,
-            inside=target.inside,
-        )
-        if tunnel is None or not by_udp:
-            return path, 0
-        return path, interval_of(tunnel, self._settings.keepalive)
 
     def _set_lifetime_timers(self, lifetime: int, sent: float, interval: int, now: float) -> None:
         expires = expiry(lifetime, sent)

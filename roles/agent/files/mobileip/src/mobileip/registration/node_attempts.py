@@ -9,6 +9,8 @@ from ipaddress import IPv4Address
 from mobileip.registration.actions import Send
 from mobileip.registration.node_requests import Ask, Target
 from mobileip.wire import identification as timestamps
+from mobileip.wire.codes import Code
+from mobileip.wire.messages import RegistrationReply
 
 LEAST_REQUEST_GAP = 1.0  # seconds between two requests to one agent (RFC 5944 3.6.3)
 _BEYOND_ROUND_TRIPS = 0.1  # seconds that a first timeout leaves beyond two round trips (RFC 5944 3.6.3)
@@ -32,6 +34,24 @@ class Outstanding:
     def lifetime(self) -> int:
         """What it asks for, in seconds."""
         return self.ask.lifetime
+
+
+@dataclass
+class Wishes:
+    """What requests ask for here. A denial may take some of it back, a move restores it."""
+
+    lifetime: int
+    simultaneous: bool
+    udp_tunnel: bool = True
+
+    def give_up(self, reply: RegistrationReply) -> None:
+        """Ask for less of what this reply denies."""
+        if reply.code == Code.FA_LIFETIME_TOO_LONG and reply.lifetime:
+            self.lifetime = min(self.lifetime, reply.lifetime)  # RFC 5944 3.6.2.3
+        elif reply.code == Code.UDP_ENCAPSULATION_UNAVAILABLE:
+            self.udp_tunnel = False  # RFC 3519 3.5
+        elif reply.code == Code.TOO_MANY_BINDINGS:
+            self.simultaneous = False
 
 
 class Attempts:

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
 
+from mobileip.registration.actions import NodePath, PathMode
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.events import DatagramReceived
-from mobileip.registration.node_requests import Target
+from mobileip.registration.keepalives import interval_of
+from mobileip.registration.node_requests import Target, Through
 from mobileip.wire.authentication import Authentication, SecurityAssociation, verify
 from mobileip.wire.codes import Code, describe, is_foreign_agent_verdict
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import RegistrationReply
-from mobileip.wire.typed_extensions import FaError, MessageString
+from mobileip.wire.typed_extensions import FaError, MessageString, UdpTunnelReply
 
 _REDIRECTED = 2  # sub-type of the Dynamic HA extension (RFC 4433 3.4)
 
@@ -127,3 +130,25 @@ def authentication_of(
 def is_word_of_foreign_agent(reply: RegistrationReply, event: DatagramReceived, target: Target) -> bool:
     """A denial by the agent on our link needs no authentication (RFC 5944 3.6.2.1), and can only delay us."""
     return target.is_by_agent and is_foreign_agent_verdict(reply.code) and event.source.address == target.destination
+
+
+def granted_path(
+    reply: RegistrationReply, tunnel: UdpTunnelReply | None, target: Target, keepalive: int
+) -> tuple[NodePath, int]:
+    """How packets travel after an accepted reply, and the interval of keepalives in seconds (0: none).
+
+    `keepalive` is the interval in seconds where the reply leaves it open.
+    """
+    if target.through is Through.FOREIGN_AGENT:
+        path = NodePath(PathMode.FOREIGN_AGENT, target.interface, gateway=target.destination, inside=target.inside)
+        return path, 0
+    by_udp = tunnel is not None and tunnel.assents
+    path = NodePath(
+        PathMode.TUNNEL,
+        target.interface,
+        local=target.care_of_address,
+        peer=reply.home_agent,  # RFC 3024 5.1.2
+        encapsulation=Encapsulation.UDP if by_udp else Encapsulation.IPIP,
+        inside=target.inside,
+    )
+    return path, interval_of(tunnel, keepalive) if tunnel is not None and by_udp else 0

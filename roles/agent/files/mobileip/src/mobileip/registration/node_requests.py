@@ -9,7 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Send
-from mobileip.registration.events import Endpoint
+from mobileip.registration.events import AdvertisementReceived, Attached, Endpoint
 from mobileip.registration.keepalives import DEFAULT_KEEPALIVE
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
@@ -160,3 +160,40 @@ def _for_agent(payload: bytes, settings: MobileNodeSettings, target: Target, ask
 def association_of(settings: MobileNodeSettings, target: Target) -> SecurityAssociation:
     """What we share with the agent that decides: the home agent inside, else the proxy."""
     return settings.home_agent_association if target.inside else settings.proxy_association
+
+
+def target_at(
+    attachment: Attached,
+    agent: AdvertisementReceived | None,
+    home_address: IPv4Address | None,
+    home_agent: IPv4Address,
+    lifetime: int,
+    *,
+    inside: bool,
+) -> Target:
+    """The way to `home_agent` (MIPP-Pub, unless `inside`) from here, by the foreign agent if there is one."""
+    if attachment.address is None:
+        assert agent is not None
+        return Target(
+            Through.FOREIGN_AGENT,
+            attachment.interface,
+            source=home_address or UNASSIGNED,
+            destination=agent.agent,
+            home_agent=home_agent,
+            care_of_address=agent.care_of_addresses[0],
+            lifetime=lifetime,
+            inside=inside,
+        )
+    at_home = attachment.address == home_address
+    through = Through.PROXY if not inside else Through.HOME_LINK if at_home else Through.HOME_AGENT
+    return Target(
+        through if agent is None else Through.DEMANDING_AGENT,
+        attachment.interface,
+        source=attachment.address,
+        destination=home_agent if agent is None else agent.agent,
+        home_agent=home_agent,
+        care_of_address=attachment.address,
+        lifetime=0 if at_home else lifetime,
+        inside=inside,
+        at_home=at_home,
+    )
