@@ -211,3 +211,14 @@ def test_by_address_home_networks_must_be_internal_and_by_interface_none_need_be
     (line,) = errors(tmp_path, changed(PROXY, prefixes, f"{{mode: {mode}}}"))
     assert "is inside none of location.internal_prefixes" in line
     assert settings(tmp_path, changed(PROXY, prefixes, "{mode: interface}")).internal_prefixes == ()
+
+
+def test_proxy_has_an_address_on_each_side_and_one_interface_only_by_address_D_1_4_d(tmp_path: Path) -> None:
+    made = settings(tmp_path, PROXY)
+    assert (made.public_address, made.public_interface) == (IPv4Address("203.0.113.10"), "pub")
+    assert (made.private_address, made.private_interface) == (IPv4Address("192.0.2.10"), "priv")
+    single = changed(PROXY, "interface: priv", "interface: pub")
+    (line,) = errors(tmp_path, single)
+    assert "mipp_priv.interface: 'pub': is the interface of MIPP-Pub, too" in line
+    by_address = changed(single, "location: {", "location: {mode: address, ")
+    assert settings(tmp_path, by_address).private_interface == "pub"
