@@ -117,6 +117,7 @@ def test_clock_of_the_home_agent_is_learned_from_its_133_where_so_configured_AMB
     again = at(NOW + offset + 1.5)
     assert guard.judge(NODE, NODE_SA, again, NOW + 1) is Freshness.FRESH
     assert guard.judge(NODE, NODE_SA, at(NOW + 1), NOW + 1) is Freshness.STALE
+    assert abs(guard.clock_offsets[NODE] - offset) < 1
     answered, _ = guard.resynchronising(NODE, NODE_SA, at(NOW), NOW + 1)
     assert abs(to_unix(answered, NOW) - (NOW + offset)) < 2
     # Behind: what was accepted by our clock must not bar what the home agent wants. That is durable, too.

@@ -19,7 +19,7 @@ configured (draft 3, AMB-1): a lost message is repaired by the node, an expired 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -132,6 +132,11 @@ class Proxy:
     def bindings(self) -> tuple[Binding, ...]:
         """The bindings there are, for `show`."""
         return tuple(self._sessions)
+
+    @property
+    def clock_offsets(self) -> Mapping[NodeKey, float]:
+        """Seconds that the clocks of nodes' home agents are ahead of ours, where that was learned, for `show`."""
+        return self._guard.clock_offsets
 
     @property
     def pending(self) -> int:

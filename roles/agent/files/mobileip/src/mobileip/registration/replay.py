@@ -14,7 +14,7 @@ leaves closeness to the home agent; `learn_clock` takes the home agent's clock f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -78,6 +78,11 @@ class ReplayGuard:
         self._relayed: dict[tuple[NodeKey, int], int] = {}  # a surrogate's last request with a nonce
         self._clock_offset: dict[NodeKey, float] = {}
         self._refused: dict[NodeKey, tuple[int, ...]] = {}
+
+    @property
+    def clock_offsets(self) -> Mapping[NodeKey, float]:
+        """What home agents' clocks were found to be ahead of ours, in seconds, by the node that we learned it from."""
+        return self._clock_offset
 
     def judge(self, node: NodeKey, association: SecurityAssociation, identification: int, now: float) -> Freshness:
         """Is the Identification new? Asked of authentic requests only, in the context that their SPI names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -123,6 +123,7 @@ class ProxyParty(Party):
             "simultaneous": self._config.simultaneous,
             "code_profile": self._config.reply.code_profile,
             "pending": self.machine.pending,
+            "learned_clocks": _clocks(self.machine.clock_offsets.values()),
             "admission": {row.pop("of"): row for row in self.machine.admission.rows()},
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
         }
@@ -195,3 +196,8 @@ def _entry(bindings: tuple[Binding, ...]) -> ProxyBinding:
         raise ValueError(f"binding of {newest.home_address} names no VPN gateway")
     tunnels = tuple(tunnel(each) for each in reversed(bindings))
     return ProxyBinding(newest.gateway, newest.home_address, newest.home_agent, tunnels)
+
+
+def _clocks(offsets: Collection[float]) -> Mapping[str, object]:
+    """How many nodes are judged by their home agent's clock, and how far that is from ours at most, in seconds."""
+    return {"nodes": len(offsets), "furthest": round(max((abs(offset) for offset in offsets), default=0.0), 1)}
