@@ -22,7 +22,13 @@ from .registration import rows as registration
 from .rows import Group, entry
 
 REPORT = Path("build/bench/report.json")
-GROUPS: tuple[Group, ...] = (handoff.GROUP, site.GROUP, registration.SHIPPED_GROUP, registration.PURE_GROUP)
+GROUPS: tuple[Group, ...] = (
+    handoff.GROUP,
+    site.GROUP,
+    registration.SHIPPED_GROUP,
+    registration.PURE_GROUP,
+    registration.RATIO_GROUP,
+)
 
 
 def say(words: str) -> None:

@@ -30,6 +30,7 @@ CHECKOUT = HERE.parents[2]
 SOURCES = CHECKOUT / "roles/agent/files/mobileip/src"
 OUTPUT = CHECKOUT / "build/bench/registration"
 HOME_BASE = int(IPv4Address("10.64.0.1"))
+CARE_OF_BASE = int(IPv4Address("198.18.0.0"))
 GATEWAY = "203.0.113.20"
 LOAD_CORE, PROXY_CORE = 0, 1
 _WIRES = (("nodes", "pub", "203.0.113.1/26", "203.0.113.10/26"), ("ha", "priv", "192.0.2.40/26", "192.0.2.10/26"))
@@ -74,7 +75,7 @@ def configuration(nodes: int, directory: Path) -> dict[str, Any]:
         "vpn_gateways": [
             {"name": "gw", "vpngw_pub": GATEWAY, "vpngw_priv": "192.0.2.20", "home_networks": ["10.64.0.0/12"]}
         ],
-        "internal_prefixes": ["192.0.2.0/24", "10.64.0.0/12"],
+        "location": {"internal_prefixes": ["192.0.2.0/24", "10.64.0.0/12"]},
         "home_agents": [{"address": "192.0.2.40", "home_networks": ["10.64.0.0/12"]}],
         "mobile_nodes": [
             {
@@ -97,10 +98,10 @@ class Bed:
     def __init__(self, nodes: int, *, pure: bool = False) -> None:
         """`nodes` are configured; `pure`: the daemon runs without compiled parts."""
         self.nodes = nodes
-        self.directory = OUTPUT / f"bed-{os.getpid()}"
+        self.directory = OUTPUT / f"bed-{os.getpid()}-{nodes}"
         self._pure = pure
         self._python = sys.executable
-        self._prefix = f"regb{os.getpid()}"
+        self._prefix = f"regb{os.getpid()}-{nodes}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Bed:
@@ -149,6 +150,16 @@ class Bed:
         self._in("mipp", [self._python, "-m", "mobileip", "load", str(file)])
         command = [self._python, "-m", "mobileip", "run", str(file), "--keys", str(keys)]
         with self.daemon(command):
+            yield
+
+    @contextmanager
+    def proxy_with_bindings(self) -> Iterator[None]:
+        """The daemon's own parts by `million.py`: every node has a binding before it serves."""
+        file, keys = self.directory / "mipp.yml", self.directory / "keys.yml"
+        file.write_text(json.dumps(configuration(1, self.directory)), encoding="utf-8")
+        keys.write_text(json.dumps({f"{word}-0": key(word, 0).hex() for word in ("node", "home")}), encoding="utf-8")
+        self._in("mipp", [self._python, "-m", "mobileip", "load", str(file)])
+        with self.daemon([self._python, str(HERE / "million.py"), str(file), str(keys), str(self.nodes)]):
             yield
 
     @contextmanager
@@ -240,7 +251,7 @@ class Bed:
         subprocess.run(["mount", "-t", "bpf", "bpf", str(self.directory / "bpf")], check=True)
 
     def _environment(self) -> dict[str, str]:
-        path = [SOURCES] if self._pure else [SOURCES, self.directory / "native"]
+        path = [SOURCES, CHECKOUT] if self._pure else [SOURCES, CHECKOUT, self.directory / "native"]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
 
     def _in(self, host: str, command: list[str], timeout: float = 600) -> str:

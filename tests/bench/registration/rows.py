@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
+from statistics import median
 
 from ..rows import Group, Measured, Row
 from .bed import Bed, Outcome
@@ -11,7 +13,10 @@ from .bed import Bed, Outcome
 RATE = Row("registrations_per_second", "1/s", 20_000, at_most=False)
 PURE = Row("registrations_per_second_pure", "1/s", 12_000, at_most=False)
 ADDED = Row("registration_added_p99_ms", "ms", 10)
+RATIO = Row("registration_cost_ratio_1m_to_1k", "ratio", 1.5)
 NODES = 100_000
+FEW, MANY = 1_000, 1_000_000
+ROUNDS = 5
 SECONDS = 30
 TRIAL_SECONDS = 5
 WINDOW = 256
@@ -95,5 +100,33 @@ def measure_pure(say: Say) -> dict[str, Measured]:
     return {PURE.name: Measured(round(best.rate), _how(bed, best, most, implementation))}
 
 
+def measure_ratio(say: Say) -> dict[str, Measured]:
+    """CPU time of a registration with many bindings and with few, in turn; both daemons run all the time."""
+    cost: dict[int, list[float]] = {FEW: [], MANY: []}
+    with ExitStack() as stack:
+        beds = {}
+        for bindings in cost:
+            say(f"a proxy with {bindings} bindings")
+            beds[bindings] = stack.enter_context(Bed(bindings))
+            stack.enter_context(beds[bindings].proxy_with_bindings())
+            beds[bindings].run(-WINDOW, TRIAL_SECONDS)
+        for _ in range(ROUNDS):
+            for bindings, bed in beds.items():
+                outcome = bed.run(-WINDOW, TRIAL_SECONDS)
+                cost[bindings].append(outcome.cpu_seconds / outcome.accepted * 1e6)
+    few, many = median(cost[FEW]), median(cost[MANY])
+    say(f"{few:.0f} us of CPU a registration with {FEW} bindings, {many:.0f} us with {MANY}")
+    return {
+        RATIO.name: Measured(
+            round(many / few, 2),
+            f"CPU time of the daemon's process for a registration: median of {ROUNDS} runs of {TRIAL_SECONDS} s, in "
+            f"turn, {WINDOW} under way, nodes in an order that strides through all of them: {many:.1f} us with {MANY} "
+            f"bindings in machine, store and kernel table, {few:.1f} us with {FEW}; bed as for {RATE.name}, nodes made "
+            f"by million.py instead of read from a file",
+        )
+    }
+
+
 SHIPPED_GROUP = Group((RATE, ADDED), measure_shipped, needs_hosts=False)
 PURE_GROUP = Group((PURE,), measure_pure, needs_hosts=False)
+RATIO_GROUP = Group((RATIO,), measure_ratio, needs_hosts=False)
