@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from dataclasses import replace
 
 from tests.checks.step import CHECKOUT, Step, python
@@ -46,8 +47,25 @@ def lint() -> list[Step]:
 
 
 def unit() -> list[Step]:
-    """Tests that need neither root nor a network."""
-    return _recorded(*_pytest("unit", 10, "tests/unit"))
+    """Tests that need neither root nor a network; those of the hot path again with its compiled parts."""
+    return [*_recorded(*_pytest("unit", 10, "tests/unit")), *compiled()]
+
+
+def compiled() -> list[Step]:
+    """The same tests against the compiled parts."""
+    module = CHECKOUT / "build" / "compiled" / "_mobileip.so"
+    source = CHECKOUT / DAEMON / ".." / "native" / "_mobileip.c"
+    include = "-I" + sysconfig.get_paths()["include"]
+    compiler = ["clang", "-O3", "-Wall", "-Werror", "-shared", "-fPIC", include, "-o", str(module), str(source), "-lm"]
+    folders = ("wire", "registration", "store", "runtime")
+    (tests,) = _pytest("unit-compiled", 8, *(f"tests/unit/{folder}" for folder in folders))
+    return [
+        replace(
+            tests,
+            commands=(["mkdir", "-p", str(module.parent)], compiler, *tests.commands),
+            environment={"PYTHONPATH": str(module.parent), "MOBILEIP_EXPECTED": "compiled"},
+        )
+    ]
 
 
 def fuzz() -> list[Step]:

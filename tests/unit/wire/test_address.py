@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hmac
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from itertools import product
 
 import pytest
 
-from mobileip.wire.address import compiled, pure_address
+from mobileip.wire.address import IMPLEMENTATION, compiled, pure_address
 
 WAYS = [pytest.param(pure_address, id="pure")]
 if compiled is not None:
@@ -58,6 +59,12 @@ def test_another_number_never_gets_an_address_that_was_kept(way: Way) -> None:
 def test_a_number_that_is_no_address_is_refused(way: Way, number: int) -> None:
     with pytest.raises((ValueError, OverflowError)):
         way(number)
+
+
+@pytest.mark.skipif(os.environ.get("MOBILEIP_EXPECTED") != "compiled", reason="not the run with compiled parts")
+def test_the_run_with_compiled_parts_has_them() -> None:
+    assert compiled is not None
+    assert IMPLEMENTATION == "Python with compiled parts"
 
 
 @pytest.mark.skipif(compiled is None, reason="no compiled parts here")
