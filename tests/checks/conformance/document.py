@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.checks.conformance.rules import Ambiguity, Rule, Table, ids_in
+from tests.checks.step import CHECKOUT
 
 _INTRODUCTION = """\
 # Conformance
@@ -26,6 +27,16 @@ stands where there is none. `make conformance` runs them and writes what each sa
 def named_in(directory: Path) -> set[str]:
     """The ids that the names of the test functions below a directory carry."""
     return {each for path in directory.rglob("test_*.py") for name in _functions(path) for each in ids_in(name)}
+
+
+def tests_named(directory: Path, rule: str) -> list[str]:
+    """The tests below a directory that carry a rule's id, as one would give them to pytest in the checkout."""
+    return [
+        f"{path.relative_to(CHECKOUT)}::{name}"
+        for path in sorted(directory.rglob("test_*.py"))
+        for name in _functions(path)
+        if rule in ids_in(name)
+    ]
 
 
 def render(table: Table, named: set[str]) -> str:

@@ -435,7 +435,7 @@ def test_too_many_pending_requests_are_130_AMB_1_AMB_13(proxy: Proxy) -> None:
     assert codes(actions[5]) == [130]
 
 
-def test_pending_request_times_out_in_silence_AMB_13(proxy: Proxy) -> None:
+def test_pending_request_times_out_in_silence_AMB_13_and_D_3_h(proxy: Proxy) -> None:
     proxy.feed(from_node(REQUEST), NOW)
     assert proxy.handle_timer(NOW + 6.9) == []
     assert proxy.handle_timer(NOW + 7) == [Count("pending_timeout")]
@@ -672,7 +672,7 @@ def test_lifetime_0_from_the_home_agent_retires_every_binding_D_2_3_1_d(proxy: P
     assert proxy.bindings == ()
 
 
-def test_binding_expires_in_silence_and_is_never_renewed_D_2_6_6_d_D_3_h(proxy: Proxy) -> None:
+def test_binding_expires_in_silence_and_is_never_renewed_D_2_6_6_d_and_D_3_h_and_R5944_3_8_a(proxy: Proxy) -> None:
     bound(proxy)
     assert proxy.handle_timer(NOW + 299.9) == []
     assert proxy.handle_timer(NOW + 300) == [
