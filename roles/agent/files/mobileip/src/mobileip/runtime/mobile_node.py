@@ -163,6 +163,9 @@ class MobileNodeParty(Party):
     def solicit(self, action: Solicit) -> None:
         if self._icmp is None:
             raise RuntimeError("solicitation before the socket is open")
+        # The agent that hears this asks by ARP where to send its advertisement.
+        with contextlib.suppress(OSError):
+            self._kernel.answer_arp(action.interface, for_any_address=True)
         self._icmp.send(
             action.payload,
             source=self._home_address,
