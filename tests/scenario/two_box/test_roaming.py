@@ -20,7 +20,7 @@ def test_no_tcp_byte_is_lost(roamed: Roamed, index: int) -> None:
     assert roamed.analysis.moves[index].tcp_bytes_lost == 0
 
 
-def test_first_departure_sets_the_sa_up_by_ike(roamed: Roamed) -> None:
+def test_first_departure_sets_the_sa_up_by_ike_D_5_1_c(roamed: Roamed) -> None:
     first = roamed.analysis.moves[0]
     assert (first.origin, first.target) == ("home", "open")
     assert first.ike_messages >= 4, "IKE_SA_INIT and IKE_AUTH, a request and a response each"
@@ -28,7 +28,7 @@ def test_first_departure_sets_the_sa_up_by_ike(roamed: Roamed) -> None:
 
 
 @pytest.mark.parametrize("index", MOVES[1:])
-def test_no_ike_message_in_any_later_move(roamed: Roamed, index: int) -> None:
+def test_no_ike_message_in_any_later_move_D_1_3_b(roamed: Roamed, index: int) -> None:
     move = roamed.analysis.moves[index]
     assert move.ike_messages == 0
     assert move.exchanges > 0, "no registration on the wire: the capture proves nothing"
@@ -42,7 +42,7 @@ def test_outage_is_at_most_registration_and_a_tenth_of_a_second(roamed: Roamed, 
     assert move.own_outage_ms <= move.registration_rtt_ms * 1.2 + 100
 
 
-def test_one_esp_sa_from_the_first_move_to_the_last(roamed: Roamed) -> None:
+def test_one_esp_sa_from_the_first_move_to_the_last_D_1_3_b(roamed: Roamed) -> None:
     assert len(roamed.analysis.spis) == 2, "one SA has one SPI a direction"
     dmz = [frame for frame in roamed.analysis.frames["dmz_public"] if frame.spi]
     assert dmz[-1].time > roamed.recording.moves[-1].moved, "the SA is still in use after the last move"

@@ -140,7 +140,7 @@ def test_no_key_is_seen_in(hosts: LabHosts, keys: Keys, host: str, place: str) -
 
 
 @pytest.mark.parametrize("host", INSTANCES)
-def test_the_daemons_unit_is_hardened(hosts: LabHosts, host: str) -> None:
+def test_the_daemons_unit_is_hardened_D_7_a(hosts: LabHosts, host: str) -> None:
     unit = f"mobileip@{INSTANCES[host]}.service"
     told = said(hosts, host, "systemd-analyze", "security", "--no-pager", unit).decode()
     level = re.search(rf"Overall exposure level for {unit}: ([0-9.]+)", told)

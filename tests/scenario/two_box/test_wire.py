@@ -71,7 +71,7 @@ def test_foreign_agent_tunnels_what_the_node_sends_plain_figure_5_3(
 
 
 @pytest.mark.parametrize("network", ["open", "nat", "fa"])
-def test_proxy_and_gateway_exchange_bare_esp_figures_5_3_and_5_4(
+def test_proxy_and_gateway_exchange_bare_esp_figures_5_3_and_5_4_D_4_2_1_a_and_D_4_2_1_c(
     roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str, network: str
 ) -> None:
     seen = headers(roamed, "dmz_public", network)
@@ -80,7 +80,7 @@ def test_proxy_and_gateway_exchange_bare_esp_figures_5_3_and_5_4(
     assert outer == headers(roamed, "outside", network)
 
 
-def test_home_agent_tunnels_to_mipp_priv_and_proxy_hands_over_by_layer_2_figure_5_4(
+def test_home_agent_tunnels_to_mipp_priv_and_proxy_hands_over_by_layer_2_figure_5_4_D_4_2_1_b_and_D_5_7_c(
     roamed: Roamed, hosts: LabHosts
 ) -> None:
     correspondent, home = hosts.address("cn", "eth0"), hosts.home_address("mn")
@@ -94,7 +94,7 @@ def test_home_agent_tunnels_to_mipp_priv_and_proxy_hands_over_by_layer_2_figure_
     assert {f.eth_destination for f in handed} == {hosts.mac("vpngw", "priv")}
 
 
-def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a(
+def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a_and_D_2_b_and_D_1_4_1_b_and_D_1_4_1_c(
     roamed: Roamed, hosts: LabHosts, mipp_pub: str
 ) -> None:
     window = (roamed.recording.moves[0].started, roamed.recording.moves[0].ended)
@@ -110,7 +110,7 @@ def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a(
 
 
 @pytest.mark.parametrize("segment", ["outside", "open", "nat_inside", "nat_outside", "fa_link", "fa_uplink"])
-def test_no_clear_inner_packet_outside(roamed: Roamed, hosts: LabHosts, segment: str) -> None:
+def test_no_clear_inner_packet_outside_D_1_3_a_and_D_1_4_1_a(roamed: Roamed, hosts: LabHosts, segment: str) -> None:
     home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
     frames = roamed.analysis.frames[segment]
     assert any(home in frame.sources and frame.is_esp for frame in frames), "the node was here and sent ESP"

@@ -50,14 +50,14 @@ def inner_esp(ttl: int = 64) -> Any:
     return IP(src=HOME, dst=VPNGW_PUB, proto=50, ttl=ttl, id=7, flags="DF") / ESP
 
 
-def test_row_1_esp_in_ipip_is_handed_to_the_gateway_with_one_hop_less() -> None:
+def test_row_1_esp_in_ipip_is_handed_to_the_gateway_with_one_hop_less_D_5_3_f_and_R5944_4_1_a() -> None:
     verdict = decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp()), tables())
     assert verdict == rules.Verdict(
         rules.Action.REDIRECT, None, "node_to_gateway", ether(inner_esp(63)), PUB, IPv4Address(VPNGW_PUB)
     )
 
 
-def test_row_1_esp_in_udp_needs_the_port_that_registered() -> None:
+def test_row_1_esp_in_udp_needs_the_port_that_registered_R3519_4_3_a() -> None:
     snapshot = tables(Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000))
     for port, reason in ((40000, None), (40001, "port_mismatch")):
         frame = ether(IP(src=NAT, dst=MIPP_PUB) / UDP(sport=port, dport=434, chksum=0) / MIP / inner_esp())
@@ -78,7 +78,9 @@ def test_row_1_esp_in_udp_needs_the_port_that_registered() -> None:
         (lambda: IP(src=CARE_OF, dst=MIPP_PRIV) / inner_esp(), "wrong_interface"),
     ],
 )
-def test_row_1_each_check_drops_with_its_own_reason(packet: Callable[[], Any], reason: str) -> None:
+def test_row_1_each_check_drops_with_its_own_reason_D_5_3_a_and_D_5_3_b_and_D_5_3_c_and_D_5_3_d_and_D_5_3_e(
+    packet: Callable[[], Any], reason: str
+) -> None:
     assert decide(ether(packet()), tables()) == rules.Verdict(rules.Action.DROP, reason)
 
 
@@ -99,7 +101,7 @@ def test_row_2_a_keepalive_is_answered_and_completes_a_half_bound_tunnel() -> No
     assert verdict.learnt[2] == Tunnel(IPv4Address(NAT), NOW + 60, Encapsulation.UDP, 40000)
 
 
-def test_row_3_goes_to_the_gateway_whatever_the_destination() -> None:
+def test_row_3_goes_to_the_gateway_whatever_the_destination_D_5_4_a_and_D_5_7_c() -> None:
     inner = IP(src="192.0.2.50", dst=HOME, ttl=60) / TCP()
     verdict = decide(ether(IP(src=HOME_AGENT, dst=MIPP_PRIV) / inner), tables(), "proxy_priv")
     after = IP(src="192.0.2.50", dst=HOME, ttl=59) / TCP()
@@ -111,7 +113,7 @@ def test_row_3_another_home_agent_is_refused() -> None:
     assert decide(frame, tables(), "proxy_priv").reason == "home_agent_mismatch"
 
 
-def test_row_4_esp_goes_to_every_care_of_address() -> None:
+def test_row_4_esp_goes_to_every_care_of_address_D_5_4_b_and_R5944_4_2_3_a_and_R5944_4_2_3_b() -> None:
     other = Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000)
     snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300), other)
     frame = ether(IP(src=VPNGW_PUB, dst=HOME, proto=50, id=7, flags="DF", tos=0x28) / ESP, GATEWAY_MAC)
@@ -140,7 +142,7 @@ def test_rows_4_to_6_what_is_refused(packet: Callable[[], Any], source: str, rea
     assert decide(ether(packet(), source), tables()) == rules.Verdict(rules.Action.DROP, reason)
 
 
-def test_row_5_a_clear_packet_for_a_mobility_subnet_goes_to_the_home_agent() -> None:
+def test_row_5_a_clear_packet_for_a_mobility_subnet_goes_to_the_home_agent_D_5_3_g() -> None:
     clear = IP(src=HOME, dst="192.0.2.80", id=5) / TCP()
     verdict = decide(ether(clear, GATEWAY_MAC), tables())
     outer = IP(src=MIPP_PRIV, dst=HOME_AGENT, id=5) / IP(src=HOME, dst="192.0.2.80", id=5, ttl=63) / TCP()

@@ -67,7 +67,7 @@ def test_t_is_set_if_the_proxy_may_reverse_tunnel_D_2_2_1_d(reverse_tunnel: bool
     assert flags(replace(PROXY, reverse_tunnel=reverse_tunnel), CO_LOCATED) == (0x02 if reverse_tunnel else 0)
 
 
-def test_request_goes_from_mipp_priv_to_the_home_agent_with_both_in_it_D_2_7_1_a() -> None:
+def test_request_goes_from_mipp_priv_to_the_home_agent_with_both_in_it_D_2_7_1_a_and_D_2_2_2_d_and_D_2_2_2_e() -> None:
     (send,) = sends(Proxy(PROXY).feed(from_node(REQUEST), NOW))
     relayed = only_request([send])
     assert (send.source, send.destination) == (Endpoint(MIPP_PRIV, 434), Endpoint(HOME_AGENT, 434))

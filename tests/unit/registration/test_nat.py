@@ -63,30 +63,30 @@ def code(result: Tunnel | Denied) -> int:
     return result.code
 
 
-def test_without_nat_and_without_question_it_is_ip_in_ip() -> None:
+def test_without_nat_and_without_question_it_is_ip_in_ip_R3519_3_2_b() -> None:
     assert negotiate(asked(), CARE_OF, POLICY) == IPIP
 
 
-def test_nat_without_question_is_129_R3519_4_6_1() -> None:
+def test_nat_without_question_is_129_R3519_4_6_1_f() -> None:
     assert code(negotiate(asked(), NAT.address, POLICY)) == 129
 
 
-def test_nat_and_question_is_udp_with_our_keepalive_R3519_4_4() -> None:
+def test_nat_and_question_is_udp_with_our_keepalive_R3519_4_6_a() -> None:
     assert negotiate(asked(PLAIN), NAT.address, NatPolicy(keepalive=30)) == replace(
         UDP, answer=UdpTunnelReply(0, False, 30)
     )
 
 
-def test_question_without_nat_is_declined_in_so_many_words_R3519_4_4() -> None:
+def test_question_without_nat_is_declined_in_so_many_words_R3519_4_6_1_b() -> None:
     assert negotiate(asked(PLAIN), CARE_OF, POLICY) == DECLINED
 
 
-def test_forced_without_nat_is_udp_with_f_echoed_R3519_4_4() -> None:
+def test_forced_without_nat_is_udp_with_f_echoed_R3519_4_6_1_g() -> None:
     expected = Tunnel(Encapsulation.UDP, answer=UdpTunnelReply(0, True, 110))
     assert negotiate(asked(FORCED), CARE_OF, POLICY) == expected
 
 
-def test_what_policy_forbids_is_129_R3519_4_4() -> None:
+def test_what_policy_forbids_is_129_R3519_4_6_1_a() -> None:
     assert code(negotiate(asked(PLAIN), NAT.address, NatPolicy(allowed=False))) == 129
     assert code(negotiate(asked(FORCED), CARE_OF, NatPolicy(forced_allowed=False))) == 129
     assert negotiate(asked(FORCED), NAT.address, NatPolicy(forced_allowed=False)) == replace(
@@ -98,7 +98,7 @@ def test_registered_through_an_agent_is_half_bound_R3519_4_4() -> None:
     assert negotiate(asked(THROUGH_AGENT), NAT.address, POLICY) == replace(UDP, half_bound=True)
 
 
-def test_question_on_the_wrong_side_of_the_authenticator_is_134_R3519_4_6_1() -> None:
+def test_question_on_the_wrong_side_of_the_authenticator_is_134_R3519_4_6_1_c_and_R3519_4_6_1_d() -> None:
     assert code(negotiate(asked(PLAIN, flags=Flag.REVERSE_TUNNEL), CARE_OF, POLICY)) == 134
     assert code(negotiate(asked(behind=PLAIN), NAT.address, POLICY)) == 134
 
@@ -114,7 +114,7 @@ def test_foreign_agent_may_send_from_another_address_D_2_7_2() -> None:
 
 
 @pytest.mark.parametrize("encapsulation", [1, 17, 47, 50, 55, 255])
-def test_encapsulation_in_udp_that_we_lack_is_142_R3519_3_5(encapsulation: int) -> None:
+def test_encapsulation_in_udp_that_we_lack_is_142_R3519_4_6_1_e(encapsulation: int) -> None:
     assert code(negotiate(asked(UdpTunnelRequest(encapsulation=encapsulation)), NAT.address, POLICY)) == 142
 
 
@@ -176,7 +176,7 @@ def test_bits_that_we_lack_in_udp_are_142_R3519_3_5() -> None:
     assert code(negotiate(request, NAT.address, POLICY)) == 142
 
 
-def test_question_with_reserved3_does_not_exist_R3519_3_1_3() -> None:
+def test_question_with_reserved3_does_not_exist_R3519_3_1_b() -> None:
     odd = Extension(144, bytes.fromhex("000080040001"))
     assert negotiate(asked(odd), CARE_OF, POLICY) == IPIP
     assert code(negotiate(asked(odd), NAT.address, POLICY)) == 129
@@ -202,7 +202,7 @@ def test_proxy_ends_144_and_answers_with_44_of_its_own_D_6_a() -> None:
     assert only_reply(actions).lifetime == 60
 
 
-def test_reply_and_tunnel_go_to_the_nats_address_and_port_D_6_b() -> None:
+def test_reply_and_tunnel_go_to_the_nats_address_and_port_D_6_b_and_R3519_4_6_b() -> None:
     proxy = Proxy(PROXY)
     proxy.feed(from_node(BEHIND_NAT, NAT), NOW)
     actions = proxy.feed(from_home_agent(reply_to(BEHIND_NAT)), NOW)

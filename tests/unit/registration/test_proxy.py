@@ -155,7 +155,7 @@ def test_cut_request_is_dropped_in_silence_D_2_1_b(proxy: Proxy, length: int) ->
     assert action in (Count("empty"), Count("malformed"), Count("authentication_missing"))
 
 
-def test_bytes_behind_the_authenticator_that_are_no_extension_are_134_AMB_25(proxy: Proxy) -> None:
+def test_bytes_behind_the_authenticator_that_are_no_extension_are_134_AMB_25_and_D_2_2_4_a(proxy: Proxy) -> None:
     assert codes(proxy.feed(from_node(signed(REQUEST) + b"\x83\x09x"), NOW)) == [134]
 
 
@@ -271,7 +271,7 @@ def test_request_for_another_agent_is_136_with_ours_R5944_3_8_3_2(
     assert (parse_reply(send.payload).code, parse_reply(send.payload).home_agent) == (136, MIPP_PUB)
 
 
-def test_request_without_t_bit_is_138_D_2_2_4_b_c(proxy: Proxy) -> None:
+def test_request_without_t_bit_is_138_D_2_2_4_b_and_D_2_2_4_c(proxy: Proxy) -> None:
     actions = proxy.feed(from_node(replace(REQUEST, flags=Flag.DECAPSULATES)), NOW)
     denial = RegistrationReply(
         138, 0, HOME, MIPP_PUB, at(NOW), (PARAMETER, MessageString("reverse tunnel required").extension())
@@ -417,7 +417,7 @@ def test_present_binding_says_the_home_agent_of_a_node_without_the_extension_AMB
         HomeAgentParameterFormat(127, 1, HomeAgentParameterEncoding.RFC4064_LONG),
     ],
 )
-def test_answer_has_the_form_of_the_question_AMB_5(form: HomeAgentParameterFormat) -> None:
+def test_answer_has_the_form_of_the_question_AMB_5_and_D_2_2_4_d(form: HomeAgentParameterFormat) -> None:
     proxy = Proxy(replace(PROXY, home_agent_parameter=(HomeAgentParameterFormat(), form)))
     extension = HomeAgentParameter(HOME_AGENT, form).extension()
     request = replace(REQUEST, extensions=(extension,))
@@ -468,7 +468,7 @@ def test_reply_keeps_identification_D_2_3_1_g(proxy: Proxy) -> None:
     assert only_reply(actions).code == 133
 
 
-def test_reply_has_the_proxy_as_home_agent_and_the_same_home_address_D_2_3_1_e_f(proxy: Proxy) -> None:
+def test_reply_has_the_proxy_as_home_agent_and_the_same_home_address_D_2_3_1_e_and_D_2_3_1_f(proxy: Proxy) -> None:
     proxy.feed(from_node(REQUEST), NOW)
     reply = only_reply(proxy.feed(from_home_agent(reply_to(REQUEST)), NOW))
     assert (reply.home_address, reply.home_agent) == (HOME, MIPP_PUB)
@@ -490,7 +490,7 @@ def test_denial_is_relayed_with_its_code_and_binds_nothing_D_2_3_1_a(proxy: Prox
     ("asked", "granted", "told"),
     [(600, 300, 300), (600, 600, 600), (600, 601, 600), (600, 0xFFFF, 600), (0xFFFF, 0xFFFF, 1800), (1, 1800, 1)],
 )
-def test_lifetime_is_the_least_of_asked_granted_and_ours_D_2_6_2_e(
+def test_lifetime_is_the_least_of_asked_granted_and_ours_D_2_6_2_e_and_D_2_3_1_c(
     proxy: Proxy, asked: int, granted: int, told: int
 ) -> None:
     request = replace(REQUEST, lifetime=asked)
@@ -500,7 +500,7 @@ def test_lifetime_is_the_least_of_asked_granted_and_ours_D_2_6_2_e(
     assert [(binding.granted, binding.expires) for binding in proxy.bindings] == [(told, NOW + told)]
 
 
-def test_infinite_lifetime_never_expires_R5944_3_3() -> None:
+def test_infinite_lifetime_never_expires_R5944_3_3_c() -> None:
     proxy = Proxy(replace(PROXY, max_lifetime=0xFFFF))
     request = replace(REQUEST, lifetime=0xFFFF)
     proxy.feed(from_node(request), NOW)

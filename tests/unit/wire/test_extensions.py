@@ -15,7 +15,7 @@ from mobileip.wire.extensions import (
 )
 
 
-def test_padding_is_one_byte_without_length() -> None:
+def test_padding_is_one_byte_without_length_R5944_1_8_c() -> None:
     framed = bytes.fromhex("00 8200 0000 830161")
     assert parse_extensions(framed, 0) == (
         Extension(0),

@@ -93,7 +93,7 @@ def test_cut_reply_is_malformed_unless_cut_between_extensions(length: int) -> No
 
 
 @pytest.mark.parametrize("behind", [b"\x83", b"\x83\x05nai", b"\x24\x01\x00", b"\x26\x00\xff\xff1234", b"\x63\x01"])
-def test_length_past_the_end_is_malformed_and_what_stood_before_can_be_read(behind: bytes) -> None:
+def test_length_past_the_end_is_malformed_and_what_stood_before_can_be_read_R5944_1_8_d(behind: bytes) -> None:
     request, defect = read_request(REQUEST + behind)
     assert types_of(request.extensions) == (126, 32)
     assert defect is not None

@@ -74,7 +74,7 @@ def test_udp_tunnel_request_is_the_vector() -> None:
     assert UdpTunnelRequest.of(only("9006000040370000")) == UdpTunnelRequest(False, True, 55)
 
 
-def test_udp_tunnel_request_with_reserved3_is_not_understood_R3519_3_1_3() -> None:
+def test_udp_tunnel_request_with_reserved3_is_not_understood_R3519_3_1_b() -> None:
     assert not UdpTunnelRequest.of(only("9006000080040001")).understood
     assert not UdpTunnelRequest.of(only("9006010080040000")).understood
     assert UdpTunnelRequest.of(only("900600ffbf040000")) == UdpTunnelRequest(forced=True)  # Reserved1, 2: ignored
