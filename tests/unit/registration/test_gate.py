@@ -12,7 +12,8 @@ import pytest
 from mobileip.registration.actions import Action, Count, PersistIdentification, Send
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import Endpoint
-from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, Peer, Peers
+from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings
+from mobileip.registration.peers import Peer, Peers
 from mobileip.registration.proxy import Proxy
 from mobileip.registration.rate_limit import Allowance, ReplyAllowances
 from mobileip.registration.replay import ReplayGuard, ReplayPolicy

@@ -9,7 +9,8 @@ import pytest
 
 from mobileip.registration.actions import Count, PersistIdentification
 from mobileip.registration.bindings import NodeKey
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of
+from mobileip.registration.gate import Admitted, Gate, GateSettings
+from mobileip.registration.peers import Peer, Peers, nai_of
 from mobileip.registration.replay import ReplayGuard, ReplayPolicy
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.extensions import Extension, ExtensionType

@@ -22,10 +22,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, Send
-from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived, Endpoint
+from mobileip.registration.peers import Peer, Peers
 from mobileip.registration.rate_limit import ReplyAllowances, ReplyLimit
 from mobileip.registration.replay import Freshness, ReplayGuard, ReplayPolicy
+from mobileip.registration.request_form import defects, leaves_home_agent_open, unknown_vendors
 from mobileip.registration.security import (
     Associations,
     AuthenticationFailure,
@@ -39,7 +40,6 @@ from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import (
-    AUTHENTICATION_TYPES,
     Extension,
     ExtensionType,
     find,
@@ -48,13 +48,11 @@ from mobileip.wire.extensions import (
 )
 from mobileip.wire.messages import (
     MAXIMUM_MESSAGE,
-    REGISTRATION_PORT,
-    RESERVED_FLAGS,
     RegistrationReply,
     RegistrationRequest,
     read_request,
 )
-from mobileip.wire.typed_extensions import MessageString, VendorExtension
+from mobileip.wire.typed_extensions import MessageString
 
 _LIMITED_CODES = frozenset(
     {
@@ -65,75 +63,6 @@ _LIMITED_CODES = frozenset(
         Code.UNKNOWN_HOME_AGENT,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A node that may register: which one it is, and what we share with it. `nai` if it may call itself so.
-
-    `aaa` is what its AAA server shares with it, for MN-AAA authentication that ends here (RFC 4721).
-    """
-
-    key: NodeKey
-    associations: Associations
-    nai: str | None = None
-    aaa: Associations = field(default_factory=dict)
-
-
-class Peers:
-    """The nodes that may register, by what a request calls them: its home address, or its NAI (RFC 5944 1.6, 2794 3).
-
-    Several may have one home address, each behind a VPN gateway of its own: SPI and authenticator tell which it is.
-    """
-
-    def __init__(self, peers: Iterable[Peer]) -> None:
-        """Raises ValueError for two peers that no request could be told apart by."""
-        self._by_key: dict[NodeKey, Peer] = {}
-        self._by_home_address: dict[IPv4Address, list[Peer]] = {}
-        self._by_nai: dict[str, list[Peer]] = {}
-        for peer in peers:
-            if peer.key in self._by_key:
-                raise ValueError(f"node {peer.key.name}: two nodes behind the same gateway have this name")
-            self._by_key[peer.key] = peer
-            if isinstance(peer.key.name, IPv4Address):
-                _file(self._by_home_address.setdefault(peer.key.name, []), peer)
-            nai = peer.nai if isinstance(peer.key.name, IPv4Address) else peer.key.name
-            if nai is not None:
-                _file(self._by_nai.setdefault(nai, []), peer)
-
-    def __contains__(self, key: NodeKey) -> bool:
-        return key in self._by_key
-
-    def get(self, key: NodeKey) -> Peer | None:
-        """The one with this key, or None."""
-        return self._by_key.get(key)
-
-    def candidates(self, request: RegistrationRequest) -> Sequence[Peer]:
-        """Who may have sent this: those with its home address, else those with its NAI. Nothing is proven yet."""
-        by_home_address = self._by_home_address.get(request.home_address)
-        if by_home_address:
-            return by_home_address
-        nai = nai_of(request)
-        return () if nai is None else self._by_nai.get(nai, ())
-
-
-def nai_of(request: RegistrationRequest | RegistrationReply) -> str | None:
-    """What the node calls itself: its NAI extension, which stands before the authenticator (RFC 2794 3)."""
-    for extension in request.extensions:
-        if extension.type == ExtensionType.NAI:
-            return extension.data.decode(errors="surrogateescape")
-        if extension.type in AUTHENTICATION_TYPES:
-            return None
-    return None
-
-
-def _file(peers: list[Peer], peer: Peer) -> None:
-    """Add one to those of the same name, unless the same key under the same SPI would make it two of them."""
-    for other in peers:
-        for spi, association in peer.associations.items():
-            if other.associations.get(spi) == association:
-                raise ValueError(f"node {peer.key.name}: SPI {spi} means two nodes with the same key")
-    peers.append(peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +266,11 @@ class Gate:
     def _refusals(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> Iterator[list[Action]]:
         """What the checks behind the Identification say, each that fails, in their order."""
         yield from self._check_fa_ha(request, received, now)
-        denials = (*_form(request, self._policy), *_vendor(request, self._policy), *self._addressing(request, received))
+        denials = (
+            *defects(request, strict_reserved_bits=self._policy.strict_reserved_bits),
+            *unknown_vendors(request, self._policy.vendors),
+            *self._addressing(request, received),
+        )
         for code, reason in denials:
             yield self.deny(request, received, code, now, reason)
 
@@ -428,49 +361,6 @@ def _registers(request: RegistrationRequest) -> bool:
     return not request.deregisters and request.care_of_address != request.home_address
 
 
-def _form(request: AuthenticRequest, policy: GatePolicy) -> Iterator[tuple[Code, str]]:
-    """RFC 5944 3.8.2.3: poorly formed, now that we know who sent it."""
-    message = request.message
-    if request.defect is not None:
-        yield Code.POORLY_FORMED_REQUEST, str(request.defect)
-    if find(request.trailing, ExtensionType.MN_HA_AUTHENTICATION) is not None:
-        after_aaa = is_mn_aaa(message.extensions[request.position])
-        what = "MN-HA authentication behind MN-AAA" if after_aaa else "a second MN-HA authentication"
-        yield Code.POORLY_FORMED_REQUEST, what
-    elif any(is_mn_aaa(extension) for extension in request.covered):
-        yield Code.POORLY_FORMED_REQUEST, "MN-AAA authentication in front of MN-HA"  # RFC 4721 6
-    if sum(is_mn_aaa(extension) for extension in message.extensions) > 1:
-        yield Code.POORLY_FORMED_REQUEST, "a second MN-AAA authentication"
-    if policy.strict_reserved_bits and message.flags & RESERVED_FLAGS:
-        yield Code.POORLY_FORMED_REQUEST, f"reserved bits in flags {message.flags:#04x}"
-    if not message.deregisters and not is_usable_care_of_address(message):
-        yield Code.POORLY_FORMED_REQUEST, f"care-of address {message.care_of_address}"
-
-
-def _vendor(request: AuthenticRequest, policy: GatePolicy) -> Iterator[tuple[Code, str]]:
-    """RFC 3115 2.4: who put an unknown critical extension there is told, by its place."""
-    for code, extensions in (
-        (Code.UNKNOWN_VENDOR_EXTENSION_OF_NODE, request.covered),
-        (Code.UNKNOWN_VENDOR_EXTENSION_OF_FA, request.trailing),
-    ):
-        unknown = unknown_vendor_extension(extensions, policy.vendors)
-        if unknown is not None:
-            yield code, unknown
-
-
-def unknown_vendor_extension(extensions: Iterable[Extension], known: frozenset[tuple[int, int]]) -> str | None:
-    """What the first critical vendor extension (RFC 3115 2.1) is that is not among the `known`, None without one."""
-    for extension in extensions:
-        if extension.type in (ExtensionType.CRITICAL_VENDOR, ExtensionType.OBSOLETE_CRITICAL_VENDOR):
-            try:
-                vendor = VendorExtension.of(extension)
-            except Malformed as exc:
-                return str(exc)
-            if (vendor.vendor, vendor.type) not in known:
-                return f"critical extension of vendor {vendor.vendor}, type {vendor.type}"
-    return None
-
-
 def _authenticated(
     request: RegistrationRequest, candidates: Sequence[Peer], defect: Malformed | None
 ) -> tuple[Peer, AuthenticRequest | AuthenticationFailure]:
@@ -484,25 +374,3 @@ def _authenticated(
             best = peer, checked
     assert best is not None, "there are candidates"
     return best
-
-
-def is_usable_care_of_address(request: RegistrationRequest) -> bool:
-    """Can a tunnel end there? Not at the home address itself (it would loop), nor at an address of nobody."""
-    address = request.care_of_address
-    return not (
-        address == request.home_address
-        or address.is_unspecified
-        or address.is_multicast
-        or address.is_loopback
-        or int(address) == 0xFFFF_FFFF
-    )
-
-
-def leaves_home_agent_open(request: RegistrationRequest) -> bool:
-    """Does a node that says its NAI want any home agent (0.0.0.0), or one at home (255.255.255.255; RFC 4433 3.1)?"""
-    return int(request.home_agent) in (0, 0xFFFF_FFFF) and nai_of(request) is not None
-
-
-def registration_endpoint(address: IPv4Address) -> Endpoint:
-    """Port 434 of an agent."""
-    return Endpoint(address, REGISTRATION_PORT)

@@ -12,8 +12,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 from mobileip.registration.address_pool import AddressPool, AddressRange
 from mobileip.registration.bindings import Binding, NodeKey
-from mobileip.registration.gate import Admitted, Peer, Peers, is_usable_care_of_address
+from mobileip.registration.gate import Admitted
 from mobileip.registration.nat import Denied
+from mobileip.registration.peers import Peer, Peers
+from mobileip.registration.request_form import is_usable_care_of_address
 from mobileip.registration.security import associations_of
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.codes import Code

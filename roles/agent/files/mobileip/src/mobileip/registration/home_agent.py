@@ -36,11 +36,13 @@ from mobileip.registration.agent_revocation import AgentRevocation, Keys
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
 from mobileip.registration.events import DatagramReceived, Event, RevokeRequested, TunnelPortLearned
-from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings, leaves_home_agent_open, nai_of
+from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings
 from mobileip.registration.home_addresses import HomeAddresses, HomeLink, HomeNode
 from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
+from mobileip.registration.peers import nai_of
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.replay import ReplayGuard, no_nonces
+from mobileip.registration.request_form import leaves_home_agent_open
 from mobileip.registration.trusted_networks import TrustedNetworks, Untrusted
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed

@@ -8,13 +8,12 @@ from itertools import cycle
 from mobileip.registration.actions import Send
 from mobileip.registration.events import Endpoint
 from mobileip.registration.extension_policy import ExtensionPolicy
-from mobileip.registration.gate import registration_endpoint
 from mobileip.registration.pending import PendingRequest
 from mobileip.registration.proxy_settings import DecapsulatesBit, DeregisterAll, ProxySettings
 from mobileip.registration.security import AuthenticReply, AuthenticRequest
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType
-from mobileip.wire.messages import Flag, RegistrationRequest
+from mobileip.wire.messages import REGISTRATION_PORT, Flag, RegistrationRequest
 
 _RESERVED = 0x05
 """r and x (RFC 5944 3.3), the "rsv" bits of the draft as far as they still are (AMB-3)."""
@@ -79,7 +78,7 @@ class HomeAgentLeg:
         payload = append(request.serialize(), association)  # D-2.2.3-b
         payload = self._settings.replies.sign(payload, request.home_agent, request.lifetime)
         source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
-        return Send(payload, source, registration_endpoint(request.home_agent))
+        return Send(payload, source, Endpoint(request.home_agent, REGISTRATION_PORT))
 
     def _flags(self, message: RegistrationRequest) -> int:
         """D-2.2.1: B as the node says, T as we deliver, never S. D never with B, so that broadcasts come nested."""

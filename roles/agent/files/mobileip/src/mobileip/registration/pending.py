@@ -12,8 +12,8 @@ from typing import NamedTuple
 from mobileip.registration.actions import Send
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived
-from mobileip.registration.gate import nai_of
 from mobileip.registration.nat import Tunnel
+from mobileip.registration.peers import nai_of
 from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.identification import low
 from mobileip.wire.messages import RegistrationReply

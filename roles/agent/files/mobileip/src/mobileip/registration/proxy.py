@@ -36,12 +36,13 @@ from mobileip.registration.events import (
     UnreachableReceived,
 )
 from mobileip.registration.extension_policy import ExtensionPolicy, Treatment
-from mobileip.registration.gate import Admitted, Gate, GateSettings, Peer, Peers, nai_of, unknown_vendor_extension
+from mobileip.registration.gate import Admitted, Gate, GateSettings
 from mobileip.registration.home_agent_leg import HomeAgentLeg
 from mobileip.registration.home_agent_replies import is_other_acceptance
 from mobileip.registration.lifetimes import jittered, toward_home_agent
 from mobileip.registration.location import Location, LocationMode, LocationRule
 from mobileip.registration.nat import Denied, Tunnel, negotiate
+from mobileip.registration.peers import Peer, Peers, nai_of
 from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.registration.proxy_settings import (
     OnLocalFailure,
@@ -52,6 +53,7 @@ from mobileip.registration.proxy_settings import (
 )
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.replay import ReplayGuard
+from mobileip.registration.request_form import unknown_vendor_extension
 from mobileip.registration.security import (
     AuthenticationFailure,
     AuthenticReply,

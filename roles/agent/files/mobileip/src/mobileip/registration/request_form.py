@@ -1,0 +1,73 @@
+"""Is an authentic request well-formed, and can what it asks for be had at all? (RFC 5944 3.8.2.3, RFC 3115 2.4)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mobileip.registration.peers import nai_of
+from mobileip.registration.security import AuthenticRequest, is_mn_aaa
+from mobileip.wire.codes import Code
+from mobileip.wire.errors import Malformed
+from mobileip.wire.extensions import Extension, ExtensionType, find
+from mobileip.wire.messages import RESERVED_FLAGS, RegistrationRequest
+from mobileip.wire.typed_extensions import VendorExtension
+
+
+def defects(request: AuthenticRequest, *, strict_reserved_bits: bool) -> Iterator[tuple[Code, str]]:
+    """What makes it poorly formed, now that we know who sent it. `strict_reserved_bits`: the bits r and x, too."""
+    message = request.message
+    if request.defect is not None:
+        yield Code.POORLY_FORMED_REQUEST, str(request.defect)
+    if find(request.trailing, ExtensionType.MN_HA_AUTHENTICATION) is not None:
+        after_aaa = is_mn_aaa(message.extensions[request.position])
+        what = "MN-HA authentication behind MN-AAA" if after_aaa else "a second MN-HA authentication"
+        yield Code.POORLY_FORMED_REQUEST, what
+    elif any(is_mn_aaa(extension) for extension in request.covered):
+        yield Code.POORLY_FORMED_REQUEST, "MN-AAA authentication in front of MN-HA"  # RFC 4721 6
+    if sum(is_mn_aaa(extension) for extension in message.extensions) > 1:
+        yield Code.POORLY_FORMED_REQUEST, "a second MN-AAA authentication"
+    if strict_reserved_bits and message.flags & RESERVED_FLAGS:
+        yield Code.POORLY_FORMED_REQUEST, f"reserved bits in flags {message.flags:#04x}"
+    if not message.deregisters and not is_usable_care_of_address(message):
+        yield Code.POORLY_FORMED_REQUEST, f"care-of address {message.care_of_address}"
+
+
+def unknown_vendors(request: AuthenticRequest, known: frozenset[tuple[int, int]]) -> Iterator[tuple[Code, str]]:
+    """RFC 3115 2.4: who put an unknown critical extension there is told, by its place."""
+    for code, extensions in (
+        (Code.UNKNOWN_VENDOR_EXTENSION_OF_NODE, request.covered),
+        (Code.UNKNOWN_VENDOR_EXTENSION_OF_FA, request.trailing),
+    ):
+        unknown = unknown_vendor_extension(extensions, known)
+        if unknown is not None:
+            yield code, unknown
+
+
+def unknown_vendor_extension(extensions: Iterable[Extension], known: frozenset[tuple[int, int]]) -> str | None:
+    """What the first critical vendor extension (RFC 3115 2.1) is that is not among the `known`, None without one."""
+    for extension in extensions:
+        if extension.type in (ExtensionType.CRITICAL_VENDOR, ExtensionType.OBSOLETE_CRITICAL_VENDOR):
+            try:
+                vendor = VendorExtension.of(extension)
+            except Malformed as exc:
+                return str(exc)
+            if (vendor.vendor, vendor.type) not in known:
+                return f"critical extension of vendor {vendor.vendor}, type {vendor.type}"
+    return None
+
+
+def is_usable_care_of_address(request: RegistrationRequest) -> bool:
+    """Can a tunnel end there? Not at the home address itself (it would loop), nor at an address of nobody."""
+    address = request.care_of_address
+    return not (
+        address == request.home_address
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_loopback
+        or int(address) == 0xFFFF_FFFF
+    )
+
+
+def leaves_home_agent_open(request: RegistrationRequest) -> bool:
+    """Does a node that says its NAI want any home agent (0.0.0.0), or one at home (255.255.255.255; RFC 4433 3.1)?"""
+    return int(request.home_agent) in (0, 0xFFFF_FFFF) and nai_of(request) is not None
