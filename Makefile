@@ -40,6 +40,10 @@ unit: venv ## unit and property tests, without root
 conformance: deps venv image secrets ## judge every rule: build/conformance/report.json and docs/conformance.md
 	@python -m tests.checks conformance
 
+.PHONY: reference
+reference: venv ## write docs/reference/configuration.md anew from the daemon's schema and the roles
+	@PYTHONPATH=roles/agent/files/mobileip/src python -m tests.checks.reference
+
 .PHONY: fuzz
 fuzz: venv ## fuzz for FUZZ_SECONDS (900), keep what reaches new code in tests/fuzz/corpus
 	@python -m tests.checks fuzz

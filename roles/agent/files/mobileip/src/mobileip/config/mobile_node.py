@@ -17,13 +17,17 @@ from mobileip.config.values import Interface, Model, Network, Seconds, Unicast
 class StrongSwanSa(Model):
     connection: str = Field(default="vpngw", min_length=1, description="name of the connection in swanctl.conf")
     child: str = Field(default="intranet", min_length=1, description="name of the child SA in swanctl.conf")
-    at_home: Literal["park", "delete"] = "park"
+    at_home: Literal["park", "delete"] = Field(
+        default="park", description="what becomes of the SA inside: kept for the next move, or deleted"
+    )
     keepalive_timeout: int | None = Field(
         default=None,
         ge=1,
         description="seconds after which the gateway drops an SA that it hears nothing of; leave it out for never",
     )
-    backend: Literal["auto", "kernel", "libipsec"] = "auto"
+    backend: Literal["auto", "kernel", "libipsec"] = Field(
+        default="auto", description="whose ESP: the kernel's, or libipsec, strongSwan's in userspace"
+    )
 
 
 NaiText = Annotated[str, Field(min_length=1, max_length=254)]
@@ -97,7 +101,9 @@ class MobileNodeConfig(Party):
     nat: Nat = Field(default_factory=Nat)
     revocation: Revocation = Field(default_factory=Revocation)
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
-    encapsulate: Literal["gateways", "all"] = "gateways"
+    encapsulate: Literal["gateways", "all"] = Field(
+        default="gateways", description="what may leave from the home address outside: what is for VPN gateways, or all"
+    )
 
     def associations(self) -> Iterator[tuple[KeyPath, Association]]:
         yield ("proxy_sa",), self.proxy_sa

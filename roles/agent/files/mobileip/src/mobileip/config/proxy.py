@@ -188,7 +188,10 @@ class ProxyConfig(AnsweringParty):
     mobility_subnets: list[Network] | None = Field(
         default=None, description="subnets reached by clear packets (draft 5.2)"
     )
-    mobility_delivery: Literal["reverse_tunnel", "direct"] = "reverse_tunnel"
+    mobility_delivery: Literal["reverse_tunnel", "direct"] = Field(
+        default="reverse_tunnel",
+        description="how these packets go on: through the node's reverse tunnel to its home agent, or directly",
+    )
     location: LocationDetection = Field(default_factory=LocationDetection)
     home_agents: list[ProxyHomeAgent] = Field(min_length=1, description="the home agents allowed, at least one")
     default_home_agent: Unicast | None = Field(

@@ -98,9 +98,17 @@ class Party(Model, ABC):
     """Paths of one instance; each has a default made from the instance's name."""
 
     bpf_object: Path = Field(default=DEFAULT_BPF_OBJECT, strict=False, description="path of the compiled BPF object")
-    state: Path | None = Field(default=None, strict=False, description="path of the SQLite file with bindings")
-    control_socket: Path | None = Field(default=None, strict=False, description="path of the control socket")
-    pin_directory: Path | None = Field(default=None, strict=False, description="directory below /sys/fs/bpf for pins")
+    state: Path | None = Field(
+        default=None,
+        strict=False,
+        description="path of the SQLite file with bindings; left out, /var/lib/mobileip/INSTANCE.sqlite",
+    )
+    control_socket: Path | None = Field(
+        default=None, strict=False, description="path of the control socket; left out, /run/mobileip/INSTANCE.sock"
+    )
+    pin_directory: Path | None = Field(
+        default=None, strict=False, description="directory for BPF pins; left out, /sys/fs/bpf/mobileip/INSTANCE"
+    )
     udp: Udp = Field(default_factory=Udp)
 
     @property
