@@ -10,6 +10,7 @@ from itertools import islice, takewhile
 from typing import NamedTuple
 
 from mobileip.registration.actions import Send
+from mobileip.registration.assignment import Assignment
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.events import DatagramReceived
 from mobileip.registration.nat import Tunnel
@@ -53,6 +54,11 @@ class PendingRequest:
     parameter: HomeAgentParameterFormat | None
     sent: Send
     adds: bool = False
+
+    @property
+    def assignment(self) -> Assignment:
+        """Who was asked, and the form in which the node spoke of it."""
+        return Assignment(self.home_agent, self.parameter)
 
     @property
     def replaces_all(self) -> bool:

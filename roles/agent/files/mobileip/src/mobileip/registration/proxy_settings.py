@@ -15,6 +15,8 @@ from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_agent_replies import HomeAgentReplies
 from mobileip.registration.location import LocationMode
 from mobileip.registration.nat import CARRIED, NatPolicy
+from mobileip.registration.peers import Peer
+from mobileip.registration.security import associations_of
 from mobileip.wire.authentication import SecurityAssociation
 from mobileip.wire.codes import Code
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -46,6 +48,11 @@ class ProxyNode:
     def key(self) -> NodeKey:
         """Which node it is, among those with overlapping addresses too."""
         return NodeKey(self.gateway, self.home_address or self.nai or "")
+
+    @property
+    def peer(self) -> Peer:
+        """As the gate knows it."""
+        return Peer(self.key, associations_of(*self.node_associations), self.nai, associations_of(self.aaa_association))
 
 
 class DeregisterAll(StrEnum):

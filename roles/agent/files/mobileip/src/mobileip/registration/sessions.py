@@ -7,13 +7,14 @@ behind. The home agent has one binding for a node, so none of the node's binding
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Bind, ForgetBinding, Level, Log, PersistBinding, Unbind
 from mobileip.registration.admission import Admission
 from mobileip.registration.bindings import Binding, BindingTable, NodeKey
 from mobileip.registration.events import TunnelPortLearned
+from mobileip.registration.pending import PendingList
 from mobileip.registration.proxy_settings import ProxyNode
 
 
@@ -158,3 +159,12 @@ class Sessions:
             node = self._holders.pop(NodeKey(binding.gateway, binding.home_address), None)
             if node is not None:
                 del self._assigned[node]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLists:
+    """The proxy's lists (draft 2.2, 2.6.6): requests that wait for a reply; bindings, and how many there may be."""
+
+    pending: PendingList
+    sessions: Sessions
+    admission: Admission
