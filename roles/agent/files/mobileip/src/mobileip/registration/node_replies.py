@@ -37,11 +37,15 @@ _NEW_HOME = frozenset({Code.ADMINISTRATIVELY_PROHIBITED, Code.UNKNOWN_HOME_AGENT
 
 @dataclass(frozen=True)
 class Believed:
-    """A reply that was checked. `covered` are the extensions that its agent vouches for, `trailing` those behind."""
+    """A reply that was checked. `covered` are the extensions that its agent vouches for, `trailing` those behind.
+
+    `by_foreign_agent`: the denial of the agent on the link, which vouches for nothing.
+    """
 
     reply: RegistrationReply
     covered: tuple[Extension, ...]
     trailing: tuple[Extension, ...] = ()
+    by_foreign_agent: bool = False
 
     @property
     def is_trusted_network(self) -> bool:
