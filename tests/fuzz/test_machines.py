@@ -248,6 +248,6 @@ def test_mobile_node(inputs: Inputs) -> None:
             elif path.mode is not PathMode.BLOCKED:
                 assert status.state in (State.BOUND, State.RENEWING)
             assert not path.inside or status.location.value in ("inside", "home")
-            assert len(node._attempts._outstanding) <= 3
+            assert len(node._node.attempts._outstanding) <= 3
             assert len(node._attempts._last_sent) <= STEPS
             assert sum(isinstance(action, Solicit) for action in actions) <= 1
