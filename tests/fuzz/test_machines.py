@@ -249,5 +249,5 @@ def test_mobile_node(inputs: Inputs) -> None:
                 assert status.state in (State.BOUND, State.RENEWING)
             assert not path.inside or status.location.value in ("inside", "home")
             assert len(node._node.attempts._outstanding) <= 3
-            assert len(node._attempts._last_sent) <= STEPS
+            assert len(node._node.attempts._last_sent) <= STEPS
             assert sum(isinstance(action, Solicit) for action in actions) <= 1
