@@ -6,6 +6,7 @@ from tests.checks.reference import document
 from tests.checks.step import CHECKOUT
 
 CONFIGURATION = CHECKOUT / "docs" / "reference" / "configuration.md"
+SHOWN = CHECKOUT / "docs" / "reference" / "show.md"
 
 
 def write() -> None:

@@ -15,7 +15,7 @@ from mobileip.wire.address import IMPLEMENTATION
 
 _DONE, _FAILED, _WRONG = 0, 1, 2
 _RUNTIME_DIRECTORY = Path("/run/mobileip")
-_TOPICS = {
+TOPICS = {
     "bindings": "who is bound, where, until when (visitors at a foreign agent)",
     "pending": "requests that wait for a reply",
     "drops": "what was dropped, by reason: messages by the daemon, packets by the kernel",
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="say what this kernel lacks for the data path; exit status 1 if anything")
     probe.set_defaults(command=_probe)
 
-    topics = "\n".join(f"  {name:10} {what}" for name, what in _TOPICS.items())
+    topics = "\n".join(f"  {name:10} {what}" for name, what in TOPICS.items())
     show = commands.add_parser(
         "show",
         help="ask a running daemon",
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     show.add_argument(
-        "topic", nargs="?", default="status", choices=list(_TOPICS), metavar="TOPIC",
-        help=f"{', '.join(_TOPICS)}; default status",
+        "topic", nargs="?", default="status", choices=list(TOPICS), metavar="TOPIC",
+        help=f"{', '.join(TOPICS)}; default status",
     )  # fmt: skip
     show.add_argument("-i", "--instance", help="name of the instance; not needed where one runs alone")
     show.add_argument("--socket", type=Path, help="control socket, if it is not /run/mobileip/INSTANCE.sock")
