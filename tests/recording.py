@@ -3,6 +3,9 @@
 RECORD_EMITTED=DIRECTORY turns it on: the state machines' answers are watched, and each party's messages are left in
 DIRECTORY/PARTY.pcap as IPv4 packets. The same message is kept once, and of messages built of the same extensions a
 few, so that a fuzzer's millions stay a capture.
+
+A message that a party passed on is not of its making: what it received is left in DIRECTORY/relayed/PARTY.pcap, at the
+same second as what it sent, so that one can tell whose fault is in it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 
 from mobileip.registration.actions import Action, Advertise, Send, Solicit
+from mobileip.registration.events import DatagramReceived
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.registration.mobile_node import MobileNode
@@ -36,6 +40,7 @@ OF_ONE_SHAPE = 200
 
 _ALL_ROUTERS = IPv4Address("224.0.0.2")
 _NOBODY = IPv4Address(0)
+_FIXED: dict[int, int] = {MessageType.REQUEST: REQUEST_SIZE, MessageType.REPLY: REPLY_SIZE}
 _PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, 101)  # 101: raw IP
 
 
@@ -44,7 +49,7 @@ class Recorder:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._packets: dict[str, dict[bytes, None]] = {party: {} for party in PARTIES}
+        self._packets: dict[str, dict[tuple[bytes, bytes | None], None]] = {party: {} for party in PARTIES}
         self._shapes: Counter[tuple[object, ...]] = Counter()
 
     @pytest.hookimpl(tryfirst=True)
@@ -56,27 +61,41 @@ class Recorder:
     def pytest_sessionfinish(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         for party, packets in self._packets.items():
-            write_capture(self._directory / f"{party}.pcap", list(packets))
+            write_capture(self._directory / f"{party}.pcap", dict(enumerate(sent for sent, _ in packets)))
+            passed_on = {number: received for number, (_, received) in enumerate(packets) if received is not None}
+            write_capture(self._directory / "relayed" / f"{party}.pcap", passed_on)
 
     def _watched(self, party: str, method: Callable[..., list[Action]]) -> Callable[..., list[Action]]:
         @functools.wraps(method)
         def watched(*arguments: Any, **named: Any) -> list[Action]:
             actions = method(*arguments, **named)
+            event = next((each for each in arguments if isinstance(each, DatagramReceived)), None)
             for action in actions:
                 if isinstance(action, Send | Advertise | Solicit):
-                    self._keep(party, action)
+                    self._keep(party, action, event)
             return actions
 
         return watched
 
-    def _keep(self, party: str, action: Send | Advertise | Solicit) -> None:
+    def _keep(self, party: str, action: Send | Advertise | Solicit, event: DatagramReceived | None) -> None:
         shape = (party, type(action), *_shape(action.payload))
         if self._shapes[shape] >= OF_ONE_SHAPE:
             return
-        packet = packet_of(action).serialize()
+        received = None
+        if event is not None and is_relayed(event.payload, action.payload):
+            ports = (event.source.port, event.destination.port)
+            datagram = UdpDatagram(*ports, event.payload).serialize()
+            received = IPv4Packet(event.source.address, event.destination.address, IPPROTO_UDP, datagram).serialize()
+        packet = (packet_of(action).serialize(), received)
         if packet not in self._packets[party]:
             self._packets[party][packet] = None
             self._shapes[shape] += 1
+
+
+def is_relayed(received: bytes, sent: bytes) -> bool:
+    """Whether a registration message was passed on: its fixed part, the Identification included, is what came in."""
+    size = _FIXED.get(received[0]) if received else None
+    return size is not None and len(received) >= size and received[:size] == sent[:size]
 
 
 def packet_of(action: Send | Advertise | Solicit) -> IPv4Packet:
@@ -90,28 +109,29 @@ def packet_of(action: Send | Advertise | Solicit) -> IPv4Packet:
     return IPv4Packet(_NOBODY, _ALL_ROUTERS, IPPROTO_ICMP, action.payload, ttl=1)
 
 
-def write_capture(path: Path, packets: list[bytes]) -> None:
-    """Writes a pcap file of IPv4 packets; number N stands at N seconds."""
+def write_capture(path: Path, packets: Mapping[int, bytes]) -> None:
+    """Writes a pcap file of IPv4 packets, each at its second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as capture:
         capture.write(_PCAP_HEADER)
-        for number, packet in enumerate(packets):
-            capture.write(struct.pack("<IIII", number, 0, len(packet), len(packet)) + packet)
+        for second, packet in packets.items():
+            capture.write(struct.pack("<IIII", second, 0, len(packet), len(packet)) + packet)
 
 
-def read_capture(path: Path) -> Iterator[IPv4Packet]:
-    """The packets of a file that `write_capture` made."""
+def read_capture(path: Path) -> Iterator[tuple[int, IPv4Packet]]:
+    """The packets of a file that `write_capture` made, each with its second."""
     content = path.read_bytes()
     at = len(_PCAP_HEADER)
     while at < len(content):
-        (size,) = struct.unpack_from("<I", content, at + 8)
-        yield IPv4Packet.parse(content[at + 16 : at + 16 + size])
+        second, _, size = struct.unpack_from("<III", content, at)
+        yield second, IPv4Packet.parse(content[at + 16 : at + 16 + size])
         at += 16 + size
 
 
 def _shape(payload: bytes) -> tuple[object, ...]:
     """What messages have in common that differ in addresses and times only."""
     kind = payload[0] if payload else -1
-    fixed = {MessageType.REQUEST: REQUEST_SIZE, MessageType.REPLY: REPLY_SIZE}.get(kind)  # type: ignore[call-overload]
+    fixed = _FIXED.get(kind)
     if fixed is None:
         return (kind, len(payload))
     extensions, defect = read_extensions(payload, fixed)
