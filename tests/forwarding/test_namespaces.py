@@ -158,10 +158,17 @@ def raw_socket(protocol: int, address: str) -> socket.socket:
     return made
 
 
-def packet_socket(interface: str) -> socket.socket:
-    """Receives every IPv4 frame of an interface."""
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-    made.bind((interface, 0x0800))
+def udp_socket(address: str, port: int) -> socket.socket:
+    """Sends and receives datagrams of one port."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, port))
+    return made
+
+
+def packet_socket(interface: str, kind: int = 0x0800) -> socket.socket:
+    """Receives every IPv4 frame that comes to an interface; of kind 3 (ETH_P_ALL) also what leaves by it."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
+    made.bind((interface, kind))
     return made
 
 
@@ -231,6 +238,34 @@ def test_esp_travels_both_ways_and_the_wire_shows_the_tunnel(site: Site, encapsu
     counters = site.proxy().counters()
     assert (counters.packets["node_to_gateway"], counters.packets["gateway_to_node"]) == (1, 1)
     assert counters.bytes["node_to_gateway"] == len(outside)
+    assert not any(counters.drops.values()), counters.drops
+
+
+@pytest.mark.parametrize("encapsulation", list(Encapsulation))
+def test_esp_in_udp_and_ike_travel_both_ways_through_the_programs_D_5_6_a(
+    site: Site, encapsulation: Encapsulation
+) -> None:
+    site.move(encapsulation)
+    # IKE, IKE behind the marker that tells it from ESP, ESP in UDP.
+    for port, start in ((500, b"IKE"), (4500, bytes(4) + b"IKE"), (4500, bytes.fromhex("c0ffee01") + b"ESP")):
+        node = site.hosts["node"].run(udp_socket, HOME, port)
+        gateway = site.hosts["gateway"].run(udp_socket, VPNGW_PUB, port)
+        wire = site.hosts["internet"].run(packet_socket, "node0", 3)
+        with node, gateway, wire:
+            node.sendto(start + b" there", (VPNGW_PUB, port))
+            assert received(gateway, start + b" there") == start + b" there"
+            gateway.sendto(start + b" back", (HOME, port))
+            assert received(node, start + b" back") == start + b" back"
+            there, back = received(wire, start + b" there"), received(wire, start + b" back")
+        assert there is not None
+        assert back is not None
+        assert [frame[26:34] for frame in (there, back)] == [
+            ip(CARE_OF).packed + ip(MIPP_PUB).packed,
+            ip(MIPP_PUB).packed + ip(CARE_OF).packed,
+        ]
+        assert {frame[23] for frame in (there, back)} == {encapsulation.protocol}
+    counters = site.proxy().counters()
+    assert (counters.packets["node_to_gateway"], counters.packets["gateway_to_node"]) == (3, 3)
     assert not any(counters.drops.values()), counters.drops
 
 

@@ -67,6 +67,7 @@ _MESSAGES: tuple[Callable[[bytes], Any], ...] = (
     encapsulation.UdpDatagram.parse,
     encapsulation.Echo.parse,
     encapsulation.MinimalForwarding.parse,
+    encapsulation.Gre.parse,
 )
 _EXTENSIONS: tuple[Callable[[Extension], Any], ...] = (
     Authentication.of,

@@ -47,6 +47,7 @@ MESSAGES: tuple[Parser, ...] = (
     encapsulation.UdpDatagram.parse,
     encapsulation.Echo.parse,
     encapsulation.MinimalForwarding.parse,
+    encapsulation.Gre.parse,
     lambda payload: parse_extensions(payload, 0),
 )
 # Of extensions that are framed already.

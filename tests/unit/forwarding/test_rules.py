@@ -108,6 +108,39 @@ def test_row_3_goes_to_the_gateway_whatever_the_destination_D_5_4_a_and_D_5_7_c(
     assert (verdict.frame, verdict.ifindex, verdict.next_hop) == (ether(after), PRIV, IPv4Address(VPNGW_PRIV))
 
 
+# What strongSwan sends to these ports: IKE, IKE behind the marker that tells it from ESP, ESP itself, a keepalive.
+IN_UDP = [(500, b"IKE"), (4500, b"\0\0\0\0IKE"), (4500, bytes(range(1, 41))), (4500, b"\xff")]
+
+
+@pytest.mark.parametrize("tunnel", [Encapsulation.IPIP, Encapsulation.UDP])
+@pytest.mark.parametrize(("port", "payload"), IN_UDP)
+def test_esp_in_udp_and_ike_pass_both_ways_through_either_tunnel_D_5_6_a_and_AMB_16(
+    tunnel: Encapsulation, port: int, payload: bytes
+) -> None:
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, tunnel, 434 if tunnel is Encapsulation.UDP else 0))
+
+    def wrapped(source: str, destination: str, inner: Any, **fields: Any) -> Any:
+        outer = IP(src=source, dst=destination, **fields)
+        return (
+            outer / inner if tunnel is Encapsulation.IPIP else outer / UDP(sport=434, dport=434, chksum=0) / MIP / inner
+        )
+
+    def out(ttl: int) -> Any:
+        return IP(src=HOME, dst=VPNGW_PUB, id=7, ttl=ttl) / UDP(sport=port, dport=port) / Raw(payload)
+
+    verdict = decide(ether(wrapped(CARE_OF, MIPP_PUB, out(64))), snapshot)
+    assert (verdict.frame, verdict.next_hop) == (ether(out(63)), IPv4Address(VPNGW_PUB))
+
+    def back(ttl: int) -> Any:
+        return IP(src=VPNGW_PUB, dst=HOME, id=8, ttl=ttl) / UDP(sport=port, dport=port) / Raw(payload)
+
+    verdict = decide(ether(back(64), GATEWAY_MAC), snapshot)
+    assert verdict.frame == ether(wrapped(MIPP_PUB, CARE_OF, back(63), id=8, ttl=64), GATEWAY_MAC)
+    # And no other port does.
+    other = IP(src=HOME, dst=VPNGW_PUB) / UDP(sport=1701, dport=1701) / Raw(payload)
+    assert decide(ether(wrapped(CARE_OF, MIPP_PUB, other)), snapshot).reason == "inner_protocol"
+
+
 def test_row_3_another_home_agent_is_refused() -> None:
     frame = ether(IP(src="192.0.2.41", dst=MIPP_PRIV) / IP(src="192.0.2.50", dst=HOME) / TCP())
     assert decide(frame, tables(), "proxy_priv").reason == "home_agent_mismatch"

@@ -7,12 +7,13 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import GRE, ICMP, IP, UDP
 
 from mobileip.wire.encapsulation import (
     IPPROTO_ESP,
     IPPROTO_UDP,
     Echo,
+    Gre,
     IPv4Packet,
     MinimalForwarding,
     TunnelData,
@@ -148,3 +149,72 @@ def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
             parse(data)
         except Malformed:
             continue
+
+
+INNER = bytes.fromhex("4500001400000000403200000a010005cb007114")
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("00000800", {}),
+        ("200008000000002a", {"key": 42}),
+        ("1000080000000007", {"sequence": 7}),
+        ("300008000000002a00000007", {"key": 42, "sequence": 7}),
+        ("80000800ac9d0000", {"checksummed": True}),
+        ("b00008007c6c00000000002a00000007", {"key": 42, "sequence": 7, "checksummed": True}),
+    ],
+)
+def test_gre_header_is_flags_version_0_and_protocol_type_0x0800_R2784_2_1_a(
+    header: str, fields: dict[str, int | bool]
+) -> None:
+    made = Gre(INNER, **fields)  # type: ignore[arg-type]
+    assert made.serialize().hex() == header + INNER.hex()
+    assert Gre.parse(made.serialize()) == made
+
+
+@pytest.mark.parametrize(
+    ("header", "field"),
+    [
+        ("40000800", "GRE flags"),  # R, routing
+        ("08000800", "GRE flags"),  # s, strict source route
+        ("04000800", "GRE flags"),  # recursion control, its bit among 1 to 5
+        ("00010800", "GRE version"),  # PPTP's
+        ("000086dd", "GRE protocol type"),
+        ("80000800ac9e0000", "GRE checksum"),
+        ("000008", "GRE header"),
+        ("", "GRE header"),
+    ],
+)
+def test_gre_header_that_is_not_understood_is_refused_R2784_2_1_a(header: str, field: str) -> None:
+    with pytest.raises(Malformed, match=field):
+        Gre.parse(bytes.fromhex(header) + (INNER if len(header) >= 8 else b""))
+
+
+def test_gre_header_that_is_cut_is_refused_R2784_2_1_a() -> None:
+    whole = Gre(b"", 1, 2, checksummed=True).serialize()
+    for length in range(len(whole)):
+        with pytest.raises(Malformed, match="GRE header"):
+            Gre.parse(whole[:length])
+
+
+def test_gre_reserved_bits_6_to_12_are_ignored_R2784_2_1_a() -> None:
+    assert Gre.parse(bytes.fromhex("03f80800") + INNER) == Gre(INNER)
+    assert Gre(INNER).serialize()[:2] == b"\0\0"
+
+
+@given(
+    st.builds(
+        Gre,
+        st.binary(max_size=60),
+        st.none() | st.integers(0, 0xFFFFFFFF),
+        st.none() | st.integers(0, 0xFFFFFFFF),
+        st.booleans(),
+    )
+)
+def test_gre_round_trip_and_agreement_with_scapy_R2784_2_1_a(header: Gre) -> None:
+    assert Gre.parse(header.serialize()) == header
+    present = {"chksum_present": header.checksummed, "key_present": header.key is not None}
+    theirs = GRE(proto=0x0800, seqnum_present=header.sequence is not None, **present)
+    theirs.key, theirs.sequence_number = header.key, header.sequence
+    assert bytes(theirs / header.payload) == header.serialize()

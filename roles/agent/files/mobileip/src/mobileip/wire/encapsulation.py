@@ -1,4 +1,4 @@
-"""Headers of tunnels: IPv4, MIP tunnel data (RFC 3519 3.3), minimal forwarding (RFC 2004), UDP, ICMP echo.
+"""Headers of tunnels: IPv4, MIP tunnel data (RFC 3519 3.3), minimal forwarding (RFC 2004), GRE (RFC 2784), UDP, ICMP.
 
 What a tunnel carries is built and taken apart here by the daemon for keepalives, and by the model of forwarding.
 """
@@ -23,6 +23,12 @@ TUNNEL_PROTOCOLS = frozenset({IPPROTO_IPIP, IPPROTO_GRE, IPPROTO_MINIMAL})
 
 _IPV4 = struct.Struct("!BBHHHBBHII")
 _UDP = struct.Struct("!HHHH")
+_GRE = struct.Struct("!HH")
+_ETHERTYPE_IPV4 = 0x0800
+_GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
+# Bits 1 to 5 without those to which RFC 2890 gave a meaning: routing, strict source route, recursion of RFC 1701.
+_GRE_REFUSED = 0x4C00
+_GRE_VERSION = 0x0007
 _ECHO = struct.Struct("!BBHHH")
 _ECHO_REPLY = 0
 _ECHO_REQUEST = 8
@@ -231,6 +237,57 @@ class MinimalForwarding:
         source = self.source.packed if self.source is not None else b""
         header = bytes((self.protocol, 0x80 if source else 0, 0, 0)) + self.destination.packed + source
         return header[:2] + checksum(header).to_bytes(2, "big") + header[4:] + self.payload
+
+
+@dataclass(frozen=True, slots=True)
+class Gre:
+    """GRE header (RFC 2784 2.1) around an IPv4 packet, with RFC 2890's key and sequence number (None: not there)."""
+
+    payload: bytes = field(repr=False)
+    key: int | None = None
+    sequence: int | None = None
+    checksummed: bool = False
+
+    @classmethod
+    def parse(cls, data: bytes) -> Gre:
+        """Decode, checksum included where there is one; reserved bits 6 to 12 are ignored. Raises `Malformed`."""
+        if len(data) < _GRE.size:
+            raise Malformed("GRE header", at=len(data), expected=f"{_GRE.size} bytes or more")
+        flags, protocol = _GRE.unpack_from(data)
+        if flags & _GRE_REFUSED:
+            raise Malformed("GRE flags", at=0, expected=f"bits 1, 4 and 5 clear, got {flags:#06x}")
+        if flags & _GRE_VERSION:
+            raise Malformed("GRE version", at=1, expected=f"0, got {flags & _GRE_VERSION}")
+        if protocol != _ETHERTYPE_IPV4:
+            raise Malformed("GRE protocol type", at=2, expected=f"{_ETHERTYPE_IPV4:#06x}, got {protocol:#06x}")
+        present = [bool(flags & bit) for bit in (_GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE)]
+        size = _GRE.size + 4 * sum(present)
+        if len(data) < size:
+            raise Malformed("GRE header", at=len(data), expected=f"{size} bytes or more")
+        # Over the payload as well, and to be looked at by every receiver.
+        if present[0] and checksum(data):
+            raise Malformed("GRE checksum", at=4, expected="the right one")
+        at = _GRE.size + 4 * present[0]
+        key = int.from_bytes(data[at : at + 4]) if present[1] else None
+        sequence = int.from_bytes(data[size - 4 : size]) if present[2] else None
+        return cls(data[size:], key, sequence, present[0])
+
+    def serialize(self) -> bytes:
+        """The header and the payload. Raises ValueError if a number does not fit: our own mistake."""
+        numbers = ((_GRE_KEY, self.key), (_GRE_SEQUENCE, self.sequence))
+        flags = _GRE_CHECKSUM if self.checksummed else 0
+        optional = b""
+        for bit, number in numbers:
+            if number is not None:
+                if not 0 <= number <= 0xFFFFFFFF:
+                    raise ValueError(f"GRE key or sequence number: {number}, expected 32 bits")
+                flags |= bit
+                optional += number.to_bytes(4)
+        start = _GRE.pack(flags, _ETHERTYPE_IPV4)
+        rest = optional + self.payload
+        if not self.checksummed:
+            return start + rest
+        return start + checksum(start + bytes(4) + rest).to_bytes(2) + bytes(2) + rest
 
 
 def keepalive(home_address: IPv4Address, agent: IPv4Address, identifier: int, sequence: int) -> bytes:
