@@ -1,6 +1,6 @@
 """A small site in network namespaces: the four daemons as processes, their real programs and tables, real datagrams.
 
-mn --- open | fa_link | home            (moved by changing the bridge that its wire ends in)
+mn --- open | fa_link | home | core     (moved by changing the bridge that its wire ends in)
 inet   open .1, dmz_public .1, fa_uplink .97: the Internet and the outer firewall in one
 mipp   pub .10, priv .10                gw   pub .20, priv .20 with an ESP tunnel without cryptography
 inner  dmz_private .1, core .33         ha   core .40, home .65        cn   core .50
@@ -51,6 +51,7 @@ _ROUTES = {
 _NETWORKS = {  # where the node can be: segment, address, router
     "open": ("open", "198.51.100.10/27", "198.51.100.1"),
     "home": ("home", "192.0.2.69/27", "192.0.2.65"),
+    "visited": ("core", "192.0.2.60/27", "192.0.2.33"),
     "fa": ("falink", None, None),
 }
 

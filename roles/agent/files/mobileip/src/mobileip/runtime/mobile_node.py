@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from mobileip.config import Loaded, MobileNodeConfig
 from mobileip.forwarding import entries
@@ -24,8 +24,9 @@ from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import plain
+from mobileip.runtime.node_routes import NodeRoutes
 from mobileip.runtime.party import Inbox, Party, put_datagram
-from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
+from mobileip.runtime.rtnetlink import Rtnetlink
 from mobileip.runtime.settings import mobile_node_settings
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.swan import SaKeeper, SaSettings
@@ -41,7 +42,6 @@ from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
 
 _ANY = IPv4Address("0.0.0.0")
-_DEFAULT = IPv4Network("0.0.0.0/0")
 _ECHO_REPLY = 0
 _MODES = {
     PathMode.BLOCKED: entries.NodeMode.BLOCKED,
@@ -64,6 +64,7 @@ class MobileNodeParty(Party):
         self.machine: MobileNode = MobileNode(mobile_node_settings(loaded, config))
         self._tables = MobileNodeTables(loaded.paths.pin_directory)
         self._kernel = Rtnetlink()
+        self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
         self._icmp: DatagramSocket | None = None
         self._path = NodePath(PathMode.BLOCKED)
@@ -119,14 +120,16 @@ class MobileNodeParty(Party):
             self._kernel.answer_arp(self._config.interface, for_any_address=path.gateway is not None)
         if path.mode is PathMode.FOREIGN_AGENT:
             assert path.gateway is not None
-            self._route_through(path.gateway)
+            self._routes.through_agent(path.gateway, self._home_address)
             self._write_path(path)
             return
         self._write_path(path)
-        self._drop_routes()
-        if path.gateway is not None:
+        self._routes.drop()
+        if path.mode is PathMode.TUNNEL:
+            self._routes.into_tunnel(path, self._home_address)
+        elif path.gateway is not None:
             # Replies of the agent must get past the reverse path filter, on a link where we have no address.
-            self._route_to(path.gateway)
+            self._routes.to_agent(path.gateway)
 
     def _write_path(self, path: NodePath) -> None:
         config = self._config
@@ -205,23 +208,6 @@ class MobileNodeParty(Party):
         status["path"] = plain(self._path)
         status["sa"] = self._sa.status if self._sa is not None else "none configured"
         return status
-
-    # Routes to and through a foreign agent (RFC 5944 3.6.2.1: it is the node's default router)
-
-    def _route_to(self, agent: IPv4Address) -> None:
-        self._kernel.put_route(IPv4Network((agent, 32)), self._config.interface)
-
-    def _route_through(self, agent: IPv4Address) -> None:
-        self._route_to(agent)
-        self._kernel.put_route(_DEFAULT, self._config.interface, gateway=agent, source=self._home_address)
-
-    def _drop_routes(self) -> None:
-        link = self._kernel.link(self._config.interface)
-        routes = [route for route in self._kernel.routes() if route.protocol == PROTOCOL]
-        # The default route first: it needs the other one.
-        for route in sorted(routes, key=lambda route: route.destination.prefixlen):
-            if link is not None and route.index == link.index:
-                self._kernel.delete_route(route.destination, self._config.interface)
 
     # What arrives
 

@@ -41,6 +41,7 @@ _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 TABLE_MAIN = 254
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _UNICAST = 1
+_RTA_METRICS, _RTAX_MTU = 8, 2
 _NUD_NONE, _NUD_VALID = 0x00, 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08
 _NUD_PERMANENT = 0x80
 _NTF_USE, _NTF_PROXY = 0x01, 0x08
@@ -55,12 +56,13 @@ PROTOCOL = 0x4D
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface. `running`: administratively up and with a carrier."""
+    """A network interface. `running`: administratively up and with a carrier. `mtu` in bytes."""
 
     index: int
     name: str
     mac: bytes
     running: bool
+    mtu: int = 1500
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class Rtnetlink:
             attributes = _attributes(body, _LINK.size)
             running = bool(flags & _IFF_UP) and bool(flags & _IFF_LOWER_UP)
             name = attributes.get(3, b"").rstrip(b"\0").decode(errors="replace")
-            found.append(Link(index, name, attributes.get(1, b""), running))
+            (mtu,) = _U32.unpack(attributes[4])
+            found.append(Link(index, name, attributes.get(1, b""), running, mtu))
         return found
 
     def link(self, interface: str) -> Link | None:
@@ -217,10 +220,16 @@ class Rtnetlink:
         *,
         gateway: IPv4Address | None = None,
         source: IPv4Address | None = None,
+        mtu: int | None = None,
         table: int = TABLE_MAIN,
     ) -> None:
-        """Add or replace a route of ours; without a gateway the destination is on the link."""
+        """Add or replace a route of ours; without a gateway the destination is on the link.
+
+        `mtu` in bytes: the longest packet that may go there, None for what the interface takes.
+        """
         body = _route(destination, interface, _SCOPE_UNIVERSE if gateway else _SCOPE_LINK, gateway, source, table)
+        if mtu is not None:
+            body += _attribute(_RTA_METRICS, _attribute(_RTAX_MTU, _U32.pack(mtu)))
         self._change(_NEW_ROUTE, _CREATE | _REPLACE, body)
 
     def delete_route(self, destination: IPv4Network, interface: str, *, table: int = TABLE_MAIN) -> None:
@@ -231,14 +240,29 @@ class Rtnetlink:
             if exc.errno not in (errno.ESRCH, errno.ENODEV, errno.ENXIO):
                 raise
 
-    def put_rule(self, preference: int, *, table: int = TABLE_MAIN, interface: str | None = None) -> None:
-        """`ip rule add pref N [iif I] lookup T`; one that is there already is no error."""
+    def put_rule(
+        self,
+        preference: int,
+        *,
+        table: int = TABLE_MAIN,
+        interface: str | None = None,
+        source: IPv4Address | None = None,
+    ) -> None:
+        """`ip rule add pref N [iif I] [from S] lookup T`; one that is there already is no error."""
         with contextlib.suppress(FileExistsError):
-            self._change(_NEW_RULE, _CREATE | _EXCLUSIVE, _rule(preference, table, interface))
+            self._change(_NEW_RULE, _CREATE | _EXCLUSIVE, _rule(preference, table, interface, source))
 
-    def delete_rule(self, preference: int, *, table: int = TABLE_MAIN, interface: str | None = None) -> None:
+    def delete_rule(
+        self,
+        preference: int,
+        *,
+        table: int = TABLE_MAIN,
+        interface: str | None = None,
+        source: IPv4Address | None = None,
+    ) -> None:
+        """Delete what `put_rule` has put; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
-            self._change(_DELETE_RULE, 0, _rule(preference, table, interface))
+            self._change(_DELETE_RULE, 0, _rule(preference, table, interface, source))
 
     # The protocol
 
@@ -361,10 +385,12 @@ def _route(
     return body
 
 
-def _rule(preference: int, table: int, interface: str | None) -> bytes:
-    # FR_ACT_TO_TBL is 1; FRA_PRIORITY is 6, FRA_IIFNAME 3, FRA_TABLE 15.
-    body = _RULE.pack(socket.AF_INET, 0, 0, 0, table if table < 256 else 0, 1, 0)
+def _rule(preference: int, table: int, interface: str | None, source: IPv4Address | None) -> bytes:
+    # FR_ACT_TO_TBL is 1; FRA_PRIORITY is 6, FRA_SRC 2, FRA_IIFNAME 3, FRA_TABLE 15.
+    body = _RULE.pack(socket.AF_INET, 0, 32 if source is not None else 0, 0, table if table < 256 else 0, 1, 0)
     body += _attribute(6, _U32.pack(preference)) + _attribute(15, _U32.pack(table))
     if interface is not None:
         body += _attribute(3, interface.encode() + b"\0")
+    if source is not None:
+        body += _attribute(2, source.packed)
     return body
