@@ -10,7 +10,6 @@ from mobileip.registration.events import Endpoint
 from mobileip.registration.nat import IPIP
 from mobileip.registration.pending import PendingKey, PendingList, PendingRequest
 from mobileip.registration.security import AuthenticRequest
-from mobileip.wire.identification import low
 from tests.unit.registration.parties import GATEWAY, HOME, HOME_AGENT, MIPP_PRIV, NODE_SA, NOW, REQUEST, at, from_node
 
 NODE = NodeKey(GATEWAY, HOME)
@@ -28,7 +27,7 @@ FIRST, SECOND = pending(NOW), pending(NOW + 1.25)
 
 
 def test_reply_is_matched_by_agent_node_and_low_identification_AMB_12() -> None:
-    assert FIRST.key == PendingKey(HOME_AGENT, GATEWAY, HOME, low(at(NOW)))
+    assert FIRST.key == PendingKey(HOME_AGENT, GATEWAY, HOME, at(NOW))
     waiting = PendingList(7, 5)
     waiting.add(FIRST)
     assert waiting.find(FIRST.key, NOW) is FIRST

@@ -14,6 +14,7 @@ from mobileip.registration.bindings import RevocationPeer
 from mobileip.registration.events import DatagramReceived, Endpoint, RevokeRequested
 from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_agent import HomeAgent
+from mobileip.registration.home_agent_replies import HomeAgentReplies
 from mobileip.registration.proxy import Proxy
 from mobileip.store.sqlite import Change, SqliteStore
 from mobileip.wire.authentication import SecurityAssociation, append
@@ -240,6 +241,23 @@ def test_revocation_that_was_not_agreed_on_ends_no_binding_R3543_3_3_c() -> None
     proxy = bound(taken_up=())
     assert proxy.feed(from_agent(), NOW + 5) == [Count("revocation_not_agreed_on")]
     assert len(proxy.bindings) == 1
+
+
+def test_home_agent_that_takes_us_for_a_foreign_agent_revokes_by_34_R3543_3_3_d() -> None:
+    shared = replace(WILLING, replies=HomeAgentReplies(fa_ha={HOME_AGENT: FA_SA}))
+    kind = ExtensionType.FA_HA_AUTHENTICATION
+    proxy = Proxy(shared)
+    proxy.feed(from_node(REQUEST), NOW)
+    accepted = append(signed(reply_to(REQUEST, extensions=(TAKEN_UP,)), PROXY_SA), FA_SA, kind)
+    proxy.feed(from_home_agent(accepted), NOW)
+    assert [one.agent_revocation for one in proxy.bindings] == [CLOCK + 40]
+    message = Revocation(HOME, HOME_AGENT, MIPP_PRIV, CLOCK + 41, by_home_agent=True)
+    forged = replace(from_agent(), payload=append(message.serialize(), replace(FA_SA, key=b"x" * 16), kind))
+    assert Count("authentication_failed") in proxy.feed(forged, NOW + 5)
+    revoked = replace(from_agent(), payload=append(message.serialize(), FA_SA, kind))
+    (answer,) = sends(proxy.feed(revoked, NOW + 5))
+    assert answer.payload == append(RevocationAcknowledgement(HOME, CLOCK + 41).serialize(), FA_SA, kind)
+    assert [*proxy.bindings] == []
 
 
 def test_repeated_revocation_is_acknowledged_again_and_does_nothing_R3543_3_3_c() -> None:

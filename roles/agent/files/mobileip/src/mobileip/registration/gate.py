@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count, Level, Log, Send
 from mobileip.registration.events import DatagramReceived, Endpoint
-from mobileip.registration.peers import Peer, Peers
+from mobileip.registration.peers import Peer, Peers, name_of
 from mobileip.registration.rate_limit import ReplyAllowances, ReplyLimit
 from mobileip.registration.replay import Freshness, ReplayGuard, ReplayPolicy
 from mobileip.registration.request_form import defects, leaves_home_agent_open, unknown_vendors
@@ -150,9 +150,13 @@ class Gate:
         reason: str,
         *,
         extensions: Iterable[Extension] | None = None,
+        rationed: bool = False,
     ) -> list[Action]:
-        """Answer an authentic request with a denial; codes that anybody can provoke are rationed."""
-        if code in _LIMITED_CODES and not self._may_deny(request.message, received, now):
+        """Answer an authentic request with a denial; what anybody can provoke is rationed.
+
+        That are some codes, and with `rationed` any: to a request that may be a copy.
+        """
+        if (rationed or code in _LIMITED_CODES) and not self._may_deny(request.message, received, now):
             return [Count("reply_rate_limited")]
         if extensions is None:
             extensions = self._settings.in_denials(request)
@@ -238,9 +242,10 @@ class Gate:
         answered = self._guard.reply_identification(peer.key, request.association, message.identification)
         if answered != request.reply_identification:
             request = replace(request, reply_identification=answered)
-        for refused in self._refusals(request, received, now):
+        fresh = freshness is Freshness.FRESH
+        for refused in self._refusals(request, received, now, rationed=not fresh):
             return actions + refused
-        return Admitted(request, received, peer, actions, fresh=freshness is Freshness.FRESH)
+        return Admitted(request, received, peer, actions, fresh=fresh)
 
     def _resynchronise(
         self, request: AuthenticRequest, received: DatagramReceived, peer: Peer, now: float
@@ -263,18 +268,22 @@ class Gate:
         }
         return [*drawn, send, Count(f"denied_{code:d}"), Log(Level.WARNING, "registration_denied", fields)]
 
-    def _refusals(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> Iterator[list[Action]]:
+    def _refusals(
+        self, request: AuthenticRequest, received: DatagramReceived, now: float, *, rationed: bool
+    ) -> Iterator[list[Action]]:
         """What the checks behind the Identification say, each that fails, in their order."""
-        yield from self._check_fa_ha(request, received, now)
+        yield from self._check_fa_ha(request, received, now, rationed=rationed)
         denials = (
             *defects(request, strict_reserved_bits=self._policy.strict_reserved_bits),
             *unknown_vendors(request, self._policy.vendors),
             *self._addressing(request, received),
         )
         for code, reason in denials:
-            yield self.deny(request, received, code, now, reason)
+            yield self.deny(request, received, code, now, reason, rationed=rationed)
 
-    def _check_fa_ha(self, request: AuthenticRequest, received: DatagramReceived, now: float) -> Iterator[list[Action]]:
+    def _check_fa_ha(
+        self, request: AuthenticRequest, received: DatagramReceived, now: float, *, rationed: bool
+    ) -> Iterator[list[Action]]:
         """RFC 5944 3.8.2.1 c: 132 for a wrong or missing one; silence where none was agreed on."""
         message = request.message
         associations = self._policy.foreign_agents.get(received.source.address)
@@ -289,7 +298,8 @@ class Gate:
         elif given or _registers(message):
             failure = self._fa_ha_failure(message, associations)
             if failure is not None:
-                yield self.deny(request, received, Code.FA_FAILED_AUTHENTICATION, now, f"FA-HA: {failure}")
+                code, reason = Code.FA_FAILED_AUTHENTICATION, f"FA-HA: {failure}"
+                yield self.deny(request, received, code, now, reason, rationed=rationed)
 
     def _fa_ha_failure(self, request: RegistrationRequest, associations: Associations) -> AuthenticationFailure | None:
         kind = ExtensionType.FA_HA_AUTHENTICATION
@@ -306,7 +316,7 @@ class Gate:
             )
 
     def _may_deny(self, request: RegistrationRequest, received: DatagramReceived, now: float) -> bool:
-        return self._limit.allows("denial", received.source.address, request.home_address, now)
+        return self._limit.allows("denial", received.source.address, name_of(request), now)
 
     def _unauthenticated(
         self,
@@ -328,7 +338,7 @@ class Gate:
             answers = self._policy.reply_on_failed_authentication
         else:
             answers = self._fa_ha_failure(request, foreign_agent) is None
-        if not self._limit.allows("failure", received.source.address, request.home_address, now):
+        if not self._limit.allows("failure", received.source.address, name_of(request), now):
             return actions
         fields = {"home_address": str(request.home_address), "source": str(received.source)}
         actions.append(Log(Level.WARNING, "authentication_failed", fields))

@@ -91,11 +91,9 @@ class HomeAddresses:
         """Is this a binding of a node of ours, for an address that it may have? For those of an earlier run."""
         if self.link_of(binding.home_address) is None:
             return False
-        if NodeKey(None, binding.home_address) in self.peers:
-            return True
-        if binding.nai is None or NodeKey(None, binding.nai) not in self.peers:
-            return False
-        return self._pool.claim(binding.nai, binding.home_address)
+        if binding.nai is not None and NodeKey(None, binding.nai) in self.peers:
+            return self._pool.claim(binding.nai, binding.home_address)
+        return NodeKey(None, binding.home_address) in self.peers
 
     def bound(self, binding: Binding) -> None:
         """The node has a binding: its address is nobody else's."""

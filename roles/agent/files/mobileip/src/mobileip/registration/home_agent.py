@@ -246,6 +246,8 @@ class HomeAgent:
             return Denied(Code.REVERSE_TUNNEL_UNAVAILABLE, "no reverse tunnels here")
         if mode is ReverseTunnel.REQUIRED and not message.reverse_tunnel:
             return Denied(Code.REVERSE_TUNNEL_MANDATORY, "the T bit must be set")
+        if message.care_of_address == self._settings.address:
+            return Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"{message.care_of_address} is our own address")
         kept = self._kept(message)
         if kept and len(kept) >= self._settings.simultaneous:
             return Denied(Code.TOO_MANY_BINDINGS, f"{len(kept)} bindings already, as many as a node may have")

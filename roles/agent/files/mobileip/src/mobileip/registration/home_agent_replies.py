@@ -23,12 +23,11 @@ from mobileip.registration.security import (
     verify_extension,
 )
 from mobileip.wire.authentication import SecurityAssociation, append
-from mobileip.wire.codes import Code
+from mobileip.wire.codes import LAST_ACCEPTANCE, Code
 from mobileip.wire.extensions import ExtensionType, find
 from mobileip.wire.messages import RegistrationReply
 
 _FIRST_VERDICT, _LAST_VERDICT = 128, 192  # codes that a home agent gives (RFC 5944 6.4)
-_LAST_ACCEPTANCE = 8  # codes up to here mean success (RFC 5944 6.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +90,4 @@ class HomeAgentReplies:
 
 def is_other_acceptance(code: int) -> bool:
     """2 to 8: success of a flavour that we do not know."""
-    return Code.ACCEPTED_NO_SIMULTANEOUS < code <= _LAST_ACCEPTANCE
+    return Code.ACCEPTED_NO_SIMULTANEOUS < code <= LAST_ACCEPTANCE

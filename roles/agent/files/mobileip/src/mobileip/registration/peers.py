@@ -72,6 +72,13 @@ def nai_of(request: RegistrationRequest | RegistrationReply) -> str | None:
     return None
 
 
+def name_of(request: RegistrationRequest) -> IPv4Address | str:
+    """What the request calls its node: the home address, or the NAI where that is 0."""
+    if int(request.home_address):
+        return request.home_address
+    return nai_of(request) or request.home_address
+
+
 def _file(peers: list[Peer], peer: Peer) -> None:
     """Add one to those of the same name, unless the same key under the same SPI would make it two of them."""
     for other in peers:

@@ -16,13 +16,15 @@ from mobileip.registration.events import DatagramReceived
 from mobileip.registration.nat import Tunnel
 from mobileip.registration.peers import nai_of
 from mobileip.registration.security import AuthenticRequest
+from mobileip.wire.authentication import ReplayStyle
+from mobileip.wire.codes import LAST_ACCEPTANCE
 from mobileip.wire.identification import low
 from mobileip.wire.messages import RegistrationReply
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
 class PendingKey(NamedTuple):
-    """What tells pending requests apart: who is asked, for which node, and the low half of the Identification.
+    """What tells pending requests apart: who is asked, for which node, and the Identification.
 
     `name` is the home address of the request, or the NAI where that is 0 (D-2.6.3-b).
     """
@@ -30,7 +32,7 @@ class PendingKey(NamedTuple):
     home_agent: IPv4Address
     gateway: IPv4Address | None
     name: IPv4Address | str
-    low_identification: int
+    identification: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class PendingRequest:
     `lifetime` is what the node may get at most, `at_home_agent` what the home agent was asked for, both in seconds;
     `tunnel` is None for a deregistration. `adds`: the binding stands beside others, instead of in their place.
     `parameter` is the format in which the node sent its HA Parameter extension, None if it sent none.
-    `sent` is the request to the home agent.
+    `sent` is the request to the home agent. `fresh` False: it may be a copy of an earlier one.
     """
 
     request: AuthenticRequest
@@ -54,6 +56,7 @@ class PendingRequest:
     parameter: HomeAgentParameterFormat | None
     sent: Send
     adds: bool = False
+    fresh: bool = True
 
     @property
     def assignment(self) -> Assignment:
@@ -71,11 +74,22 @@ class PendingRequest:
         """What tells it from other requests."""
         message = self.request.message
         name = message.home_address if int(message.home_address) else self.node.name
-        return PendingKey(self.home_agent, self.node.gateway, name, low(message.identification))
+        return PendingKey(self.home_agent, self.node.gateway, name, message.identification)
 
     def is_answered_by(self, reply: RegistrationReply) -> bool:
-        """Is this the reply for the node of the request, by home address or, where that is 0, by NAI (AMB-12)?"""
-        asked, nai = self.request.message.home_address, nai_of(self.request.message)
+        """Is this the reply for the node of the request, by home address or, where that is 0, by NAI (AMB-12)?
+
+        A node whose clock has whole seconds sends the same low half each time. So an acceptance must repeat the whole
+        timestamp, as it does (RFC 5944 5.7.1); a denial may have the home agent's clock in its high half.
+        """
+        message = self.request.message
+        if (
+            reply.code <= LAST_ACCEPTANCE
+            and self.request.association.replay is ReplayStyle.TIMESTAMP
+            and reply.identification != message.identification
+        ):
+            return False
+        asked, nai = message.home_address, nai_of(message)
         if nai is None:
             return reply.home_address == asked
         if nai_of(reply) not in (None, nai):
@@ -103,9 +117,10 @@ class PendingList:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def has_room(self, node: NodeKey) -> bool:
-        """May the node have one more?"""
-        return len(self._of_node.get(node, ())) < self._per_node
+    def has_room(self, node: NodeKey, *, fresh: bool = True) -> bool:
+        """May the node have one more? One that is new takes the place of what may be a copy."""
+        waiting = self._of_node.get(node, {})
+        return len(waiting) < self._per_node or (fresh and not all(request.fresh for request in waiting.values()))
 
     def of_node(self, node: NodeKey) -> list[PendingRequest]:
         """The requests of one node, in the order in which they were relayed."""
@@ -118,19 +133,23 @@ class PendingList:
     def find(self, key: PendingKey, now: float) -> PendingRequest | None:
         """The request with this key, unless it has timed out."""
         request = self._by_key.get(key)
-        if request is None or request.relayed_at + self._timeout <= now:
+        if request is None or self._is_over(request, now):
             return None
         return request
 
     def awaiting(self, home_agent: IPv4Address, low_identification: int, now: float) -> list[PendingRequest]:
         """The requests that a reply from this home agent with this half of the Identification may answer."""
         found = self._by_reply.get((home_agent, low_identification), {})
-        return [request for request in found.values() if request.relayed_at + self._timeout > now]
+        return [request for request in found.values() if not self._is_over(request, now)]
 
     def add(self, request: PendingRequest) -> None:
         """Wait for the reply to this request; one with the same key gives way."""
         key = request.key
         self.remove(key)
+        waiting = self.of_node(request.node)
+        if len(waiting) >= self._per_node:
+            for other in [other for other in waiting if not other.fresh][:1]:
+                self.remove(other.key)
         self._by_key[key] = request
         self._of_node.setdefault(request.node, {})[key] = request
         self._by_reply.setdefault(_reply_key(key), {})[key] = request
@@ -140,7 +159,7 @@ class PendingList:
     def sent_from(self, port: int, now: float) -> Iterator[PendingRequest]:
         """The latest requests that went out from this port of ours, newest first."""
         latest = islice(reversed(self._of_port.get(port, {}).values()), _MOST_OF_PORT)
-        return (request for request in latest if request.relayed_at + self._timeout > now)
+        return (request for request in latest if not self._is_over(request, now))
 
     def report(self, key: PendingKey) -> bool:
         """Somebody says that this request did not arrive; True the first time."""
@@ -181,12 +200,16 @@ class PendingList:
     def expire(self, now: float) -> list[PendingRequest]:
         """Take out those that have timed out by `now`."""
         expired: list[PendingRequest] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
+        while self.next_deadline() is not None and self._is_over(self._order[0][1], now):
             key, request = self._order.popleft()
             self.remove(key)
             expired.append(request)
         return expired
 
+    def _is_over(self, request: PendingRequest, now: float) -> bool:
+        """Also one that was relayed far in the future, before our clock was set back: it would wait until then."""
+        return not -self._timeout < now - request.relayed_at < self._timeout
+
 
 def _reply_key(key: PendingKey) -> tuple[IPv4Address, int]:
-    return key.home_agent, key.low_identification
+    return key.home_agent, low(key.identification)

@@ -14,7 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from mobileip.registration.actions import Action, Count, Level, Log, PersistBinding, PersistIdentification, Record
+from mobileip.registration.actions import (
+    Action,
+    Count,
+    ForgetBinding,
+    Level,
+    Log,
+    PersistBinding,
+    PersistIdentification,
+    Record,
+    Unbind,
+)
 from mobileip.registration.admission import Admission
 from mobileip.registration.agent_revocation import Keys, ProxyRevocation
 from mobileip.registration.assignment import AssignmentRule
@@ -35,6 +45,7 @@ from mobileip.registration.pending import PendingList
 from mobileip.registration.proxy_answers import ParameterInReplies, ProxyAnswers
 from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.replay import ReplayGuard
+from mobileip.registration.security import associations_of
 from mobileip.registration.sessions import ProxyLists, Sessions
 from mobileip.registration.surrogate_home_agent import SurrogateHomeAgent
 from mobileip.registration.surrogate_node import SurrogateNode
@@ -68,7 +79,7 @@ class Proxy:
             nodes=settings.revocation_of_nodes,
             home_agents=settings.revocation_by_home_agents,
         )
-        assignment = AssignmentRule(
+        self._assignment = assignment = AssignmentRule(
             settings.home_agents, settings.home_agent_parameter, settings.home_agent_pool, settings.default_home_agent
         )
         policy = ExtensionPolicy(settings.home_agent_parameter, settings.home_agents, settings.extensions)
@@ -168,13 +179,17 @@ class Proxy:
         return [*self._guard.records(), *(PersistBinding(binding) for binding in self._sessions)]
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
-        """Take up what was durable. Bindings that are over, or whose node is gone, are not bound again."""
+        """Take up what was durable. Bindings that are over, or whose node or home agent is gone, are not."""
         actions: list[Action] = []
         for record in records:
             if isinstance(record, PersistIdentification):
                 self._guard.restore(record)
+                continue
+            binding = record.binding
+            if self._assignment.serves(binding.home_agent, binding.home_address):
+                actions += self._sessions.restore(binding, now)
             else:
-                actions += self._sessions.restore(record.binding, now)
+                actions += [ForgetBinding(binding.key), Unbind(binding.key)]
         return actions
 
     # -- from the node --------------------------------------------------------------------------------------------
@@ -208,8 +223,11 @@ class Proxy:
         }
 
     def _home_agent_keys_of(self, binding: Binding) -> Keys:
-        association = self._node_of(binding).home_agent_association
-        return {ExtensionType.MN_HA_AUTHENTICATION: {association.spi: association}}
+        """32 as the node's surrogate; 34 too where the home agent takes us for a foreign agent (AMB-4)."""
+        return {
+            ExtensionType.MN_HA_AUTHENTICATION: associations_of(self._node_of(binding).home_agent_association),
+            ExtensionType.FA_HA_AUTHENTICATION: associations_of(self._settings.replies.fa_ha.get(binding.home_agent)),
+        }
 
     def _node_of(self, binding: Binding) -> ProxyNode:
         key = self._sessions.holder(binding.gateway, binding.home_address)

@@ -75,6 +75,7 @@ class ProxyAnswers:
             now,
             denied.reason,
             extensions=parameter + extensions,
+            rationed=not admitted.fresh,
         )
 
     def fail(self, reply: AuthenticReply, pending: PendingRequest, failure: Denied, now: float) -> list[Action]:

@@ -128,9 +128,14 @@ class ReplayGuard:
         """
         if association.replay is ReplayStyle.NONCE:
             return self._expect(node, association.spi, ids.high(answered))
-        if refused and self._policy.learn_clock:
-            return self._learn_clock(node, association.spi, asked, answered, now)
-        return []
+        if not refused:
+            return []
+        seconds = ids.high(answered) << 32
+        if self._policy.learn_clock:
+            self._clock_offset[node] = ids.to_unix(seconds | 1 << 31, near=now) - now
+        elif self._policy.mode is ReplayMode.STRICT:
+            return []
+        return self._go_back(node, asked, seconds)
 
     def records(self) -> Iterator[PersistIdentification]:
         """Everything that must outlive the process."""
@@ -175,16 +180,12 @@ class ReplayGuard:
         self._nonces.setdefault(node, {})[spi] = nonce
         return [PersistIdentification(node, spi, nonce << 32, nonce=True)]
 
-    def _learn_clock(
-        self, node: NodeKey, spi: int, asked: int, answered: int, now: float
-    ) -> list[PersistIdentification]:
-        """Judge the node by the home agent's clock from here on.
+    def _go_back(self, node: NodeKey, asked: int, seconds: int) -> list[PersistIdentification]:
+        """The home agent has refused `asked`, by its clock: what it will accept may be older than what we have.
 
-        If that clock is behind, what it will accept is older than what we have accepted: we go back with it. The
-        refused value itself stays used up, or it would pass for new when that clock gets there.
+        So we go back to that clock with it, or a node whose own was ahead once were never new again. The refused value
+        itself stays used up, or it would pass for new when that clock gets there.
         """
-        seconds = ids.high(answered) << 32
-        self._clock_offset[node] = ids.to_unix(seconds | 1 << 31, near=now) - now
         by_spi = self._accepted.setdefault(node, {})
         self._refused[node] = (*self._refused.get(node, ())[1 - _MOST_REFUSED :], asked)
         ahead = [each for each, accepted in by_spi.items() if ids.is_newer(accepted, seconds)]

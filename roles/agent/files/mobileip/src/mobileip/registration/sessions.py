@@ -60,18 +60,26 @@ class Sessions:
 
     def restore(self, binding: Binding, now: float) -> list[Action]:
         """Take up a binding that was durable, unless it is over or its node is gone."""
-        node = NodeKey(binding.gateway, binding.home_address)
-        if node not in self._nodes:
-            node = NodeKey(binding.gateway, binding.nai or "")
-        if binding.expires <= now or node not in self._nodes:
+        by_address, by_nai = (NodeKey(binding.gateway, name) for name in (binding.home_address, binding.nai or ""))
+        node = by_nai if by_nai in self._nodes else by_address
+        # An address that was assigned may have become another node's own since.
+        taken = node is by_nai and by_address in self._nodes
+        if binding.expires <= now or taken or node not in self._nodes:
             return [ForgetBinding(binding.key), Unbind(binding.key)]
         self._put(node, binding)
         return [Bind(binding)]
 
     def bind(self, node: NodeKey, binding: Binding, beside: bool) -> list[Action]:
-        """Beside the others (D-2.6.2-a), else instead of all that were there before it (D-2.6.2-f)."""
+        """Beside the others (D-2.6.2-a), else instead of all that were there before it (D-2.6.2-f).
+
+        If one that was registered later has overtaken it, what that one's reply said of the home agent counts.
+        """
         others = [other for other in self.of_node(node) if other.key != binding.key]
         stay = [other for other in others if self._stays(other, binding, beside)]
+        latest = max(stay, key=lambda other: other.registered, default=binding)
+        if latest.registered > binding.registered:
+            until = latest.home_agent_expires
+            binding = replace(binding, home_agent_expires=until, expires=min(binding.expires, until))
         actions: list[Action] = []
         replaced = []
         for other in others:
@@ -83,22 +91,29 @@ class Sessions:
             else:
                 actions.append(Unbind(other.key))
             self._remove(other)
-        actions += self._follow_home_agent(stay, binding.home_agent_expires)
+        actions += self._follow_home_agent(stay, binding.home_agent_expires, binding.registered)
         self._put(node, binding)
         return [*actions, PersistBinding(binding), Bind(binding, tuple(replaced))]
 
     def retire(
-        self, node: NodeKey, home_agent_expires: float, is_over: Callable[[Binding], bool] = lambda _: True
+        self,
+        node: NodeKey,
+        home_agent_expires: float,
+        asked_at: float,
+        is_over: Callable[[Binding], bool] = lambda _: True,
     ) -> list[Action]:
-        """End some of a node's bindings, or all; the home agent has the node's binding until `home_agent_expires`."""
+        """End some of a node's bindings, or all; the home agent has the node's binding until `home_agent_expires`.
+
+        It was asked at `asked_at`: what has been registered since is none of this.
+        """
         actions: list[Action] = []
         stay: list[Binding] = []
         for binding in self.of_node(node):
-            if is_over(binding):
+            if binding.registered <= asked_at and is_over(binding):
                 actions += self.end(binding)
             else:
                 stay.append(binding)
-        return actions + self._follow_home_agent(stay, home_agent_expires)
+        return actions + self._follow_home_agent(stay, home_agent_expires, asked_at)
 
     def expire(self, now: float) -> list[Action]:
         """End what is over. In silence: nobody is told of an expiry (RFC 5944 3.8)."""
@@ -130,9 +145,11 @@ class Sessions:
             return False
         return beside or other.registered > binding.registered
 
-    def _follow_home_agent(self, bindings: Iterable[Binding], expires: float) -> list[Action]:
+    def _follow_home_agent(self, bindings: Iterable[Binding], expires: float, asked_at: float) -> list[Action]:
         actions: list[Action] = []
         for binding in bindings:
+            if binding.registered > asked_at:
+                continue
             kept = replace(binding, home_agent_expires=expires, expires=min(binding.expires, expires))
             self._table.put(kept)
             actions.append(PersistBinding(kept))

@@ -50,6 +50,8 @@ class SurrogateHomeAgent:
         revocation: ProxyRevocation,
     ) -> None:
         self._settings = settings
+        own = {settings.public_address, settings.private_address}
+        self._not_outside = own | {node.gateway for node in settings.nodes} | set(settings.home_agents)
         self._pending = lists.pending
         self._sessions = lists.sessions
         self._admission = lists.admission
@@ -79,6 +81,9 @@ class SurrogateHomeAgent:
             return self._answers.deny(admitted, denied, assignment, now)
         if isinstance(assignment, Denied):
             return self._answers.deny(admitted, assignment, assignment, now)
+        if not self._may_have(node, message.home_address):
+            denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"{message.home_address} is another node's home address")
+            return self._answers.deny(admitted, denied, assignment, now)  # RFC 5944 3.8.3.2
         tunnel = None
         if not message.deregisters:
             chosen = negotiate(
@@ -87,20 +92,41 @@ class SurrogateHomeAgent:
             if isinstance(chosen, Denied):
                 return self._answers.deny(admitted, chosen, assignment, now)
             tunnel = chosen
-        refused = self._beyond_capacity(message, node, now)
+            elsewhere = message.care_of_address != admitted.received.source.address
+            if elsewhere and not tunnel.encapsulation.in_udp and self._is_no_place_outside(message.care_of_address):
+                denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"no tunnel to {message.care_of_address} from here")
+                return self._answers.deny(admitted, denied, assignment, now)
+        refused = self._beyond_capacity(admitted, node, now)
         if refused is not None:
             return self._answers.deny(admitted, refused, assignment, now)
         return self._relay(admitted, node, assignment, tunnel, now)
 
-    def _beyond_capacity(self, message: RegistrationRequest, node: ProxyNode, now: float) -> Denied | None:
+    def _may_have(self, node: ProxyNode, home_address: IPv4Address) -> bool:
+        """Its own, or for a node known by NAI one that nobody has; some home agents have one key for all nodes."""
+        if home_address.is_unspecified:
+            return True
+        if node.home_address is not None:
+            return home_address == node.home_address
+        return self._sessions.holder(node.gateway, home_address) in (None, node.key)
+
+    def _is_no_place_outside(self, care_of_address: IPv4Address) -> bool:
+        """Ours, a gateway's, or inside: whoever named it has packets sent where they could not send them."""
+        inside = any(care_of_address in prefix for prefix in self._settings.internal_prefixes)
+        return inside or care_of_address in self._not_outside
+
+    def _beyond_capacity(self, admitted: Admitted, node: ProxyNode, now: float) -> Denied | None:
+        message = admitted.request.message
         if self._adds(message) and not message.deregisters:
             # Those whose reply is on its way count, too (AMB-9).
-            on_their_way = [pending.request.message for pending in self._pending.of_node(node.key) if pending.tunnel]
-            places = {binding.care_of_address for binding in self._sessions.of_node(node.key)}
-            places |= {other.care_of_address for other in on_their_way}
+            on_their_way = [
+                pending.request.message.care_of_address
+                for pending in self._pending.of_node(node.key)
+                if pending.tunnel and (pending.fresh or not admitted.fresh)
+            ]
+            places = {binding.care_of_address for binding in self._sessions.of_node(node.key)}.union(on_their_way)
             if len(places | {message.care_of_address}) > self._settings.simultaneous:
                 return Denied(Code.TOO_MANY_BINDINGS, f"{self._settings.simultaneous} bindings at most")
-        if not self._pending.has_room(node.key):
+        if not self._pending.has_room(node.key, fresh=admitted.fresh):
             # AMB-1: 130, since 133 makes a node set its clock by us.
             return Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
         if message.deregisters:
@@ -142,6 +168,7 @@ class SurrogateHomeAgent:
                 assignment.parameter,
                 send,
                 adds=self._adds(message),
+                fresh=admitted.fresh,
             )
         )
         return [send, Count("request_relayed")]
@@ -158,7 +185,7 @@ class SurrogateHomeAgent:
         # A copy, which only the home agent could tell from the node, ends nothing.
         if admitted.fresh and self._settings.when_inside is WhenInside.PURGE:
             self._pending.remove_node(node.key)  # a reply on its way would bring the binding back
-            actions = self._sessions.retire(node.key, now)
+            actions = self._sessions.retire(node.key, now, now)
         extensions: tuple[Extension, ...] = ()
         if isinstance(assignment, Assignment):
             extensions += self._settings.code_profile.redirection(assignment.home_agent)

@@ -84,6 +84,7 @@ class SurrogateNode:
             return [Count("unknown_extension")]
         awaiting = self._pending.awaiting(received.source.address, low(reply.identification), now)
         candidates = [pending for pending in awaiting if pending.is_answered_by(reply)]
+        candidates.sort(key=lambda one: one.request.message.identification != reply.identification)
         if not candidates:
             return [Count("reply_without_request")]  # RFC 5944 3.6.2.1: silent discard
         pending, checked = self._authenticated(reply, candidates)
@@ -149,10 +150,13 @@ class SurrogateNode:
             ours = self._revocation.taken_up(binding, now)
             actions = self._sessions.bind(pending.node, binding, beside=pending.adds)
         elif request.deregisters_all or at_home_agent == 0:  # D-2.3.1-d; the home agent has nothing for the node
-            actions = self._sessions.retire(pending.node, at_home_agent_until)
+            actions = self._sessions.retire(pending.node, at_home_agent_until, pending.relayed_at)
         else:
             actions = self._sessions.retire(
-                pending.node, at_home_agent_until, lambda one: one.care_of_address == request.care_of_address
+                pending.node,
+                at_home_agent_until,
+                pending.relayed_at,
+                lambda one: one.care_of_address == request.care_of_address,
             )
         return [*actions, self._answers.relay(reply, pending, lifetime, ours), Count("reply_relayed")]
 

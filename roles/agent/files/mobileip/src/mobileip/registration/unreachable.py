@@ -83,8 +83,12 @@ class Verdicts:
     def due(self, pending: PendingList, now: float) -> list[tuple[PendingRequest, Unreachable]]:
         """Requests that nobody has answered within the grace, each with the error about it."""
         over: list[tuple[PendingRequest, Unreachable]] = []
-        while self._waiting and self._waiting[0][0] <= now:
-            _, request, error = self._waiting.popleft()
-            if pending.find(request.key, now) is request:
+        while self._waiting:
+            at, request, error = self._waiting[0]
+            awaited = pending.find(request.key, now) is request
+            if awaited and at > now:
+                break
+            self._waiting.popleft()
+            if awaited:
                 over.append((request, error))
         return over

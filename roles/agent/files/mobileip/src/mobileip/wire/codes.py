@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+LAST_ACCEPTANCE = 8
+"""Codes up to here mean success (RFC 5944 6.4)."""
+
 
 class Code(IntEnum):
     """Reply codes. RFC 5944 3.4 unless the comment names another source."""
