@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from ipaddress import IPv4Address
 
 from mobileip.registration.bindings import Binding, BindingKey, Encapsulation, NodeKey, Visitor
 from mobileip.registration.events import Endpoint
+from mobileip.wire.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Send:
     """Send a UDP datagram. `interface` None: as the routes say. `ttl` None: the system's default."""
 
@@ -25,7 +26,7 @@ class Send:
     ttl: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PersistIdentification:
     """Make durable, per SPI: the last Identification accepted from a node. A crash must not let a replay in.
 
@@ -38,14 +39,14 @@ class PersistIdentification:
     nonce: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PersistBinding:
     """Make durable: a binding, instead of the one with the same key."""
 
     binding: Binding
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ForgetBinding:
     """Delete a binding from what is durable."""
 
@@ -56,7 +57,7 @@ Record = PersistIdentification | PersistBinding
 """Durable state is what the Persist actions, less the Forget ones, have left: `snapshot()` and `restore()` speak it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bind:
     """Put a binding into the kernel's table, instead of the one with the same key.
 
@@ -67,14 +68,14 @@ class Bind:
     replaces: tuple[BindingKey, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unbind:
     """Take a binding out of the kernel's table."""
 
     key: BindingKey
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ClaimHome:
     """Home agent: answer ARP for the node on its home link and announce it (RFC 5944 4.6)."""
 
@@ -82,7 +83,7 @@ class ClaimHome:
     interface: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ReleaseHome:
     """Home agent: stop answering ARP for the node on its home link (RFC 5944 4.6). `returned`: it is there again."""
 
@@ -91,14 +92,14 @@ class ReleaseHome:
     returned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BindVisitor:
     """Foreign agent: serve this node, also in the kernel's table."""
 
     visitor: Visitor
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UnbindVisitor:
     """Foreign agent: serve this node no more."""
 
@@ -106,7 +107,7 @@ class UnbindVisitor:
     home_agent: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Advertise:
     """Foreign agent: send this ICMP message (agent advertisement, checksum included), TTL 1, on the link."""
 
@@ -116,7 +117,7 @@ class Advertise:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Solicit:
     """Mobile node: send this ICMP message (router solicitation, checksum included), TTL 1, on the link."""
 
@@ -133,7 +134,7 @@ class PathMode(StrEnum):
     FOREIGN_AGENT = "foreign_agent"  # to the agent on the link, which encapsulates
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NodePath:
     """How the node's packets travel. `peer` and `local` are the tunnel's ends, `gateway` the next hop on the link.
 
@@ -152,14 +153,14 @@ class NodePath:
     inside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SetPath:
     """Mobile node: from now on packets travel so."""
 
     path: NodePath
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SetLocation:
     """Mobile node: where it is, for `show` and the SA. `through` is whom it registered with, None at home."""
 
@@ -168,7 +169,7 @@ class SetLocation:
     through: IPv4Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EstablishSecurityAssociation:
     """Mobile node: the tunnel to the VPN gateway is there to be used; bring up or unpark the IPsec SA.
 
@@ -178,24 +179,24 @@ class EstablishSecurityAssociation:
     anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ParkSecurityAssociation:
     """Mobile node: inside; packets go in clear, the IPsec SA stays for the next time outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UnparkSecurityAssociation:
     """Mobile node: about to leave the inside, or no longer sure: nothing may go in clear from here on."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AssumeHomeAddress:
     """Mobile node: this home address was assigned to us (RFC 2794); carry it from now on."""
 
     home_address: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AnnounceHome:
     """Mobile node: gratuitous ARP for the home address on the home link (RFC 5944 4.6)."""
 
@@ -203,7 +204,7 @@ class AnnounceHome:
     home_address: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Count:
     """Add one to a counter. Every silent drop has its own reason."""
 
@@ -218,7 +219,7 @@ class Level(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Log:
     """Write a structured log entry; no key and no authenticator is ever among `fields`."""
 

@@ -19,10 +19,11 @@ from mobileip.registration.security import AuthenticRequest
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension
+from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import HomeAgentParameter, HomeAgentParameterFormat, find_home_agent_parameter
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Assignment:
     """The home agent, and the format in which the node spoke of it (None: it did not)."""
 

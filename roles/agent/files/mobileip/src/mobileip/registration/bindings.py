@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from mobileip.registration.events import Endpoint
 from mobileip.wire.messages import INFINITE_LIFETIME
+from mobileip.wire.record import record
 
 
 class Encapsulation(StrEnum):
@@ -62,7 +63,7 @@ class RevocationPeer(NamedTuple):
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Binding:
     """A home address, where it is now, and how to reach it there.
 
@@ -130,7 +131,7 @@ class Binding:
         return replace(self, source=endpoint, half_bound=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Visitor:
     """A node that a foreign agent serves. `home_agent` is what the node named: at an outside agent, MIPP-Pub.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from mobileip.wire.record import record
 from mobileip.wire.unreachable import Unreachable
 
 
@@ -19,7 +19,7 @@ class Endpoint(NamedTuple):
         return f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DatagramReceived:
     """A datagram with a good UDP checksum came to port 434. `destination` may be a broadcast or multicast address."""
 
@@ -30,7 +30,7 @@ class DatagramReceived:
     ttl: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Attached:
     """Mobile node: the interface has a link. `address` None: no address there, look for a foreign agent."""
 
@@ -40,14 +40,14 @@ class Attached:
     gateway: IPv4Address | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Detached:
     """Mobile node: the interface lost its link or its address."""
 
     interface: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AdvertisementReceived:
     """Mobile node: a foreign or home agent advertises itself (RFC 5944 2.1). Lifetimes in seconds.
 
@@ -71,7 +71,7 @@ class AdvertisementReceived:
     nai: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SolicitationReceived:
     """Foreign agent: a node asks for an advertisement (RFC 5944 2.2)."""
 
@@ -79,7 +79,7 @@ class SolicitationReceived:
     interface: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TunnelProbeAnswered:
     """Mobile node: the agent answered a keepalive echo through the tunnel."""
 
@@ -87,7 +87,7 @@ class TunnelProbeAnswered:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TunnelPortLearned:
     """Proxy, home agent: the first tunnelled packet of a half-bound node came from this endpoint (RFC 3519 4.4)."""
 
@@ -96,7 +96,7 @@ class TunnelPortLearned:
     gateway: IPv4Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UnreachableReceived:
     """An ICMP error came that says that a datagram of ours did not arrive. Nobody has vouched for it."""
 
@@ -105,7 +105,7 @@ class UnreachableReceived:
     interface: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RevokeRequested:
     """Proxy, home agent: the operator wants all bindings of this home address to end now."""
 

@@ -52,6 +52,7 @@ from mobileip.wire.messages import (
     RegistrationRequest,
     read_request,
 )
+from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import MessageString
 
 _LIMITED_CODES = frozenset(
@@ -65,7 +66,7 @@ _LIMITED_CODES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Admitted:
     """A request that is authentic, well-formed and meant for us. `actions` come before all others.
 

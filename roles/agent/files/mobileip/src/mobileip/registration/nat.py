@@ -20,7 +20,6 @@ IP-in-IP, which every end of a tunnel takes apart (RFC 5944 4.1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mobileip.registration.bindings import Encapsulation
@@ -30,10 +29,11 @@ from mobileip.wire.encapsulation import IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIM
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import RegistrationRequest
+from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import UDP_TUNNEL_DECLINED, UdpTunnelReply, UdpTunnelRequest
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NatPolicy:
     """What an agent grants. `keepalive` (default of RFC 3519 4.9) and `max_lifetime` (5.2) in seconds."""
 
@@ -43,7 +43,7 @@ class NatPolicy:
     forced_allowed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tunnel:
     """The tunnel that a registration gets, and what to tell the node about it, if it asked."""
 
@@ -63,7 +63,7 @@ _IN_UDP = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Denied:
     """A registration that cannot be had so: the code, and the reason for people."""
 

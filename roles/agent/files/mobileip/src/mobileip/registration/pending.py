@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import islice, takewhile
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from mobileip.wire.authentication import ReplayStyle
 from mobileip.wire.codes import LAST_ACCEPTANCE
 from mobileip.wire.identification import low
 from mobileip.wire.messages import RegistrationReply
+from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import HomeAgentParameterFormat
 
 
@@ -35,7 +35,7 @@ class PendingKey(NamedTuple):
     identification: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PendingRequest:
     """A relayed request: what its reply will need.
 

@@ -7,7 +7,6 @@ authentic message cannot be given another. Whether it is new as well, `replay` s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -24,6 +23,7 @@ from mobileip.wire.authentication import (
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import RegistrationReply, RegistrationRequest
+from mobileip.wire.record import record
 
 Associations = Mapping[int, SecurityAssociation]
 """The security associations with one peer, by SPI."""
@@ -48,7 +48,7 @@ class AuthenticationFailure(StrEnum):
     NOT_AGREED = "fa_ha_authentication_not_agreed"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AuthenticRequest:
     """A request whose authorization-enabling extension is right: MN-HA, or MN-AAA alone.
 
@@ -73,7 +73,7 @@ class AuthenticRequest:
         return self.message.extensions[self.position + 1 :]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AuthenticReply:
     """A reply whose MN-HA authenticator is right."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mobileip.wire.address import compiled
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType
+from mobileip.wire.record import record
 
 FIRST_USABLE_SPI = 256
 """SPI 0 to 255 are reserved and in no Mobility Security Association (RFC 5944 1.6)."""
@@ -61,7 +62,7 @@ AUTHENTICATOR_SIZE: dict[Algorithm, int] = {
 _HMAC_DIGEST = {Algorithm.HMAC_SHA1: "sha1", Algorithm.HMAC_SHA256: "sha256"}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SecurityAssociation:
     """A Mobility Security Association: what two parties share. The key never shows in a log or a test's diff."""
 
@@ -71,7 +72,7 @@ class SecurityAssociation:
     replay: ReplayStyle = ReplayStyle.TIMESTAMP
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Authentication:
     """The content of an authentication extension. `start` is its offset in the message it came from.
 

@@ -8,10 +8,11 @@ Type 0 is one padding byte without a length. The list ends with the UDP payload.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from mobileip.wire.errors import Malformed
+from mobileip.wire.record import record
 
 
 class ExtensionType(IntEnum):
@@ -67,7 +68,7 @@ AUTHENTICATION_TYPES: frozenset[int] = frozenset({32, 33, 34, 36})
 FIRST_SKIPPABLE = 128
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Extension:
     """One extension as framed; what `data` means is in `typed_extensions` and `authentication`.
 

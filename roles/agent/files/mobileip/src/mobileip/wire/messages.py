@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from ipaddress import IPv4Address
 
 from mobileip.wire.address import address
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, read_extensions, serialize_extensions
+from mobileip.wire.record import record
 
 REGISTRATION_PORT = 434
 INFINITE_LIFETIME = 0xFFFF
@@ -47,7 +48,7 @@ RESERVED_FLAGS = 0x05
 """The bits r and x: sent as 0, ignored on receipt (RFC 5944 3.3)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RegistrationRequest:
     """A Registration Request. `lifetime` in seconds; `identification` is the 64-bit field; `flags` a sum of `Flag`.
 
@@ -116,7 +117,7 @@ class RegistrationRequest:
         ) + serialize_extensions(self.extensions)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RegistrationReply:
     """A Registration Reply. `lifetime` in seconds; `code` is a `Code` or a number that no document defines.
 

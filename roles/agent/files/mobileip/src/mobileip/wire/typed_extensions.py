@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
 from mobileip.wire.address import address
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType
+from mobileip.wire.record import record
 
 
 class HomeAgentParameterEncoding(StrEnum):
@@ -30,7 +30,7 @@ _FIXED_TYPES = {
 _VENDOR_ENCODINGS = (HomeAgentParameterEncoding.CRITICAL_VENDOR, HomeAgentParameterEncoding.NORMAL_VENDOR)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class HomeAgentParameterFormat:
     """Which number, sub-type and layout the HA Parameter extension has in this deployment.
 
@@ -77,7 +77,7 @@ class HomeAgentParameterFormat:
                 return bytes((self.subtype, 0))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class HomeAgentParameter:
     """HA Parameter extension (draft 2.5.3): the node's actual home agent; 0.0.0.0 asks for one to be assigned."""
 
@@ -110,7 +110,7 @@ class HomeAgentParameter:
         return Extension(self.format.type, self.format.prefix + self.address.packed, subtype)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UdpTunnelRequest:
     """UDP Tunnel Request (RFC 3519 3.1). `encapsulation`: 0 as the M and G bits say, 4 IP, 47 GRE, 55 minimal.
 
@@ -137,7 +137,7 @@ class UdpTunnelRequest:
         return Extension(ExtensionType.UDP_TUNNEL_REQUEST, bytes((0, 0, flags, self.encapsulation, 0, 0)))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UdpTunnelReply:
     """UDP Tunnel Reply (RFC 3519 3.2). `code` below 64 assents, others decline; `keepalive` in seconds, 0: default."""
 
@@ -168,7 +168,7 @@ UDP_TUNNEL_DECLINED = 64
 """RFC 3519 3.2: declined, reason unspecified."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Nai:
     """Mobile Node NAI (RFC 2794 2): who the node is, as user@realm. Bytes, since it is compared and never read."""
 
@@ -186,7 +186,7 @@ class Nai:
         return Extension(ExtensionType.NAI, self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DynamicHomeAgent:
     """Dynamic Home Agent (RFC 4433 3.4): the agent that a node asks for, or to which it is redirected by code 143."""
 
@@ -206,7 +206,7 @@ class DynamicHomeAgent:
         return Extension(ExtensionType.DYNAMIC_HOME_AGENT, self.address.packed, 2 if self.redirected else 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class VendorExtension:
     """What a Critical or Normal Vendor extension holds (RFC 3115 2.1, 2.2): `vendor` is an SMI enterprise number."""
 
@@ -250,7 +250,7 @@ _ORIGIN_SUBTYPE = {MessageStringOrigin.HOME_AGENT: 1, MessageStringOrigin.FOREIG
 _SUBTYPE_ORIGIN = {subtype: origin for origin, subtype in _ORIGIN_SUBTYPE.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MessageString:
     """Message String (RFC 4917 3): a reason for people to read; the protocol never looks at it."""
 
@@ -278,7 +278,7 @@ TRUSTED_NETWORKS = Extension(ExtensionType.TRUSTED_NETWORKS, b"\0\0")
 """Trusted Networks Configured (RFC 5265 3.4): the agent is sure that the node is inside."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FaError:
     """FA Error (RFC 4636 3): a foreign agent's own verdict beside a home agent's reply."""
 
