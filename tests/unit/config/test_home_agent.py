@@ -194,10 +194,3 @@ def test_the_roles_variables_reach_the_file(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (config.trusted_networks.untrusted, config.trusted_networks.proxies) == ("log", [IPv4Address("192.0.2.10")])
     assert config.dynamic_home_agent.model_dump() == {"accept": False, "redirect": IPv4Address("192.0.2.41")}
-
-
-def test_every_variable_is_described(tmp_path: Path) -> None:
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
-    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="utf-8"))
-    options = specs["argument_specs"]["main"]["options"]
-    assert {name: value.get("default") for name, value in options.items() if not value.get("required")} == defaults

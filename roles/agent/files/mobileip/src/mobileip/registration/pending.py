@@ -117,6 +117,9 @@ class PendingList:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def __iter__(self) -> Iterator[PendingRequest]:
+        return iter(self._by_key.values())
+
     def has_room(self, node: NodeKey, *, fresh: bool = True) -> bool:
         """May the node have one more? One that is new takes the place of what may be a copy."""
         waiting = self._of_node.get(node, {})

@@ -41,7 +41,7 @@ from mobileip.registration.gate import Gate, GateSettings
 from mobileip.registration.home_agent_leg import HomeAgentLeg
 from mobileip.registration.location import Location, LocationRule
 from mobileip.registration.peers import Peers
-from mobileip.registration.pending import PendingList
+from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.registration.proxy_answers import ParameterInReplies, ProxyAnswers
 from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.replay import ReplayGuard
@@ -128,6 +128,11 @@ class Proxy:
     def pending(self) -> int:
         """How many requests wait for a reply, for `show`."""
         return len(self._pending)
+
+    @property
+    def waiting(self) -> tuple[PendingRequest, ...]:
+        """Those requests, for `show`."""
+        return tuple(self._pending)
 
     @property
     def admission(self) -> Admission:

@@ -430,7 +430,13 @@ class Daemon:
         return {"status": status, "counters": counters, "drops": drops, **self._party.commands(), **self._party.orders}
 
 
-_NO_DROPS = frozenset({"sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled"})
+_NO_DROPS = frozenset(
+    {
+        "sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled",
+        "deregistered_by_us", "unauthenticated_denial_relayed", "revocation_sent", "revocation_acknowledged",
+        "revocation_obeyed", "revocation_repeated",
+    }
+)  # fmt: skip
 """Counters of what went well."""
 
 _OF_A_REGISTRATION = frozenset({Send, Count, Log, PersistIdentification, PersistBinding, ForgetBinding, Bind, Unbind})

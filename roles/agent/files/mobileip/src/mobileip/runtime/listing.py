@@ -11,6 +11,8 @@ from typing import Any
 
 from mobileip.registration.bindings import Binding, Visitor
 from mobileip.registration.events import Endpoint
+from mobileip.registration.peers import nai_of
+from mobileip.registration.pending import PendingRequest
 from mobileip.registration.visits import PendingVisit
 from mobileip.wire.messages import Flag
 
@@ -77,6 +79,21 @@ def visitor_row(visitor: Visitor, now: float) -> dict[str, Any]:
         "granted": visitor.granted,
         "expires": plain(visitor.expires),
         "remaining": plain(round(visitor.expires - now, 1)) if math.isfinite(visitor.expires) else None,
+    }
+
+
+def request_row(pending: PendingRequest, now: float) -> dict[str, Any]:
+    """One line of `show pending` at a proxy. `asked_from` is our port of the request to the home agent; `waiting` in seconds."""
+    message = pending.request.message
+    return {
+        "home_address": str(message.home_address),
+        "nai": nai_of(message),
+        "care_of_address": str(message.care_of_address),
+        "home_agent": str(pending.home_agent),
+        "source": str(pending.received.source),
+        "asked_from": str(pending.sent.source),
+        "lifetime": pending.at_home_agent,
+        "waiting": round(now - pending.relayed_at, 1),
     }
 
 

@@ -19,7 +19,7 @@ from mobileip.registration.proxy import Proxy
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_row
+from mobileip.runtime.listing import binding_row, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import proxy_settings
@@ -106,7 +106,7 @@ class ProxyParty(Party):
     def commands(self) -> Mapping[str, Command]:
         return {
             "bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings],
-            "pending": lambda _: {"pending": self.machine.pending},
+            "pending": lambda _: [request_row(request, time.time()) for request in self.machine.waiting],
         }
 
     def kernel_counters(self) -> Mapping[str, object]:
