@@ -83,7 +83,7 @@ def visitor_row(visitor: Visitor, now: float) -> dict[str, Any]:
 
 
 def request_row(pending: PendingRequest, now: float) -> dict[str, Any]:
-    """One line of `show pending` at a proxy. `asked_from` is our port of the request to the home agent; `waiting` in seconds."""
+    """One line of `show pending` at a proxy. `asked_from`: where our request went out; `waiting` in seconds."""
     message = pending.request.message
     return {
         "home_address": str(message.home_address),
