@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mobileip.forwarding.reasons import REASONS
+from mobileip.forwarding.reasons import OUTCOMES, REASONS
 from mobileip.registration.security import AuthenticationFailure
 from tests.checks.step import CHECKOUT
 
@@ -24,6 +24,11 @@ def daemon_counters() -> set[str]:
 def kernel_reasons() -> set[str]:
     """Every reason for which the data path drops a packet."""
     return {reason.name for reason in REASONS}
+
+
+def kernel_outcomes() -> set[str]:
+    """Everything that the data path does with packets that it passes on."""
+    return {outcome.name for outcome in OUTCOMES}
 
 
 def fields_of(module: str, function: str) -> set[str]:

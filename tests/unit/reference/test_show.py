@@ -22,12 +22,16 @@ def section(title: str) -> str:
 
 
 def test_every_counter_of_the_daemon_is_explained() -> None:
-    counters = section("## show drops, show counters").partition("### Packets that the kernel dropped")[0]
+    counters = section("## show drops, show counters").partition("### Packets that the kernel passed on")[0]
     assert shown.rows_of(counters) == shown.daemon_counters()
 
 
 def test_every_reason_for_which_the_kernel_drops_is_explained() -> None:
     assert shown.rows_of(section("### Packets that the kernel dropped")) == shown.kernel_reasons()
+
+
+def test_everything_that_the_kernel_does_with_packets_is_explained() -> None:
+    assert shown.rows_of(section("### Packets that the kernel passed on")) == shown.kernel_outcomes()
 
 
 def test_every_topic_of_show_has_its_section() -> None:
