@@ -9,8 +9,8 @@ from typing import get_args
 import yaml
 
 from mobileip.config.schema import MODELS
-from tests.checks.reference.keys import ALGORITHMS, Key, keys_of
-from tests.checks.reference.variables import setting, variables_of
+from tests.checks.reference.keys import ALGORITHMS, LIST_OF_SECTIONS, Key, keys_of
+from tests.checks.reference.variables import lists_behind, setting, variables_of
 from tests.checks.step import CHECKOUT
 
 _INTRODUCTION = """\
@@ -62,7 +62,10 @@ def rows(part: Part) -> Iterator[tuple[Key, list[str] | None]]:
     """Keys of a role's file, each with the variables that set it."""
     found = variables_of(_read(part, f"templates/{part.template}"), known_variables(part))
     for key in keys_of(MODELS[part.party]):
-        yield key, setting(key.path, found)
+        names = setting(key.path, found)
+        if names is None and key.type == LIST_OF_SECTIONS:
+            names = lists_behind(key.path, found)
+        yield key, names
 
 
 def known_variables(part: Part) -> dict[str, object]:
@@ -83,7 +86,7 @@ def _part(part: Part) -> Iterator[str]:
 
 
 def _setter(key: Key, names: list[str] | None) -> str:
-    if "section" in key.type and not names:
+    if names is None and "section" in key.type:
         return ""
     if names is None:
         return "-"

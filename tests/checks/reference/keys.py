@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from mobileip.config import proxy, shared, values
 
 ALGORITHMS = get_type_hints(shared.Association, include_extras=True)["algorithm"]
+LIST_OF_SECTIONS = "list of sections"
 _NAMED = (
     (values.Unicast, "IPv4 address"),
     (values.Group, "multicast address"),
@@ -53,7 +54,7 @@ def keys_of(model: type[BaseModel], within: str = "") -> Iterator[Key]:
             yield Key(path, _type(declared, field), _default(field), field.description or "")
             continue
         if field.description:
-            yield Key(path, "list of sections" if is_list else "section", _default(field), field.description)
+            yield Key(path, LIST_OF_SECTIONS if is_list else "section", _default(field), field.description)
         yield from keys_of(section, f"{path}[]." if is_list else f"{path}.")
 
 

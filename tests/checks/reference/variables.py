@@ -43,6 +43,12 @@ def setting(path: str, found: Mapping[str, list[str]]) -> list[str] | None:
     return None
 
 
+def lists_behind(path: str, found: Mapping[str, list[str]]) -> list[str] | None:
+    """The variables whose entries become those of a list of sections; None: none does."""
+    entries = [name for key, names in found.items() if key.startswith(f"{path}[]") for name in names]
+    return list(dict.fromkeys(name.rpartition("[]")[0] for name in entries if "[]" in name)) or None
+
+
 class _Reader:
     """Turns a template into YAML whose values are marks that stand for expressions."""
 
