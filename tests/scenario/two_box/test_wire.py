@@ -109,6 +109,32 @@ def test_registration_addresses_of_both_legs_D_2_7_1_a_and_D_2_7_2_a_and_D_2_b_a
     assert registrations("dmz_private") == {(1, private, agent), (3, agent, private)}
 
 
+@pytest.mark.parametrize(
+    ("network", "occurrence", "segment"), [("open", 1, "open"), ("nat", 0, "nat_inside"), ("fa", 0, "fa_link")]
+)
+def test_registrations_leave_in_clear_beside_the_sa_that_is_up_D_2_a(
+    roamed: Roamed, hosts: LabHosts, mipp_pub: str, network: str, occurrence: int, segment: str
+) -> None:
+    move = [move for move in roamed.recording.moves if move.target == network][occurrence]
+    home, node = hosts.home_address("mn"), hosts.mac("mn", "eth0")
+    earlier = [f for frames in roamed.analysis.frames.values() for f in wire.within(frames, 0, move.started)]
+    frames = list(wire.within(roamed.analysis.frames[segment], move.started, move.ended))
+    sent = [f for f in frames if f.eth_source == node and f.registration == wire.REQUEST and f.home_address == home]
+    esp = [f for f in frames if f.is_esp and home in f.sources]
+    assert sent
+    # The SA was there before the node registered here, and is the one that carries its packets afterwards.
+    assert {f.spi for f in esp} <= {f.spi for f in earlier if f.is_esp}
+    assert any(f.time > sent[0].time for f in esp)
+    way = (home, hosts.address("fa", "link")) if network == "fa" else (hosts.care_of("mn", network), mipp_pub)
+    for frame in sent:  # one IP header, then UDP: neither ESP nor a tunnel around it
+        assert (frame.sources, frame.destinations, frame.protocols) == ((way[0],), (way[1],), (UDP,))
+        assert frame.udp_ports[0][1] == wire.MIP_PORT
+    # None took another way: what reached the proxy is what left in clear.
+    at_proxy = wire.within(roamed.analysis.frames["dmz_public"], move.started, move.ended)
+    asked = [f for f in at_proxy if f.registration == wire.REQUEST and f.home_address == home]
+    assert {f.identification for f in asked if f.outer[1] == mipp_pub} == {f.identification for f in sent}
+
+
 @pytest.mark.parametrize("segment", ["outside", "open", "nat_inside", "nat_outside", "fa_link", "fa_uplink"])
 def test_no_clear_inner_packet_outside_D_1_3_a_and_D_1_4_1_a(roamed: Roamed, hosts: LabHosts, segment: str) -> None:
     home, gateway = hosts.home_address("mn"), hosts.address("vpngw", "pub")
