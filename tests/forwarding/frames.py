@@ -15,6 +15,7 @@ from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding,
 ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL = 50, 17, 6, 1, 4, 47, 55
 STRANGERS = ("198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90")
 _T = TypeVar("_T")
+GROUPS = [IPv4Address("224.0.0.251"), IPv4Address("239.255.255.250"), IPv4Address("255.255.255.255")]
 STRANGE_MAC = bytes.fromhex("02eeeeeeeeee")
 # How often one field of a frame is not what the tables say. Some twelve fields: about half of all frames are right.
 SPOILT = 0.05
@@ -267,8 +268,7 @@ class Generator:
             return STRANGE_MAC, ip(visitor.home_address, to, UDP, udp(434, 434, self._registration()))
         if self._random.random() < (0.6 if visitor.encapsulating_delivery else 0.1):
             return STRANGE_MAC, self._wrapped_for_agent(visitor.home_address)
-        groups = [IPv4Address("224.0.0.251"), IPv4Address("239.255.255.250"), IPv4Address("255.255.255.255")]
-        return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), self._maybe(to, groups, 0.1))
+        return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), self._maybe(to, GROUPS, 0.1))
 
     def _wrapped_for_agent(self, home: IPv4Address) -> bytes:
         """Encapsulating delivery (RFC 3024 5.2): a unicast or multicast packet in the node's own tunnel."""
@@ -301,7 +301,8 @@ class Generator:
             return STRANGE_MAC, ip(path.home_address, gateway, UDP, udp(434, 434, self._registration()))
         if kind < 0.3:
             return STRANGE_MAC, self._echo(path.home_address, path.peer)
-        return STRANGE_MAC, self._ipsec(self._address(path.home_address), self._address(gateway))
+        to = self._maybe(self._address(gateway), GROUPS, 0.1)
+        return STRANGE_MAC, self._ipsec(self._address(path.home_address), to)
 
     def _registration(self) -> bytes:
         return self._random.choice([b"\x01", b"\x03", b"\x04", b"\x12"]) + self._random.randbytes(

@@ -189,4 +189,5 @@ def _paths() -> list[NodePath]:
     udp = replace(tunnel, encapsulation=Encapsulation.UDP, local_port=434)
     direct = replace(tunnel, peer=HOME_AGENT, gateways=(), encapsulate_all=True)
     modes = [replace(tunnel, mode=mode) for mode in (NodeMode.BLOCKED, NodeMode.HOME, NodeMode.FOREIGN_AGENT)]
-    return [tunnel, udp, direct, *modes]
+    by_agent = replace(direct, mode=NodeMode.FOREIGN_AGENT)
+    return [tunnel, udp, direct, *modes, by_agent]

@@ -45,6 +45,16 @@ with socket.socket(socket.AF_INET, socket.SOCK_RAW, 50) as channel:
         print(fits, errno.errorcode[exc.errno])
 """
 
+_TO_EVERYBODY = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    channel.bind((sys.argv[1], 0))
+    for to in sys.argv[2:]:
+        channel.sendto(b"to everybody", (to, 4321))
+"""
+
 
 class Packet(NamedTuple):
     """An IPv4 header, as far as the tests look at it. `offset` in bytes; `more` fragments follow."""
@@ -177,3 +187,18 @@ def test_routes_of_the_tunnel_go_with_it_and_are_nobody_elses(site: Site) -> Non
     assert "mtu" not in site.run("mn", "ip", "route", "show", "table", "main").stdout
     by(site, "home", "home", None)
     assert site.run("mn", "ip", "route", "show", "table", "435").stdout == ""
+
+
+def test_broadcasts_are_not_sent_directly_to_a_foreign_agent_R3024_5_2_a(site: Site) -> None:
+    by(site, "fa", "outside", None)
+    groups, host = ["255.255.255.255", "224.0.0.251"], "198.51.100.97"
+
+    def dropped() -> int:
+        return int(site.show("mn", "drops")["kernel"].get("group_through_agent", 0))
+
+    before = dropped()
+    with captured(site, "wires", "mn-eth0") as link:
+        site.run("mn", sys.executable, "-c", _TO_EVERYBODY, HOME, *groups, host)
+    sent = [packet.destination for packet in link if packet.source == HOME and packet.payload.endswith(b"to everybody")]
+    assert sent == [host]
+    assert dropped() == before + len(groups)

@@ -213,6 +213,16 @@ def test_an_unconfigured_program_drops_tunnels_and_nothing_else() -> None:
     assert decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / TCP()), snapshot).action is rules.Action.STACK
 
 
+@pytest.mark.parametrize("to", ["255.255.255.255", "224.0.0.251", "239.1.2.3"])
+def test_nothing_but_unicast_goes_directly_to_a_foreign_agent_R3024_5_2_a(to: str) -> None:
+    path = NodePath(IPv4Address(HOME), NodeMode.FOREIGN_AGENT, encapsulate_all=True)
+    snapshot = replace(tables(), mobile_node=path)
+    verdict = decide(ether(IP(src=HOME, dst=to) / UDP(dport=4321)), snapshot, "mn_egress")
+    assert verdict == rules.Verdict(rules.Action.DROP, "group_through_agent")
+    alone = decide(ether(IP(src=HOME, dst="192.0.2.50") / UDP(dport=4321)), snapshot, "mn_egress")
+    assert alone.action is rules.Action.STACK
+
+
 @pytest.mark.parametrize("mode", [NodeMode.BLOCKED, NodeMode.TUNNEL, NodeMode.FOREIGN_AGENT])
 @pytest.mark.parametrize(
     ("packet", "is_ipsec"),

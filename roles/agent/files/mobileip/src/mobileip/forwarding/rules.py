@@ -721,10 +721,13 @@ def _foreign_agent_link(packet: _Packet) -> None:
             raise _Drop("no_binding")
         _into_reverse_tunnel(packet, agent, visitor, inner)
         return
-    is_group = outer.destination.is_multicast or outer.destination == IPv4Address("255.255.255.255")
-    if not visitor.reverse_tunnel or visitor.encapsulating_delivery or is_group:
+    if not visitor.reverse_tunnel or visitor.encapsulating_delivery or _is_group(outer.destination):
         raise _Stack
     _into_reverse_tunnel(packet, agent, visitor, outer)
+
+
+def _is_group(address: IPv4Address) -> bool:
+    return address.is_multicast or address == IPv4Address("255.255.255.255")
 
 
 def _into_reverse_tunnel(packet: _Packet, agent: ForeignAgentForwarding, visitor: Visitor, header: _Header) -> None:
@@ -762,6 +765,8 @@ def _node_egress(packet: _Packet) -> None:
         and packet.head[:2] == b"\x08\x00"
     )
     if path.mode is NodeMode.FOREIGN_AGENT and allowed:
+        if _is_group(outer.destination):
+            raise _Drop("group_through_agent")  # RFC 3024 5.2
         raise _Stack
     if path.mode is not NodeMode.TUNNEL or not (allowed or is_keepalive):
         raise _Drop("clear_outside")

@@ -89,11 +89,6 @@ static __always_inline int visitor_encapsulated(struct __sk_buff *skb, const str
 	return verdict < 0 ? verdict : VERDICT_FORWARD;
 }
 
-static __always_inline int is_group(__be32 address)
-{
-	return (address & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || address == 0xffffffff;
-}
-
 static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, struct packet *p, struct plan *plan)
 {
 	const struct foreign_agent_settings *s = foreign_agent();

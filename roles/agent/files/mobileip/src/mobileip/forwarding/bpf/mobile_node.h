@@ -5,7 +5,7 @@
  *   blocked        not known yet: nothing clear leaves
  *   home           the home network: everything passes
  *   tunnel         own care-of address: ESP and IKE to the gateways only (or all), through the tunnel
- *   foreign_agent  the agent tunnels: ESP and IKE to the gateways only, as it is
+ *   foreign_agent  the agent tunnels: ESP and IKE to the gateways only (or all that is unicast), as it is
  */
 #ifndef MOBILEIP_MOBILE_NODE_H
 #define MOBILEIP_MOBILE_NODE_H
@@ -68,8 +68,9 @@ static __always_inline int decide_node_egress(struct __sk_buff *skb, struct pack
 		return VERDICT_STACK;
 	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p)))
 		return node_into_tunnel(skb, s, plan);
+	/* RFC 3024 5.2: the agent tunnels unicast only, unless it is wrapped; all else would stay on its link, in clear. */
 	if (s->mode == NODE_FOREIGN_AGENT && node_may_send(s, p))
-		return VERDICT_STACK;
+		return is_group(p->outer.daddr) ? DROP(group_through_agent) : VERDICT_STACK;
 	return DROP(clear_outside);
 }
 

@@ -249,4 +249,9 @@ static __always_inline int parse_tunnel(struct __sk_buff *skb, struct packet *p)
 	return VERDICT_CONTINUE;
 }
 
+static __always_inline int is_group(__be32 address)
+{
+	return (address & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || address == 0xffffffff;
+}
+
 #endif

@@ -38,7 +38,8 @@
 	REASON(27, clear_outside, "clear packet from or to the home address outside the home network") \
 	REASON(28, no_route, "no route to the care-of address") \
 	REASON(29, inner_destination, "the inner destination is not served through this tunnel") \
-	REASON(30, helper_failed, "the kernel could not change or redirect the packet")
+	REASON(30, helper_failed, "the kernel could not change or redirect the packet") \
+	REASON(31, group_through_agent, "broadcast or multicast of a node, directly to its foreign agent (RFC 3024 5.2)")
 
 #define OUTCOMES(OUTCOME) \
 	OUTCOME(1, node_to_gateway, "proxy: decapsulated, to the VPN gateway's public side") \
