@@ -1,0 +1,139 @@
+"""What the role mip_proxy says of variables that do not fit together, before it looks at a host or changes one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+RESULT = re.compile(r"^(?:fatal|failed): \[(\S+)\].*?=> (\{.*\})$", re.MULTILINE)
+KEY = "badc0ffee0ddf00d" * 4
+SITE: dict[str, Any] = {
+    "mip_proxy_pub": {"address": "203.0.113.10", "interface": "pub"},
+    "mip_proxy_priv": {"address": "192.0.2.10", "interface": "priv"},
+    "mip_proxy_vpn_gateways": [{"name": "one"}, {"name": "two"}],
+    "mip_proxy_home_agents": [{"address": "192.0.2.40"}, {"address": "192.0.2.41"}],
+    "mip_proxy_internal_prefixes": ["192.0.2.0/24"],
+    "mip_proxy_node_keys": {"mn": KEY, "mn2": KEY},
+    "mip_proxy_home_agent_keys": {"mn": KEY, "mn2": KEY},
+    "mip_proxy_mobile_nodes": [],
+    "dmz_firewall_kind": "host",
+}
+MN = {"name": "mn", "home_address": "192.0.2.69", "proxy_spi": 2001, "home_agent_spi": 3001}
+MN2 = {"name": "mn2", "home_address": "192.0.2.70", "proxy_spi": 2002, "home_agent_spi": 3002}
+NAMED = {"name": "mn", "nai": "mn@home.example", "proxy_spi": 2001, "home_agent_spi": 3001}
+
+
+def nodes(*listed: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"mip_proxy_mobile_nodes": [*listed], **more}
+
+
+def twin(**more: Any) -> dict[str, Any]:
+    return nodes({**MN, "gateway": "one", "home_agent": "192.0.2.40"}, {**MN2, "home_address": "192.0.2.69", **more})
+
+
+GOOD = {
+    "nodes by address": nodes(MN, MN2),
+    "a node by name with a home agent": nodes({**NAMED, "home_agent": "192.0.2.40"}),
+    "a node by name with the default home agent": nodes(NAMED, mip_proxy_default_home_agent="192.0.2.40"),
+    "a node by name and a pool": nodes(
+        NAMED, mip_proxy_home_agents=[{"address": "192.0.2.40", "assignable": True}, {"address": "192.0.2.41"}]
+    ),
+    "one address behind two gateways": twin(gateway="two", home_agent="192.0.2.41"),
+    "keys as long as their digests": nodes(
+        {**MN, "proxy_algorithm": "hmac-sha256", "home_agent_algorithm": "hmac-sha1"}
+    ),
+    "fewer ports than the firewall guards": {"mip_proxy_haleg_source_ports": 2},
+    "no ports but 434": {"mip_proxy_haleg_source_ports": 0, "dmz_firewall_haleg_source_ports": []},
+    "another firewall's business": {"mip_proxy_haleg_first_source_port": 30000, "dmz_firewall_kind": "inner"},
+    "other ports, and the firewall knows": {
+        "mip_proxy_haleg_first_source_port": 30000,
+        "dmz_firewall_haleg_source_ports": ["434", "30000-30015"],
+    },
+}
+WRONG = {
+    "a node without any name": (
+        nodes({"name": "mn", "proxy_spi": 2001, "home_agent_spi": 3001}), "home_address or a nai"
+    ),
+    "a node by name, no home agent, no pool": (nodes(NAMED), "no home_agent for mn; expected"),
+    "a home agent that is not listed": (nodes({**MN, "home_agent": "192.0.2.49"}), "home agent 192.0.2.49"),
+    "a default home agent that is not listed": (
+        {"mip_proxy_default_home_agent": "192.0.2.49"}, "home agent 192.0.2.49"
+    ),
+    "a gateway that is not listed": (nodes({**MN, "gateway": "three"}), "gateway three; expected"),
+    "one address behind one gateway": (
+        twin(gateway="one", home_agent="192.0.2.41"),
+        "192.0.2.69 is the home address of mn, mn2, with gateway one, one",
+    ),
+    "one address and no gateway": (twin(home_agent="192.0.2.41"), "with gateway one, none"),
+    "one address at one home agent": (
+        twin(gateway="two", home_agent="192.0.2.40"), "with home_agent 192.0.2.40, 192.0.2.40"
+    ),
+    "an algorithm that there is not": (nodes({**MN, "proxy_algorithm": "sha3"}), "mn: proxy_algorithm sha3."),
+    "a style that there is not": (nodes({**MN, "replay": "nonces"}), "mn: replay nonces."),
+    "a reserved SPI": (nodes({**MN, "proxy_spi": 255}), "mn: proxy_spi 255."),
+    "a missing SPI": (
+        nodes({"name": "mn", "home_address": "192.0.2.69", "proxy_spi": 2001}), "mn: home_agent_spi (not set)."
+    ),
+    "a key too short for its digest": (
+        nodes({**MN, "proxy_algorithm": "hmac-sha256"}, mip_proxy_node_keys={"mn": KEY[:32]}),
+        "mip_proxy_node_keys: mn: 32 digits for hmac-sha256, which takes 64.",
+    ),
+    "no key for MN-AAA": (nodes({**MN, "aaa_spi": 2}), "mip_proxy_aaa_keys: wrong"),
+    "no key for a foreign agent": (
+        {"mip_proxy_foreign_agents": [{"name": "cafe", "address": "198.51.100.100", "spi": 5001}]},
+        "no key for cafe; expected",
+    ),
+    "no key for FA-HA": (
+        {"mip_proxy_home_agents": [{"address": "192.0.2.40", "fa_ha_spi": 6001}]}, "no key for 192.0.2.40; expected"
+    ),
+    "ports that the firewall does not guard": (
+        {"mip_proxy_haleg_first_source_port": 20440}, "the ports 20440-20455; expected them in one of"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each case is told: nothing if its variables fit together. One run; each case is a host."""
+    directory = tmp_path_factory.mktemp("preflight")
+    cases = {**GOOD, **{name: variables for name, (variables, _) in WRONG.items()}}
+    hosts = {f"case{number}": {**SITE, **variables} for number, variables in enumerate(cases.values())}
+    inventory, playbook = directory / "hosts.json", directory / "play.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}))
+    task = {"ansible.builtin.include_role": {"name": "mobileip.vpn.mip_proxy", "tasks_from": "consistency.yml"}}
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+    )
+    told = dict.fromkeys(hosts, "")
+    for host, result in RESULT.findall(done.stdout):
+        told[host] += json.loads(result)["msg"]
+    ended = set(re.findall(r"^(case\d+) +: ", done.stdout.partition("PLAY RECAP")[2], re.MULTILINE))
+    assert ended == set(hosts), done.stdout + done.stderr
+    return dict(zip(cases, told.values(), strict=True))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_variables_that_fit_together_pass(said: dict[str, str], name: str) -> None:
+    assert said[name] == ""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_variables_that_do_not_are_told_with_value_and_expectation(said: dict[str, str], name: str) -> None:
+    assert WRONG[name][1] in said[name]
+    assert KEY[:16] not in said[name]
