@@ -56,12 +56,14 @@ def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: La
     try:
         with captures(hosts, ("dmz_public", "dmz_private", "outside"), tmp_path) as files:
             hosts.run("cn", ["ping", "-c", "5", "-i", "0.2", "-W", "1", home], check=False)
+            hosts.send_udp("internet", b"", hosts.address("mipp", "pub"), 434)
             time.sleep(0.5)
         private = wire.read(files["dmz_private"])
         handed = [f for f in private if (f.sources, f.destinations) == ((correspondent,), (home,))]
         assert len(handed) >= 5, "the proxy handed the packets to the gateway"
         for segment in ("dmz_public", "outside"):
             frames = wire.read(files[segment])
+            assert any(f.outer[1] == hosts.address("mipp", "pub") for f in frames), f"{segment} is seen"
             assert [f for f in frames if home in f.destinations and correspondent in f.sources] == [], segment
     finally:
         hosts.run("mn", ["systemctl", "start", "mobileip@node.service"])

@@ -18,6 +18,7 @@ from .plays import Play, play
 SHORT_KEY = "badc0ffee0ddf00d"
 KEY = "badc0ffee0ddf00dbadc0ffee0ddf00d"
 CLOCK_AHEAD = 20
+WITHOUT_NAI = "a home agent that may be assigned knows no NAI"
 TOOLS = "/var/tmp/mobileip-preflight"
 
 # Programs that stand in for the target's Python: the role's probe does its real checks in them.
@@ -109,6 +110,11 @@ CASES = {
         ("foreign_agent_uplink.interface:", "eth9", "expected one of", "uplink"),
         {"foreign_agent_uplink": {"interface": "eth9", "care_of_address": "198.51.100.100"}},
     ),
+    WITHOUT_NAI: Case(
+        "mipp",
+        ("mip_proxy_home_agents[].assignable:", "192.0.2.40", "without nai"),
+        {"mip_proxy_home_agents": [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"], "assignable": True}]},
+    ),
     "a key of the proxy is too short, and one is missing": Case(
         "mipp",
         ("mip_proxy_node_keys:", "'mn': 16", "no key for mn2", "32 hexadecimal digits"),
@@ -191,6 +197,12 @@ def test_preflight_fails_before_any_change_and_names_variable_value_and_expectat
     assert run.status == 2
     assert [text for text in case.says if text not in run.failures[case.host]] == [], run.failures[case.host]
     assert run.hosts_with("changed") == []
+
+
+def test_home_agent_that_may_be_assigned_must_be_said_to_know_nais_D_2_6_4_b(runs: dict[str, Play]) -> None:
+    run = runs[WITHOUT_NAI]
+    assert (run.hosts_with("failed"), run.hosts_with("changed")) == (["mipp"], [])
+    assert "expected nai: true" in run.failures["mipp"]
 
 
 def test_no_message_shows_a_key(runs: dict[str, Play]) -> None:

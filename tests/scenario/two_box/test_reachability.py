@@ -54,9 +54,13 @@ def test_tcp_to_an_outside_node_streams_from_intranet_and_home_network(
 def test_two_nodes_outside_reach_each_other_from_sa_to_sa(hosts: LabHosts, tmp_path: Path) -> None:
     with captures(hosts, ("dmz_public", "dmz_private"), tmp_path) as files:
         assert stream(hosts, tmp_path, node(hosts, "mn"), node(hosts, "mn2"), 5013) == ""
+        # What each of them says to a host inside is seen on the private segment.
+        for name, home in (node(hosts, "mn"), node(hosts, "mn2")):
+            hosts.run(name, ["ping", "-c", "1", "-W", "2", "-I", home, hosts.address("cn", "eth0")])
     nodes = {hosts.home_address("mn"), hosts.home_address("mn2")}
     public, private = wire.read(files["dmz_public"]), wire.read(files["dmz_private"])
     assert wire.esp_frames(public, hosts.address("vpngw", "pub"))
+    assert {frame.sources[-1] for frame in private} >= nodes
     assert [frame for frame in public + private if nodes <= {frame.sources[-1], frame.destinations[-1]}] == []
 
 
@@ -81,8 +85,16 @@ def test_node_on_a_visited_inside_network_registers_with_its_home_agent_and_need
 
 
 def test_outside_cannot_reach_the_intranet(hosts: LabHosts) -> None:
-    done = hosts.run("internet", ["ping", "-c", "2", "-W", "1", hosts.address("cn", "eth0")], check=False)
+    # As from a host that has a route there: without one nothing would ever reach the firewall.
+    before = hosts.firewall_drops("outer_fw")
+    route = [hosts.address("cn", "eth0"), "via", hosts.address("outer_fw", "outside")]
+    hosts.run("internet", ["ip", "route", "add", *route])
+    try:
+        done = hosts.run("internet", ["ping", "-c", "2", "-W", "1", hosts.address("cn", "eth0")], check=False)
+    finally:
+        hosts.run("internet", ["ip", "route", "del", *route])
     assert done.returncode != 0
+    assert hosts.firewall_drops("outer_fw") >= before + 2
 
 
 def test_inside_source_from_outside_is_dropped_and_counted(hosts: LabHosts) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from ipaddress import IPv4Interface
+
 import pytest
 from roaming import wire
 from roaming.lab_hosts import LabHosts
@@ -78,6 +81,32 @@ def test_proxy_and_gateway_exchange_bare_esp_figures_5_3_and_5_4_D_4_2_1_a_and_D
     assert both_ways(None, sa, (ESP,)) <= seen
     outer = {kind for kind in seen if len(kind[0]) > 1}
     assert outer == headers(roamed, "outside", network)
+
+
+def test_gateway_sends_what_it_encrypted_for_a_node_to_its_neighbour_mipp_pub_D_4_2_1_a_and_D_4_2_1_c_and_D_5_7_a(
+    roamed: Roamed, hosts: LabHosts, sa: tuple[str, str], mipp_pub: str
+) -> None:
+    home, gateway = sa
+    (route,) = json.loads(hosts.run("vpngw", ["ip", "-json", "route", "get", home, "from", gateway]).stdout)
+    assert (route["gateway"], route["dev"]) == (mipp_pub, "pub")
+    networks = {
+        host: {
+            str(IPv4Interface(f"{address['local']}/{address['prefixlen']}").network)
+            for link in json.loads(hosts.run(host, ["ip", "-json", "-4", "address", "show", port]).stdout)
+            for address in link["addr_info"]
+        }
+        for host, port in (("mipp", "pub"), ("vpngw", "pub"))
+    }
+    assert networks["mipp"] == networks["vpngw"] == {hosts.network("dmz_public")}
+    # No router between them: what one sends the other is addressed to it on the wire, for every network visited.
+    proxy_mac, gateway_mac = hosts.mac("mipp", "pub"), hosts.mac("vpngw", "pub")
+    for network in ("open", "nat", "fa"):
+        frames = list(wire.within(roamed.analysis.frames["dmz_public"], *roamed.stay(network)))
+        bare = [frame for frame in frames if frame.protocols == (ESP,) and set(frame.outer) == {home, gateway}]
+        assert {(frame.outer[0], frame.eth_source, frame.eth_destination) for frame in bare} == {
+            (gateway, gateway_mac, proxy_mac),
+            (home, proxy_mac, gateway_mac),
+        }
 
 
 def test_home_agent_tunnels_to_mipp_priv_and_proxy_hands_over_by_layer_2_figure_5_4_D_4_2_1_b_and_D_5_7_c(

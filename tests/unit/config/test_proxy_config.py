@@ -60,7 +60,8 @@ def test_a_file_that_says_nothing_means_the_documents_defaults(tmp_path: Path) -
 def test_every_setting_reaches_the_machine(tmp_path: Path) -> None:
     made = settings(
         tmp_path,
-        changed(changed(PROXY, "home_networks: [192.0.2.64/27]}", "home_networks: [192.0.2.64/27], assignable: true}"),
+        changed(changed(PROXY, "home_networks: [192.0.2.64/27]}",
+                        "home_networks: [192.0.2.64/27], assignable: true, nai: true}"),
                 "location: {", "location: {mode: interface, ")
         + """\
 default_home_agent: 192.0.2.40
@@ -97,6 +98,17 @@ extensions: {151: strip, 42: reject}
         HomeAgentParameterFormat(38, 0, HomeAgentParameterEncoding.CRITICAL_VENDOR, 32473, 5),
     )
     assert made.extensions == {151: Treatment.STRIP, 42: Treatment.REJECT}
+
+
+def test_home_agent_that_may_be_assigned_knows_the_nai_extension_D_2_6_4_b(tmp_path: Path) -> None:
+    networks = "home_networks: [192.0.2.64/27]}"
+    without = changed(PROXY, networks, "home_networks: [192.0.2.64/27], assignable: true}")
+    said = errors(tmp_path, without)
+    assert any("home_agents[0].assignable: True: is set for 192.0.2.40 without nai" in line for line in said), said
+    refused = changed(PROXY, networks, "home_networks: [192.0.2.64/27], assignable: true, nai: false}")
+    assert errors(tmp_path, refused) == said
+    # One that does not know it may serve nodes that name it, and is never in the pool.
+    assert settings(tmp_path, PROXY).home_agent_pool == ()
 
 
 def test_node_without_home_address_is_known_by_its_nai_D_2_6_3_a(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_every_setting_of_the_proxy_is_a_variable_of_its_role(tmp_path: Path) ->
         mip_proxy_hap_in_reply="206-only",
         mip_proxy_extensions={151: "strip"},
     )
-    agents = [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"], "assignable": True}]
+    agents = [{"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"], "assignable": True, "nai": True}]
     host |= {"mip_proxy_home_agents": agents, "mip_proxy_default_home_agent": agents[0]["address"]}
     config = loaded(tmp_path, "mip_proxy", "proxy.yml.j2", host).config
     assert isinstance(config, ProxyConfig)
@@ -261,7 +261,7 @@ def test_every_setting_of_the_proxy_is_a_variable_of_its_role(tmp_path: Path) ->
         ("draft-short", 100, None),
     ]
     assert (config.hap.in_reply, config.extensions) == ("206-only", {151: "strip"})
-    assert all(agent.assignable for agent in config.home_agents)
+    assert all(agent.assignable and agent.nai for agent in config.home_agents)
     assert config.default_home_agent == config.home_agents[0].address
     assert {node.gateway for node in config.mobile_nodes} == {"vpngw"}
 

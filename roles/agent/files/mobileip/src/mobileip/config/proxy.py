@@ -36,9 +36,9 @@ class ProxyHomeAgent(Model):
     address: Unicast = Field(description="address of the home agent")
     home_networks: list[Network] = Field(min_length=1, description="home networks that this home agent serves")
     assignable: bool = Field(
-        default=False,
-        description="true if nodes that ask for any home agent may get it; it must know NAIs (RFC 2794)",
+        default=False, description="true if nodes that ask for any home agent may get it; needs nai: true"
     )
+    nai: bool = Field(default=False, description="true if it knows the NAI extension (RFC 2794)")
 
 
 class ProxyMobileNode(Model):
@@ -317,6 +317,10 @@ def _check_home_agents(config: ProxyConfig) -> Iterator[Finding]:
     agents = list(enumerate(config.home_agents))
     yield from repeated([(("home_agents", i, "address"), agent.address) for i, agent in agents], "home agent")
     for index, agent in agents:
+        # D-2.6.4-b: it is told by the NAI alone for whom it shall find a home address.
+        if agent.assignable and not agent.nai:
+            advice = "set nai: true if it knows the NAI extension, or do not let it be assigned"
+            yield ("home_agents", index, "assignable"), True, f"is set for {agent.address} without nai", advice
         if agent.address in {config.mipp_pub.address, config.mipp_priv.address}:
             yield ("home_agents", index, "address"), agent.address, "is the proxy's own address", "name the actual one"
         for number, network in enumerate(agent.home_networks):
