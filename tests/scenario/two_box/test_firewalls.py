@@ -37,7 +37,7 @@ PATH_ERRORS = frozenset({(1, 3, 4), (1, 11, 0), (1, 11, 1)})
 UNREACHABLE = frozenset(kind for kind in KINDS if kind[:2] == (IPPROTO_ICMP, 3))
 NOTHING: frozenset[Kind] = frozenset()
 
-# Sends what KINDS says, with a header of its own each. In small lots: the wires have short queues.
+# Sends what KINDS says, with a header of its own each: in small lots, since the wires have short queues, and twice.
 SEND = f"""
 import socket, struct, sys, time
 source, destination = (socket.inet_aton(text) for text in sys.argv[1:3])
@@ -48,16 +48,19 @@ with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.sendto(header + payload, (sys.argv[2], 0))
     def udp(source_port, destination_port):
         send(17, struct.pack("!HHHH", source_port, destination_port, 8 + {len(MARK)}, 0))
-    for protocol in range(256):
-        if protocol not in (1, 17):
-            send(protocol, bytes(20))
-    for kind in {ERRORS!r}:
-        # The checksum is of no interest to a firewall, and the end shall not take it for an error.
-        send(1, bytes(kind) + bytes(6))
-    for number, port in enumerate({PORTS!r}):
-        udp(port, {PORT}); udp({PORT}, port); udp(port, port)
-        if number % 20 == 0:
-            time.sleep(0.002)
+    for _ in range(2):
+        for protocol in range(256):
+            if protocol not in (1, 17):
+                send(protocol, bytes(20))
+            if protocol % 32 == 0:
+                time.sleep(0.002)
+        for kind in {ERRORS!r}:
+            # The checksum is of no interest to a firewall, and the end shall not take it for an error.
+            send(1, bytes(kind) + bytes(6))
+        for number, port in enumerate({PORTS!r}):
+            udp(port, {PORT}); udp({PORT}, port); udp(port, port)
+            if number % 10 == 0:
+                time.sleep(0.002)
 """
 
 
@@ -136,7 +139,7 @@ def _send_all(hosts: LabHosts, flows: Iterable[Flow], directory: Path) -> Seen:
     with captures(hosts, segments, directory) as files:
         for flow in flows:
             hosts.run(flow.host, ["python3", "-c", SEND, *flow.addresses(hosts)])
-        time.sleep(0.5)
+        time.sleep(1.5)
     return {segment: kinds_in(file) for segment, file in files.items()}
 
 
