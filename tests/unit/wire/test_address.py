@@ -13,7 +13,8 @@ from itertools import product
 
 import pytest
 
-from mobileip.wire.address import IMPLEMENTATION, compiled, pure_address
+from mobileip.wire.address import IMPLEMENTATION, Prefixes, compiled, number, pure_address
+from mobileip.wire.authentication import hmac_md5, pure_hmac_md5
 
 WAYS = [pytest.param(pure_address, id="pure")]
 if compiled is not None:
@@ -72,3 +73,17 @@ def test_hmac_md5_is_the_library_s_pure_and_compiled() -> None:
     for size in range(300):
         key, data = source.randbytes(size % 90), source.randbytes(size)
         assert hmac_md5(key, data) == pure_hmac_md5(key, data) == hmac.digest(key, data, "md5")
+
+
+def test_prefixes_contain_what_one_of_the_networks_contains() -> None:
+    networks = [IPv4Network(text) for text in ("192.0.2.64/26", "198.51.100.7/32", "10.0.0.0/8")]
+    prefixes = Prefixes(networks)
+    for text in ("192.0.2.63", "192.0.2.64", "192.0.2.127", "192.0.2.128", "198.51.100.7", "198.51.100.6", "10.9.8.7"):
+        one = IPv4Address(text)
+        assert (one in prefixes) is any(one in network for network in networks)
+    assert IPv4Address(0) not in Prefixes(())
+    assert IPv4Address("255.255.255.255") in Prefixes([IPv4Network("0.0.0.0/0")])
+
+
+def test_number_is_that_of_every_kind_of_address() -> None:
+    assert number(IPv4Address("192.0.2.1")) == number(pure_address(0xC0000201)) == 0xC0000201

@@ -7,6 +7,7 @@ authentic message cannot be given another. Whether it is new as well, `replay` s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -61,16 +62,15 @@ class AuthenticRequest:
     position: int
     defect: Malformed | None = None
     reply_identification: int | None = None
+    covered: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
+    """The extensions that the node authenticated: those before the authenticator."""
+    trailing: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
+    """What follows the authenticator: a foreign agent's, or anybody's."""
 
-    @property
-    def covered(self) -> tuple[Extension, ...]:
-        """The extensions that the node authenticated: those before the authenticator."""
-        return self.message.extensions[: self.position]
-
-    @property
-    def trailing(self) -> tuple[Extension, ...]:
-        """What follows the authenticator: a foreign agent's, or anybody's."""
-        return self.message.extensions[self.position + 1 :]
+    def __post_init__(self) -> None:
+        extensions, position = self.message.extensions, self.position
+        object.__setattr__(self, "covered", extensions[:position])
+        object.__setattr__(self, "trailing", extensions[position + 1 :])
 
 
 @record(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class AuthenticReply:
     message: RegistrationReply
     association: SecurityAssociation
     position: int
+    covered: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
+    """The extensions that the home agent authenticated."""
 
-    @property
-    def covered(self) -> tuple[Extension, ...]:
-        """The extensions that the home agent authenticated."""
-        return self.message.extensions[: self.position]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covered", self.message.extensions[: self.position])
 
 
 def authenticate_request(
@@ -163,10 +163,11 @@ def verify_extension(
 def _check(
     raw: bytes, extensions: tuple[Extension, ...], associations: Associations, kind: int
 ) -> tuple[SecurityAssociation, int] | AuthenticationFailure:
-    position = next((at for at, extension in enumerate(extensions) if extension.type == kind), None)
-    if position is None:
+    for position, extension in enumerate(extensions):  # noqa: B007 - where it stops counts
+        if extension.type == kind:
+            break
+    else:
         return AuthenticationFailure.NO_EXTENSION
-    extension = extensions[position]
     try:
         authentication = Authentication.of(extension)
     except Malformed:

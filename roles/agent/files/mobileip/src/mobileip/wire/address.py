@@ -6,8 +6,9 @@ part makes it where there is one; what stands here is the reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network
+from operator import attrgetter
 from types import ModuleType
 
 compiled: ModuleType | None
@@ -22,17 +23,19 @@ else:
 IMPLEMENTATION = "pure Python" if compiled is None else "Python with compiled parts"
 """Which of the two runs, for `mobileip show`."""
 
-_KEPT = 1 << 16
+number: Callable[[IPv4Address], int] = attrgetter("_ip")
+"""What `int` says of an address, of whichever kind, without running Python. The library keeps it under this name."""
+
+_KEPT = 1 << 18
 
 
 class PureAddress(IPv4Address):
     """Knows its hash, which the library would compute from a text each time, and compares by number."""
 
-    __slots__ = ("_hash", "_number")
+    __slots__ = ("_hash",)
 
     def __init__(self, number: int | str) -> None:
         super().__init__(number)
-        self._number = int(super().__int__())
         self._hash = super().__hash__()
 
     def __hash__(self) -> int:
@@ -40,11 +43,13 @@ class PureAddress(IPv4Address):
 
     def __eq__(self, other: object) -> bool:
         if type(other) is PureAddress:
-            return self._number == other._number
+            return number(self) == number(other)
         return super().__eq__(other)
 
-    def __int__(self) -> int:
-        return self._number
+    @property
+    def is_unspecified(self) -> bool:
+        """0.0.0.0"""
+        return number(self) == 0
 
 
 _kept: dict[int, PureAddress] = {}
@@ -61,3 +66,17 @@ def pure_address(number: int) -> IPv4Address:
 
 
 address: Callable[[int], IPv4Address] = pure_address if compiled is None else compiled.address
+
+
+class Prefixes:
+    """Several networks as one: `address in prefixes`."""
+
+    def __init__(self, networks: Iterable[IPv4Network]) -> None:
+        self._rows = tuple((int(network.network_address), int(network.netmask)) for network in networks)
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        asked = number(address)
+        for base, mask in self._rows:  # noqa: SIM110 - a generator would take three times as long
+            if asked & mask == base:
+                return True
+        return False

@@ -62,7 +62,9 @@ class ExtensionType(IntEnum):
 
 
 LONG_FORMAT: frozenset[int] = frozenset({36, 37, 38, 40, 41, 42, 43, 47, 48, 50, 127, 154})
-"""Types with a sub-type byte and a two-byte length. 139 is decided by its bytes, see `_is_long`."""
+"""Types with a sub-type byte and a two-byte length. 139 is decided by its bytes, see `_is_long_139`."""
+
+_DYNAMIC_HOME_AGENT = int(ExtensionType.DYNAMIC_HOME_AGENT)
 
 AUTHENTICATION_TYPES: frozenset[int] = frozenset({32, 33, 34, 36})
 FIRST_SKIPPABLE = 128
@@ -84,7 +86,7 @@ class Extension:
 
     def serialize(self) -> bytes:
         """The extension's bytes. Raises ValueError if `data` does not fit the length field: our own mistake."""
-        if self.type == ExtensionType.PAD:
+        if not self.type:  # padding
             return b"\0"
         if self.subtype is not None:
             return bytes((self.type, self.subtype)) + len(self.data).to_bytes(2, "big") + self.data
@@ -114,7 +116,7 @@ def read_extensions(payload: bytes, start: int) -> tuple[tuple[Extension, ...], 
             found.append(Extension(0, start=at))
             at += 1
             continue
-        long = _is_long(payload, at)
+        long = kind in LONG_FORMAT or (kind == _DYNAMIC_HOME_AGENT and _is_long_139(payload, at))
         header = 4 if long else 2
         if at + header > size:
             return tuple(found), Malformed(
@@ -141,7 +143,7 @@ def parse_extensions(payload: bytes, start: int) -> tuple[Extension, ...]:
 
 def serialize_extensions(extensions: Iterable[Extension]) -> bytes:
     """Bytes of a list of extensions, in its order."""
-    return b"".join(extension.serialize() for extension in extensions)
+    return b"".join([extension.serialize() for extension in extensions])
 
 
 def first_unrecognised(extensions: Iterable[Extension], understood: Set[int]) -> Extension | None:
@@ -151,7 +153,7 @@ def first_unrecognised(extensions: Iterable[Extension], understood: Set[int]) ->
     (RFC 5944 1.8). `understood` holds the types below 128 that the receiver handles; padding always is.
     """
     for extension in extensions:
-        if 0 < extension.type < FIRST_SKIPPABLE and extension.type not in understood:
+        if extension.type not in understood and 0 < extension.type < FIRST_SKIPPABLE:
             return extension
     return None
 
@@ -164,9 +166,6 @@ def find(extensions: Iterable[Extension], kind: int) -> Extension | None:
     return None
 
 
-def _is_long(payload: bytes, at: int) -> bool:
-    kind = payload[at]
-    if kind == ExtensionType.DYNAMIC_HOME_AGENT:
-        # RFC 4433 3.4 draws the long layout, decoders expect the short one: only sub-type 1 or 2 with length 4 is long.
-        return len(payload) >= at + 4 and payload[at + 1] in (1, 2) and payload[at + 2 : at + 4] == b"\0\x04"
-    return kind in LONG_FORMAT
+def _is_long_139(payload: bytes, at: int) -> bool:
+    """RFC 4433 3.4 draws the long layout, decoders expect the short one: only sub-type 1 or 2 with length 4 is long."""
+    return len(payload) >= at + 4 and payload[at + 1] in (1, 2) and payload[at + 2 : at + 4] == b"\0\x04"

@@ -8,7 +8,7 @@ from dataclasses import field
 from enum import IntEnum
 from ipaddress import IPv4Address
 
-from mobileip.wire.address import address
+from mobileip.wire.address import address, number
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, read_extensions, serialize_extensions
 from mobileip.wire.record import record
@@ -31,6 +31,9 @@ class MessageType(IntEnum):
     TUNNEL_DATA = 4  # RFC 3519 3.3
     REVOCATION = 7  # RFC 3543
     REVOCATION_ACKNOWLEDGEMENT = 15  # RFC 3543
+
+
+_REQUEST_TYPE, _REPLY_TYPE = int(MessageType.REQUEST), int(MessageType.REPLY)
 
 
 class Flag(IntEnum):
@@ -107,12 +110,12 @@ class RegistrationRequest:
     def serialize(self) -> bytes:
         """The message's bytes, extensions included (without any authenticator that is not among them)."""
         return _REQUEST.pack(
-            MessageType.REQUEST,
+            _REQUEST_TYPE,
             self.flags,
             self.lifetime,
-            int(self.home_address),
-            int(self.home_agent),
-            int(self.care_of_address),
+            number(self.home_address),
+            number(self.home_agent),
+            number(self.care_of_address),
             self.identification,
         ) + serialize_extensions(self.extensions)
 
@@ -140,11 +143,11 @@ class RegistrationReply:
     def serialize(self) -> bytes:
         """The message's bytes, extensions included (without any authenticator that is not among them)."""
         return _REPLY.pack(
-            MessageType.REPLY,
+            _REPLY_TYPE,
             self.code,
             self.lifetime,
-            int(self.home_address),
-            int(self.home_agent),
+            number(self.home_address),
+            number(self.home_agent),
             self.identification,
         ) + serialize_extensions(self.extensions)
 
@@ -155,7 +158,8 @@ def read_request(payload: bytes) -> tuple[RegistrationRequest, Malformed | None]
     For receivers that owe a code 134 to an authenticated sender. Raises `Malformed` if the fixed part is cut or of
     another type.
     """
-    _check_fixed("request", payload, MessageType.REQUEST, REQUEST_SIZE)
+    if len(payload) < REQUEST_SIZE or payload[0] != _REQUEST_TYPE:
+        raise _not_fixed("request", payload, MessageType.REQUEST, REQUEST_SIZE)
     _, flags, lifetime, home, agent, care_of, identification = _REQUEST.unpack_from(payload)
     extensions, defect = read_extensions(payload, REQUEST_SIZE)
     request = RegistrationRequest(
@@ -181,7 +185,8 @@ def parse_request(payload: bytes) -> RegistrationRequest:
 
 def parse_reply(payload: bytes) -> RegistrationReply:
     """Decode a UDP payload as a Registration Reply (RFC 5944 3.4). Raises `Malformed`, nothing else."""
-    _check_fixed("reply", payload, MessageType.REPLY, REPLY_SIZE)
+    if len(payload) < REPLY_SIZE or payload[0] != _REPLY_TYPE:
+        raise _not_fixed("reply", payload, MessageType.REPLY, REPLY_SIZE)
     _, code, lifetime, home, agent, identification = _REPLY.unpack_from(payload)
     extensions, defect = read_extensions(payload, REPLY_SIZE)
     if defect is not None:
@@ -204,8 +209,7 @@ def types_of(extensions: Iterable[Extension]) -> tuple[int, ...]:
     return tuple(extension.type for extension in extensions)
 
 
-def _check_fixed(name: str, payload: bytes, kind: MessageType, size: int) -> None:
+def _not_fixed(name: str, payload: bytes, kind: MessageType, size: int) -> Malformed:
     if len(payload) < size:
-        raise Malformed(name, at=len(payload), expected=f"{size} bytes or more")
-    if payload[0] != kind:
-        raise Malformed("type", at=0, expected=f"{kind:d}, got {payload[0]}")
+        return Malformed(name, at=len(payload), expected=f"{size} bytes or more")
+    return Malformed("type", at=0, expected=f"{kind:d}, got {payload[0]}")
