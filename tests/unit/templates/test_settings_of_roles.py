@@ -33,7 +33,7 @@ PROXY = {
     ],
     "mip_proxy_home_agents": [
         {"address": "192.0.2.40", "home_networks": ["192.0.2.64/27"], "fa_ha_spi": 6001, "assignable": True,
-         "fa_ha_algorithm": "hmac-sha1"},
+         "nai": True, "fa_ha_algorithm": "hmac-sha1"},
         {"address": "192.0.2.41", "home_networks": ["192.0.2.96/27"]},
     ],
     "mip_proxy_default_home_agent": "192.0.2.41",
