@@ -44,7 +44,8 @@ GOOD = {
     "a node by name with a home agent": nodes({**NAMED, "home_agent": "192.0.2.40"}),
     "a node by name with the default home agent": nodes(NAMED, mip_proxy_default_home_agent="192.0.2.40"),
     "a node by name and a pool": nodes(
-        NAMED, mip_proxy_home_agents=[{"address": "192.0.2.40", "assignable": True}, {"address": "192.0.2.41"}]
+        NAMED,
+        mip_proxy_home_agents=[{"address": "192.0.2.40", "assignable": True, "nai": True}, {"address": "192.0.2.41"}],
     ),
     "one address behind two gateways": twin(gateway="two", home_agent="192.0.2.41"),
     "keys as long as their digests": nodes(
@@ -64,6 +65,10 @@ WRONG = {
     ),
     "a node by name, no home agent, no pool": (nodes(NAMED), "no home_agent for mn; expected"),
     "a home agent that is not listed": (nodes({**MN, "home_agent": "192.0.2.49"}), "home agent 192.0.2.49"),
+    "an assignable home agent that knows no NAI": (
+        nodes(NAMED, mip_proxy_home_agents=[{"address": "192.0.2.40", "assignable": True}, {"address": "192.0.2.41"}]),
+        "assignable: true for 192.0.2.40 without nai; expected nai: true",
+    ),
     "a default home agent that is not listed": (
         {"mip_proxy_default_home_agent": "192.0.2.49"}, "home agent 192.0.2.49"
     ),
