@@ -16,12 +16,13 @@ from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_addresses import HomeNode
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.registration.proxy import Proxy
-from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
+from mobileip.registration.proxy_settings import OnLocalFailure, ProxyNode, ProxySettings
 from mobileip.registration.replay import ReplayMode, ReplayPolicy
 from mobileip.wire.authentication import ReplayStyle, SecurityAssociation
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.identification import low
-from mobileip.wire.messages import Flag, RegistrationRequest
+from mobileip.wire.messages import Flag, RegistrationRequest, parse_reply
+from mobileip.wire.typed_extensions import HomeAgentParameter
 from tests.unit.registration.parties import (
     CARE_OF,
     CO_LOCATED,
@@ -172,6 +173,55 @@ def test_node_with_a_home_address_has_no_other_R5944_3_8_3_2_d() -> None:
     named = replace(PROXY, nodes=(replace(PROXY.nodes[0], nai=ALICE),))
     wrong = replace(REQUEST, home_address=ASSIGNED, extensions=(called(ALICE), PARAMETER))
     assert codes(Proxy(named).feed(from_node(wrong), NOW)) == [129]
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"mn@home.example\n", b"mn\x1b[2J", b"mn\0", b""])
+def test_name_that_is_no_text_reaches_neither_store_nor_terminal_R5944_3_8_2_3_a(name: bytes) -> None:
+    odd = replace(REQUEST, extensions=(Extension(ExtensionType.NAI, name), PARAMETER))
+    assert codes(Proxy(PROXY).feed(from_node(odd), NOW)) == [134]
+    agent = HomeAgent(replace(HOME_AGENT_SETTINGS, nodes=(HomeNode(HOME, (NODE_SA,)),)))
+    asked_there = replace(odd, home_agent=HOME_AGENT, care_of_address=VISITED, extensions=odd.extensions[:1])
+    assert codes(agent.feed(to_home_agent(signed(asked_there), VISITED), NOW)) == [134]
+
+
+def test_nodes_with_one_home_address_stay_with_their_own_home_agents_D_1_4_a() -> None:
+    other_agent, other_gateway = IPv4Address("192.0.2.42"), IPv4Address("203.0.113.21")
+    twins = replace(
+        PROXY,
+        nodes=(
+            replace(PROXY.nodes[0], home_agent=HOME_AGENT),
+            ProxyNode(HOME, other_gateway, (ALICE_SA,), PROXY_SA, home_agent=other_agent),
+        ),
+        home_agents={**PROXY.home_agents, other_agent: PROXY.home_agents[HOME_AGENT]},
+    )
+    proxy = registered(twins, REQUEST)
+    # Named by the other node, the first one's home agent would take it for that one.
+    mixed = replace(REQUEST, identification=at(NOW + 1))
+    assert codes(proxy.feed(from_node(signed(mixed, ALICE_SA)), NOW + 1)) == [129]
+    own = replace(mixed, identification=at(NOW + 2), extensions=(HomeAgentParameter(other_agent).extension(),))
+    (send,) = sends(proxy.feed(from_node(signed(own, ALICE_SA)), NOW + 2))
+    assert send.destination.address == other_agent
+
+
+def test_address_of_another_is_not_taken_back_from_it_AMB_1() -> None:
+    asking = replace(REQUEST, home_address=NOBODY, extensions=(called(ALICE), PARAMETER))
+    proxy = registered(replace(BY_NAI, on_local_failure=OnLocalFailure.DEREGISTER), asking, ALICE_SA)
+    theirs = replace(asking, extensions=(called(BOB), PARAMETER))
+    relayed(proxy, theirs, NOW + 1, BOB_SA)
+    mistaken = reply_to(theirs, home_address=ASSIGNED, extensions=(called(BOB),))
+    (denial,) = sends(proxy.feed(from_home_agent(mistaken), NOW + 1))
+    assert parse_reply(denial.payload).code == 130
+    assert [one.nai for one in proxy.bindings] == [ALICE]
+
+
+def test_what_is_taken_back_at_the_home_agent_is_bound_here_no_more_AMB_1() -> None:
+    asking = replace(REQUEST, home_address=NOBODY, extensions=(called(ALICE), PARAMETER))
+    proxy = registered(replace(BY_NAI, on_local_failure=OnLocalFailure.DEREGISTER), asking, ALICE_SA)
+    again = replace(asking, identification=at(NOW + 1))
+    relayed(proxy, again, NOW + 1, ALICE_SA)
+    nameless = reply_to(again, home_address=ASSIGNED)
+    assert len(sends(proxy.feed(from_home_agent(nameless), NOW + 1))) == 2  # 203, and the deregistration
+    assert proxy.bindings == ()
 
 
 @pytest.mark.parametrize("care_of", [MIPP_PUB, MIPP_PRIV, GATEWAY, VISITED])

@@ -97,7 +97,7 @@ class AssignmentRule:
         candidates = [home_agent for home_agent in self.pool if self.serves(home_agent, home_address)]
         if not candidates:
             return Denied(Code.NONZERO_HOME_AGENT_PARAMETER_REQUIRED, "no home agent to assign")
-        name = nai.encode(errors="surrogateescape")
+        name = nai.encode()
         return Assignment(max(candidates, key=lambda one: hashlib.sha256(one.packed + name).digest()), form)
 
 

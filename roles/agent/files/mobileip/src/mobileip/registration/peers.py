@@ -63,10 +63,13 @@ class Peers:
 
 
 def nai_of(request: RegistrationRequest | RegistrationReply) -> str | None:
-    """What the node calls itself: its NAI extension, which stands before the authenticator (RFC 2794 3)."""
+    """What the node calls itself: its NAI extension, which stands before the authenticator (RFC 2794 3).
+
+    The gate admits text only, so what cannot be read is just told apart.
+    """
     for extension in request.extensions:
         if extension.type == ExtensionType.NAI:
-            return extension.data.decode(errors="surrogateescape")
+            return extension.data.decode(errors="backslashreplace")
         if extension.type in AUTHENTICATION_TYPES:
             return None
     return None

@@ -28,8 +28,19 @@ def defects(request: AuthenticRequest, *, strict_reserved_bits: bool) -> Iterato
         yield Code.POORLY_FORMED_REQUEST, "a second MN-AAA authentication"
     if strict_reserved_bits and message.flags & RESERVED_FLAGS:
         yield Code.POORLY_FORMED_REQUEST, f"reserved bits in flags {message.flags:#04x}"
+    nai = find(request.covered, ExtensionType.NAI)
+    if nai is not None and not _is_readable(nai.data):  # it goes into the store, and onto terminals
+        yield Code.POORLY_FORMED_REQUEST, "an NAI that is no printable text"
     if not message.deregisters and not is_usable_care_of_address(message):
         yield Code.POORLY_FORMED_REQUEST, f"care-of address {message.care_of_address}"
+
+
+def _is_readable(name: bytes) -> bool:
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return False
+    return text != "" and text.isprintable()
 
 
 def unknown_vendors(request: AuthenticRequest, known: frozenset[tuple[int, int]]) -> Iterator[tuple[Code, str]]:

@@ -14,6 +14,7 @@ A request has passed the gate. Then come the proxy's own rules, in this order:
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count
@@ -50,6 +51,8 @@ class SurrogateHomeAgent:
         revocation: ProxyRevocation,
     ) -> None:
         self._settings = settings
+        times = Counter(node.home_address for node in settings.nodes)
+        self._shared = {address for address, nodes in times.items() if address is not None and nodes > 1}
         own = {settings.public_address, settings.private_address}
         self._not_outside = own | {node.gateway for node in settings.nodes} | set(settings.home_agents)
         self._pending = lists.pending
@@ -84,6 +87,10 @@ class SurrogateHomeAgent:
         if not self._may_have(node, message.home_address):
             denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"{message.home_address} is another node's home address")
             return self._answers.deny(admitted, denied, assignment, now)  # RFC 5944 3.8.3.2
+        if node.home_address in self._shared and node.home_agent not in (None, assignment.home_agent):
+            # There another node may have the address: the home agent's tunnel is all that tells their packets apart.
+            denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"{assignment.home_agent} is not this node's home agent")
+            return self._answers.deny(admitted, denied, assignment, now)
         tunnel = None
         if not message.deregisters:
             chosen = negotiate(

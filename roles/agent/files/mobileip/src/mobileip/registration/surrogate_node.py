@@ -219,11 +219,15 @@ class SurrogateNode:
     def _fail(self, reply: AuthenticReply, pending: PendingRequest, failure: Denied, now: float) -> list[Action]:
         """The home agent has a binding that we do not serve (AMB-1, AMB-12): the node is told, and tries again."""
         denials = self._answers.fail(reply, pending, failure, now)
-        lets_expire = self._settings.on_local_failure is OnLocalFailure.LET_EXPIRE
-        if lets_expire or pending.request.message.deregisters or not reply.message.accepted:
+        takes_back = self._settings.on_local_failure is OnLocalFailure.DEREGISTER
+        if not takes_back or pending.request.message.deregisters or not reply.message.accepted:
             return denials
-        association = self._nodes[pending.node].home_agent_association
-        return [*denials, self._leg.deregistration(reply, pending, association), Count("deregistered_by_us")]
+        node = pending.node
+        if self._sessions.holder(node.gateway, reply.message.home_address) not in (None, node):
+            return denials  # with it, the binding of the node that has the address would go
+        association = self._nodes[node].home_agent_association
+        ended = self._sessions.retire(node, now, now)
+        return [*ended, *denials, self._leg.deregistration(reply, pending, association), Count("deregistered_by_us")]
 
     def _binding(
         self, reply: RegistrationReply, pending: PendingRequest, lifetime: int, home_agent_expires: float
