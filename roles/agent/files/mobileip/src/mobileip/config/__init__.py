@@ -21,12 +21,13 @@ from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
-from mobileip.config.shared import AgentNat, Replay, SecurityAssociation
+from mobileip.config.shared import AgentNat, Association, Replay, SecurityAssociation
 
 __all__ = [
     "Admission",
     "AdmissionLimit",
     "AgentNat",
+    "Association",
     "Config",
     "ConfigError",
     "ForeignAgentConfig",

@@ -10,6 +10,7 @@ from pydantic import Field
 from mobileip.config.findings import Finding, repeated
 from mobileip.config.problems import KeyPath
 from mobileip.config.shared import Association, Party, SecurityAssociation
+from mobileip.config.trust import AaaAssociation, VendorExtension
 from mobileip.config.values import Interface, Model, Seconds, Unicast
 
 
@@ -79,14 +80,7 @@ class VisitingNode(Model):
     foreign_sa: SecurityAssociation | None = Field(
         default=None, description="MN-FA security association (RFC 5944 3.5.3)"
     )
-    aaa_sa: SecurityAssociation | None = Field(default=None, description="MN-AAA security association (RFC 4721 5)")
-
-
-class VendorExtension(Model):
-    """A critical vendor extension that may pass (RFC 3115 2.1)."""
-
-    vendor: int = Field(ge=0, le=0xFFFFFF, description="private enterprise number of the vendor")
-    type: int = Field(ge=0, le=0xFFFF, description="the vendor's own number of the extension")
+    aaa_sa: AaaAssociation | None = Field(default=None, description="MN-AAA security association (RFC 4721 5)")
 
 
 class ForeignAgentConfig(Party):

@@ -57,6 +57,8 @@ class ReplyLimits(Model):
 
 
 class VendorExtension(Model):
+    """A critical vendor extension that is known here, or may pass (RFC 3115 2.1)."""
+
     vendor: int = Field(ge=0, le=0xFFFFFF, description="SMI enterprise number of the vendor, 0 to 16777215")
     type: int = Field(ge=0, le=0xFFFF, description="the vendor's type number, 0 to 65535")
 

@@ -127,7 +127,7 @@ def _key(gateway: IPv4Address, home_address: IPv4Address) -> bytes:
     return gateway.packed + home_address.packed
 
 
-class _Tables:
+class Tables:
     """What all parties have: counters, and tables opened by name."""
 
     def __init__(self, pin_dir: Path | str) -> None:
@@ -165,7 +165,7 @@ def _replace(table: Map, want: dict[bytes, bytes]) -> None:
             table.delete(key)
 
 
-class ProxyTables(_Tables):
+class ProxyTables(Tables):
     """Tables of the programs `proxy_pub` and `proxy_priv`."""
 
     def __init__(self, pin_dir: Path | str) -> None:
@@ -308,7 +308,7 @@ def _with_learnt_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -
     )
 
 
-class HomeAgentTables(_Tables):
+class HomeAgentTables(Tables):
     """Tables of the programs `ha_core` and `ha_home`."""
 
     def __init__(self, pin_dir: Path | str) -> None:
@@ -350,7 +350,7 @@ class HomeAgentTables(_Tables):
         _sync_bindings(self._bindings, ((_key(address, each.home_address), address, each.tunnels) for each in bindings))
 
 
-class ForeignAgentTables(_Tables):
+class ForeignAgentTables(Tables):
     """Tables of the programs `fa_uplink` and `fa_link`."""
 
     def __init__(self, pin_dir: Path | str) -> None:
@@ -409,7 +409,7 @@ def pack_visitor(visitor: Visitor, boot: float) -> bytes:
     )
 
 
-class MobileNodeTables(_Tables):
+class MobileNodeTables(Tables):
     """Tables of the programs `mn_ingress` and `mn_egress`."""
 
     def __init__(self, pin_dir: Path | str) -> None:

@@ -37,10 +37,10 @@ class ForeignAgentParty(Party):
     role = "foreign_agent"
 
     def __init__(self, loaded: Loaded, config: ForeignAgentConfig) -> None:
-        super().__init__()
+        self._tables = ForeignAgentTables(loaded.paths.pin_directory)
+        super().__init__(self._tables)
         self._config = config
         self.machine: ForeignAgent = ForeignAgent(foreign_agent_settings(loaded, config))
-        self._tables = ForeignAgentTables(loaded.paths.pin_directory)
         self._kernel = Rtnetlink()
         self._icmp: DatagramSocket | None = None
 
@@ -109,13 +109,6 @@ class ForeignAgentParty(Party):
             "bindings": lambda _: [visitor_row(visitor, time.time()) for visitor in self.machine.visitors()],
             "pending": lambda _: [pending_row(entry, time.time()) for entry in self.machine.pending()],
         }
-
-    def kernel_counters(self) -> Mapping[str, object]:
-        counters = self._tables.counters()
-        return {"packets": counters.packets, "bytes": counters.bytes}
-
-    def kernel_drops(self) -> Mapping[str, int]:
-        return self._tables.counters().drops
 
     def describe(self) -> Mapping[str, object]:
         return {"visitors": len(self.machine.visitors()), "pending": len(self.machine.pending())}

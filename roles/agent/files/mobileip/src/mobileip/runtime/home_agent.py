@@ -50,10 +50,10 @@ class HomeAgentParty(Party):
     durable = True
 
     def __init__(self, loaded: Loaded, config: HomeAgentConfig) -> None:
-        super().__init__()
+        self._tables = HomeAgentTables(loaded.paths.pin_directory)
+        super().__init__(self._tables)
         self._config = config
         self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
-        self._tables = HomeAgentTables(loaded.paths.pin_directory)
         self._bound = Bound()
         self._broadcasts = BroadcastRelay(
             broadcast_domains(config), config.interface, config.broadcast.rate, self._count
@@ -140,13 +140,6 @@ class HomeAgentParty(Party):
 
     def commands(self) -> Mapping[str, Command]:
         return {"bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings]}
-
-    def kernel_counters(self) -> Mapping[str, object]:
-        counters = self._tables.counters()
-        return {"packets": counters.packets, "bytes": counters.bytes}
-
-    def kernel_drops(self) -> Mapping[str, int]:
-        return self._tables.counters().drops
 
     def describe(self) -> Mapping[str, object]:
         return {

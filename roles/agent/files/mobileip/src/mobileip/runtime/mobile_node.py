@@ -59,10 +59,10 @@ class MobileNodeParty(Party):
     role = "mobile_node"
 
     def __init__(self, loaded: Loaded, config: MobileNodeConfig) -> None:
-        super().__init__()
+        self._tables = MobileNodeTables(loaded.paths.pin_directory)
+        super().__init__(self._tables)
         self._config = config
         self.machine: MobileNode = MobileNode(mobile_node_settings(loaded, config))
-        self._tables = MobileNodeTables(loaded.paths.pin_directory)
         self._kernel = Rtnetlink()
         self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
@@ -192,13 +192,6 @@ class MobileNodeParty(Party):
 
     def commands(self) -> Mapping[str, Command]:
         return {"location": lambda _: self._status()}
-
-    def kernel_counters(self) -> Mapping[str, object]:
-        counters = self._tables.counters()
-        return {"packets": counters.packets, "bytes": counters.bytes}
-
-    def kernel_drops(self) -> Mapping[str, int]:
-        return self._tables.counters().drops
 
     def describe(self) -> Mapping[str, object]:
         return self._status()

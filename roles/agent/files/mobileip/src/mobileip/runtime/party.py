@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, NoReturn, Protocol
 
+from mobileip.forwarding.tables import Tables
 from mobileip.registration.actions import (
     Action,
     Advertise,
@@ -64,7 +65,8 @@ class Party:
 
     machine: Machine
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Tables | None = None) -> None:
+        self._counted = tables
         self.sockets: dict[IPv4Address, DatagramSocket] = {}
         self.source_ports: dict[Endpoint, DatagramSocket] = {}
         self.counters: Counter[str] = Counter()
@@ -106,11 +108,14 @@ class Party:
 
     def kernel_drops(self) -> Mapping[str, int]:
         """Packets that the data path has dropped, by reason."""
-        return {}
+        return {} if self._counted is None else self._counted.counters().drops
 
     def kernel_counters(self) -> Mapping[str, object]:
         """Counters of the data path."""
-        return {}
+        if self._counted is None:
+            return {}
+        counters = self._counted.counters()
+        return {"packets": counters.packets, "bytes": counters.bytes}
 
     def describe(self) -> Mapping[str, Any]:
         """What `show status` says besides what the daemon knows."""

@@ -40,10 +40,10 @@ class ProxyParty(Party):
     durable = True
 
     def __init__(self, loaded: Loaded, config: ProxyConfig) -> None:
-        super().__init__()
+        self._tables = ProxyTables(loaded.paths.pin_directory)
+        super().__init__(self._tables)
         self._config = config
         self.machine: Proxy = Proxy(proxy_settings(loaded, config), draw=random.random)
-        self._tables = ProxyTables(loaded.paths.pin_directory)
         self._bound = Bound()
         self._kernel = Rtnetlink()
         self._watcher = RtnetlinkWatcher(GROUP_NEIGHBOUR, self._learn_macs)
@@ -108,13 +108,6 @@ class ProxyParty(Party):
             "bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings],
             "pending": lambda _: [request_row(request, time.time()) for request in self.machine.waiting],
         }
-
-    def kernel_counters(self) -> Mapping[str, object]:
-        counters = self._tables.counters()
-        return {"packets": counters.packets, "bytes": counters.bytes}
-
-    def kernel_drops(self) -> Mapping[str, int]:
-        return self._tables.counters().drops
 
     def describe(self) -> Mapping[str, object]:
         return {

@@ -166,7 +166,7 @@ def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwardin
     return HomeAgentForwarding(address=config.address)
 
 
-def _by_spi(loaded: written.Loaded, association: written.SecurityAssociation | None) -> dict[int, SecurityAssociation]:
+def _by_spi(loaded: written.Loaded, association: written.Association | None) -> dict[int, SecurityAssociation]:
     return {} if association is None else {association.spi: association_of(loaded, association)}
 
 
