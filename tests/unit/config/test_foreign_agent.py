@@ -35,7 +35,7 @@ allowed_home_agents: [203.0.113.10]
 home_agents: [{address: 203.0.113.10, security_association: {spi: 6001, key: home, algorithm: hmac-sha256}}]
 mobile_nodes:
   - {home_address: 192.0.2.69, foreign_sa: {spi: 5001, key: node}}
-  - {nai: bob@example.org, foreign_sa: {spi: 5002, key: node}, aaa_sa: {spi: 7002, key: aaa}}
+  - {nai: bob@example.org, foreign_sa: {spi: 5002, key: node}, aaa_sa: {spi: 2, key: aaa}}
 """
 )
 KEYS = f"home: '{'11' * 16}'\nnode: '{'22' * 16}'\naaa: '{'33' * 16}'\n"
@@ -70,7 +70,7 @@ def test_every_key_reaches_the_state_machine(tmp_path: Path) -> None:
     assert settings.home_agents[agent][6001].key == b"\x11" * 16
     alice, bob = settings.nodes
     assert (str(alice.home_address), alice.foreign[5001].key, alice.aaa) == ("192.0.2.69", b"\x22" * 16, {})
-    assert (bob.nai, bob.aaa[7002].key) == ("bob@example.org", b"\x33" * 16)
+    assert (bob.nai, bob.aaa[2].key) == ("bob@example.org", b"\x33" * 16)
 
 
 def test_defaults_ask_nothing_of_nodes_and_promise_what_the_data_path_can(tmp_path: Path) -> None:
