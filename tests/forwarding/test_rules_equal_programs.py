@@ -106,16 +106,15 @@ def _difference(before: Counters, after: Counters) -> dict[str, int]:
     return found
 
 
-def _compare_all(object_path: Path, pin_dir: Path, public: int, private: int, count: int) -> Counter[str]:
+def _compare_all(object_path: Path, pin_dir: Path, interfaces: dict[str, int], count: int) -> Counter[str]:
     """Load the object, compare `count` frames over all worlds; how often each reason and outcome was seen."""
     now = time.time()
     load(object_path, pin_dir, [], programs=list(worlds.PROGRAMS), max_bindings=1024)
     seen: Counter[str] = Counter()
-    interfaces = {"pub": public, "priv": private}
-    ifindex = {program: interfaces[name] for program, name in worlds.PROGRAMS.items()}
     try:
-        every = list(worlds.worlds(now, public, private))
+        every = list(worlds.worlds(now, interfaces["pub"], interfaces["priv"], interfaces["mip1"]))
         for number, world in enumerate(every):
+            ifindex = {program: interfaces[name] for program, name in world.programs.items()}
             bench = Bench(pin_dir, world, ifindex, now)
             generator = Generator(SEED + number, every[1].tables if number == 0 else world.tables, ifindex)
             for case in generator.cases(max(1, count // len(every))):
@@ -127,19 +126,19 @@ def _compare_all(object_path: Path, pin_dir: Path, public: int, private: int, co
 
 
 @pytest.fixture(scope="module")
-def interfaces(needs_root: None) -> Iterator[tuple[Namespace, int, int]]:
+def interfaces(needs_root: None) -> Iterator[tuple[Namespace, dict[str, int]]]:
     made = Namespace()
     made.shell(worlds.INTERFACES)
-    public, private = (int(made.shell(f"ip -o link show {name}").split(":")[0]) for name in ("pub", "priv"))
-    yield made, public, private
+    names = ("pub", "priv", "mip1")
+    yield made, {name: int(made.shell(f"ip -o link show {name}").split(":")[0]) for name in names}
     made.close()
 
 
 def test_model_and_programs_agree_on_generated_frames(
-    interfaces: tuple[Namespace, int, int], bpf_object: Path, pin_dir: Path
+    interfaces: tuple[Namespace, dict[str, int]], bpf_object: Path, pin_dir: Path
 ) -> None:
-    namespace, public, private = interfaces
-    seen = namespace.run(_compare_all, bpf_object, pin_dir, public, private, FRAMES)
+    namespace, indices = interfaces
+    seen = namespace.run(_compare_all, bpf_object, pin_dir, indices, FRAMES)
     print(f"{sum(seen.values())} frames: {dict(seen.most_common())}")
     assert sum(seen.values()) >= min(FRAMES, 3000) - 100
     missing = {entry.name for entry in REASONS + OUTCOMES} - set(seen)
@@ -160,6 +159,7 @@ PLANTED = [
     ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
     ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),
+    ("proxy.h", "p->on_gateway_side = skb->ifindex == s->gateway_public_ifindex;", "p->on_gateway_side = 1;"),
     ("proxy.h", "if (!is_ipsec(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
     ("foreign_agent.h", "if (p->inner.saddr != p->outer.saddr)\n\t\treturn DROP(no_binding);", ""),
     ("foreign_agent.h", "(v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||\n", ""),
@@ -174,13 +174,13 @@ PLANTED = [
 
 @pytest.mark.parametrize(("name", "right", "wrong"), PLANTED, ids=range(len(PLANTED)))
 def test_a_planted_bug_is_caught(
-    interfaces: tuple[Namespace, int, int], pin_dir: Path, tmp_path: Path, name: str, right: str, wrong: str
+    interfaces: tuple[Namespace, dict[str, int]], pin_dir: Path, tmp_path: Path, name: str, right: str, wrong: str
 ) -> None:
     copy = shutil.copytree(SOURCE.parent, tmp_path / "bpf")
     text = (copy / name).read_text(encoding="utf-8")
     assert text.count(right) == 1
     (copy / name).write_text(text.replace(right, wrong), encoding="utf-8")
     spoilt = build(tmp_path / "spoilt.bpf.o", copy / SOURCE.name)
-    namespace, public, private = interfaces
+    namespace, indices = interfaces
     with pytest.raises(Differs):
-        namespace.run(_compare_all, spoilt, pin_dir, public, private, FRAMES)
+        namespace.run(_compare_all, spoilt, pin_dir, indices, FRAMES)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mobileip.forwarding.entries import (
     Tunnel,
     Visitor,
 )
+from mobileip.forwarding.one_box import WIRE_MAC
 from mobileip.forwarding.tables import ForeignAgentTables, HomeAgentTables, MobileNodeTables, ProxyTables
 
 PUBLIC_MAC, PRIVATE_MAC = bytes.fromhex("020000000010"), bytes.fromhex("020000000011")
@@ -28,10 +29,13 @@ PUBLIC_MTU, PRIVATE_MTU = 1500, 1400
 INTERFACES = """
 ip link add pub address 02:00:00:00:00:10 mtu 1500 type veth peer name pub_peer
 ip link add priv address 02:00:00:00:00:11 mtu 1400 type veth peer name priv_peer
+ip link add mip0 address 02:4d:49:50:00:01 type veth peer name mip1 address 02:4d:49:50:00:01
 ip link set pub up
 ip link set priv up
 ip link set pub_peer up
 ip link set priv_peer up
+ip link set mip0 up
+ip link set mip1 up
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1
 ip address add 203.0.113.10/26 dev pub
 ip address add 192.0.2.10/27 dev priv
@@ -83,6 +87,8 @@ class World:
     """Tables as the model sees them; `write` puts the same into the kernel."""
 
     tables: rules.Snapshot
+    programs: Mapping[str, str] = field(default_factory=lambda: PROGRAMS)
+    """Which interface each program is tried on."""
 
     def write(self, pin_dir: Path, now: float) -> None:
         """Make the pinned tables hold this."""
@@ -114,9 +120,13 @@ class World:
             proxy.put(ProxyBinding(key[0], key[1], bound.home_agent, bound.tunnels))
 
 
-def worlds(now: float, public: int, private: int) -> Iterator[World]:
-    """One after the other; bindings and visitors are the same, settings differ."""
-    links = {public: rules.Link(PUBLIC_MAC, PUBLIC_MTU), private: rules.Link(PRIVATE_MAC, PRIVATE_MTU)}
+def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
+    """One after the other; bindings and visitors are the same, settings differ. `wire`: the proxy's end in one box."""
+    links = {
+        public: rules.Link(PUBLIC_MAC, PUBLIC_MTU),
+        private: rules.Link(PRIVATE_MAC, PRIVATE_MTU),
+        wire: rules.Link(bytes.fromhex(WIRE_MAC.replace(":", ""))),
+    }
 
     def route(destination: IPv4Address) -> int | None:
         if destination in IPv4Network("198.51.100.0/24") or destination in IPv4Network("203.0.113.0/26"):
@@ -148,6 +158,11 @@ def worlds(now: float, public: int, private: int) -> Iterator[World]:
     settings = (proxy, replace(proxy, direct_delivery=True, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
     for number, path in enumerate(_paths()):
         yield World(replace(everything, proxy=settings[number % 2], mobile_node=path))
+    # One box: the gateway is listened to on the wire, and on the segment whatever MAC address a frame has is nobody's.
+    here = Gateway(GATEWAY, address("192.0.2.20"), frozenset({WIRE_MAC}))
+    one_box = replace(everything, proxy=replace(proxy, gateways=(here,), wire_ifindex=wire), mobile_node=_paths()[0])
+    yield World(one_box, {**PROGRAMS, "proxy_pub": "mip1"})
+    yield World(one_box)
 
 
 def _bindings(now: float) -> dict[rules.Key, rules.Bound]:

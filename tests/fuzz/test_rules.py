@@ -14,9 +14,8 @@ from tests.forwarding.frames import Case, Generator
 from tests.fuzz.conftest import Inputs
 from tests.fuzz.datagrams import mutated
 
-PUBLIC, PRIVATE = 2, 3
-INTERFACES = {"pub": PUBLIC, "priv": PRIVATE}
-IFINDEX = {program: INTERFACES[name] for program, name in worlds.PROGRAMS.items()}
+PUBLIC, PRIVATE, WIRE = 2, 3, 4
+INTERFACES = {"pub": PUBLIC, "priv": PRIVATE, "mip1": WIRE}
 ENCAPSULATED = {
     "gateway_to_node",
     "gateway_to_home_agent",
@@ -86,16 +85,17 @@ def _check_no_leak(frame: bytes, tables: rules.Snapshot, verdict: rules.Verdict)
 
 def test_every_frame_has_a_verdict(inputs: Inputs) -> None:
     now = time.time()
-    every = list(worlds.worlds(now, PUBLIC, PRIVATE))
+    every = list(worlds.worlds(now, PUBLIC, PRIVATE, WIRE))
     for dice in inputs:
         number = dice.randrange(len(every))
         tables = every[number].tables
         # The first world has no settings: frames for it are made from another's.
         made_for = every[1].tables if number == 0 else tables
-        for case in Generator(dice.getrandbits(64), made_for, IFINDEX).cases(FRAMES):
+        indices = {program: INTERFACES[name] for program, name in every[number].programs.items()}
+        for case in Generator(dice.getrandbits(64), made_for, indices).cases(FRAMES):
             frame = _spoilt(dice, case)
             try:
-                verdict = rules.decide(case.program, frame, tables, now, ifindex=IFINDEX[case.program], mark=case.mark)
+                verdict = rules.decide(case.program, frame, tables, now, ifindex=indices[case.program], mark=case.mark)
                 _check(case, frame, tables, verdict)
             except Exception as error:
                 error.add_note(f"world {number}, {case.program}, mark {case.mark:#x}, frame {frame.hex()}")

@@ -39,6 +39,8 @@ _PORTS = {  # host: (interface, segment, address)
     "fa": [("uplink", "faup", "198.51.100.100/27"), ("link", "falink", "198.51.100.129/27")],
     "mn": [("eth0", "open", "")],
 }  # fmt: skip
+_ONE_BOX = [("pub", "dmzpub", "203.0.113.20/26"), ("priv", "dmzpriv", "192.0.2.20/27")]
+"""In one box: the gateway's addresses, on the interfaces of the proxy's host."""
 _ROUTES = {
     "mipp": ["default via 203.0.113.1", "192.0.2.0/24 via 192.0.2.1"],
     "gw": ["default via 203.0.113.1", "192.0.2.32/27 via 192.0.2.1"],
@@ -117,8 +119,12 @@ def until(condition: Callable[[], Any], seconds: float = 8.0, what: str = "") ->
 class Site:
     """The namespaces and the processes in them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, one_box: bool = False) -> None:
         self.directory = directory
+        self.one_box = one_box
+        self.gateway = "mipp" if one_box else "gw"
+        """The host of the VPN gateway."""
+        self.ports = {host: ports for host, ports in _PORTS.items() if host != "gw" or not one_box}
         self.prefix = f"runt{os.getpid()}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._bpf = directory / "bpf"
@@ -127,10 +133,10 @@ class Site:
     # Wires
 
     def build(self) -> None:
-        commands = [f"netns add {self.prefix}-{name}" for name in ("wires", *_PORTS)]
+        commands = [f"netns add {self.prefix}-{name}" for name in ("wires", *self.ports)]
         commands += [f"-n {self.prefix}-wires link add {name} type bridge" for name in _SEGMENTS]
         commands += [f"-n {self.prefix}-wires link set {name} up" for name in _SEGMENTS]
-        for host, ports in _PORTS.items():
+        for host, ports in self.ports.items():
             commands.append(f"-n {self.prefix}-{host} link set lo up")
             for interface, segment, address in ports:
                 wire = f"{host}-{interface}"
@@ -141,12 +147,15 @@ class Site:
                 if address:
                     commands.append(f"-n {self.prefix}-{host} addr add {address} dev {interface}")
                     commands.append(f"-n {self.prefix}-{host} link set dev {interface} up")
-        for host, routes in _ROUTES.items():
+        if self.one_box:
+            commands += [f"-n {self.prefix}-mipp addr add {address} dev {name}" for name, _, address in _ONE_BOX]
+        for host in self.ports.keys() & _ROUTES:
+            routes = _ROUTES[host]
             commands += [f"-n {self.prefix}-{host} route add {route}" for route in routes]
         commands.append(f"-n {self.prefix}-mn addr add {HOME}/32 dev lo")
         for command in commands:
             subprocess.run(["ip", *command.split()], check=True, timeout=10)
-        for host, ports in _PORTS.items():
+        for host, ports in self.ports.items():
             switches = ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]
             switches += [f"net.ipv4.conf.{interface}.rp_filter=0" for interface, _, _ in ports]
             switches += [f"net.ipv4.neigh.{interface}.proxy_delay=0" for interface, _, _ in ports]
@@ -158,7 +167,7 @@ class Site:
 
     def tunnel(self) -> None:
         """The IPsec of this site: protocol 50 between HOME and VPNGW-Pub."""
-        for host, local, peer in (("mn", HOME, GATEWAY), ("gw", GATEWAY, HOME)):
+        for host, local, peer in (("mn", HOME, GATEWAY), (self.gateway, GATEWAY, HOME)):
             process = self.spawn(f"esp-{host}", host, [sys.executable, str(Path(__file__).parent / "null_esp.py"),
                                                        "esp0", local, peer])  # fmt: skip
             assert process.stdout is not None
@@ -166,10 +175,14 @@ class Site:
             self.run(host, "ip", "link", "set", "esp0", "up", "mtu", "1300")
         self.run("mn", "ip", "route", "add", "192.0.2.0/24", "dev", "esp0", "src", HOME, "table", "220")
         self.run("mn", "ip", "rule", "add", "pref", "220", "lookup", "220")
-        self.run("gw", "ip", "route", "add", "192.0.2.64/27", "dev", "esp0")
-        self.run("gw", "ip", "route", "add", "default", "via", MIPP_PUB, "table", "100")
+        self.run(self.gateway, "ip", "route", "add", "192.0.2.64/27", "dev", "esp0")
+        # Two rules alone lead to the proxy: over the segment, or in one box over the wire that `mobileip load` made.
+        way = ("dev", "mip0") if self.one_box else ("via", MIPP_PUB)
+        self.run(self.gateway, "ip", "route", "add", "default", *way, "table", "100")
         for source in (GATEWAY, HOME):
-            self.run("gw", "ip", "rule", "add", "pref", "100", "from", source, "to", "192.0.2.64/27", "lookup", "100")
+            self.run(
+                self.gateway, "ip", "rule", "add", "pref", "100", "from", source, "to", "192.0.2.64/27", "lookup", "100"
+            )
 
     def move(self, network: str) -> None:
         """Plug the node in elsewhere: carrier lost, back, address and default route of the new network at once."""
@@ -216,13 +229,14 @@ class Site:
         )  # fmt: skip
         (self.directory / "keys.yml").write_text(json.dumps(_KEYS))
         for host, configuration in _CONFIGURATIONS.items():
+            one_box: dict[str, Any] = {"one_box": {}} if self.one_box and host == "mipp" else {}
             paths = {
                 "bpf_object": str(self.directory / "mobileip.bpf.o"),
                 "state": str(self.directory / f"{host}.sqlite"),
                 "control_socket": str(self.directory / f"{host}.sock"),
                 "pin_directory": str(self._bpf / host),
             }
-            (self.directory / f"{host}.yml").write_text(json.dumps({**configuration, **paths}))
+            (self.directory / f"{host}.yml").write_text(json.dumps({**configuration, **one_box, **paths}))
             self.mobileip(host, "load", str(self.directory / f"{host}.yml"))
 
     def mobileip(self, host: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -274,16 +288,16 @@ class Site:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        for name in ("wires", *_PORTS):
+        for name in ("wires", *self.ports):
             subprocess.run(["ip", "netns", "del", f"{self.prefix}-{name}"], check=False, timeout=10)
         subprocess.run(["umount", str(self._bpf)], check=False, timeout=10, capture_output=True)
         shutil.rmtree(self._bpf, ignore_errors=True)
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Site]:
-    """A site with all daemons started and the node on the open network."""
-    site = Site(directory)
+def running(directory: Path, *, one_box: bool = False) -> Iterator[Site]:
+    """A site with all daemons started and the node on the open network. `one_box`: proxy and gateway share a host."""
+    site = Site(directory, one_box=one_box)
     try:
         site.build()
         site.configure()

@@ -234,3 +234,46 @@ def test_proxy_has_an_address_on_each_side_and_one_interface_only_by_address_D_1
     assert "mipp_priv.interface: 'pub': is the interface of MIPP-Pub, too" in line
     by_address = changed(single, "location: {", "location: {mode: address, ")
     assert settings(tmp_path, by_address).private_interface == "pub"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{}", "{proxy_interface: pub}", "one_box.proxy_interface: 'pub': is the interface of MIPP-Pub, too; the wire"),
+        ("{}", "{gateway_interface: priv}", "one_box.gateway_interface: 'priv': is the interface of MIPP-Priv, too"),
+        (
+            "{}",
+            "{gateway_interface: mip1}",
+            "one_box.proxy_interface: 'mip1': is the interface of the wire's other end",
+        ),
+        ("{}", "{wire: mip0}", "one_box.wire: is not a known key"),
+        (
+            "vpngw_pub: 203.0.113.20",
+            "vpngw_pub: 203.0.113.10",
+            "vpn_gateways[0].vpngw_pub: '203.0.113.10': is MIPP-Pub",
+        ),
+        ("vpngw_priv: 192.0.2.20", "vpngw_priv: 192.0.2.10", "vpn_gateways[0].vpngw_priv: '192.0.2.10': is MIPP-Priv"),
+        (
+            "vpngw_priv: 192.0.2.20",
+            "vpngw_priv: 192.0.2.20\n    macs: ['02:00:00:00:00:20']",
+            "vpn_gateways[0].macs[0]: '02:00:00:00:00:20': is given with one_box; in one box the gateway sends",
+        ),
+    ],
+)
+def test_one_box_has_two_addresses_a_side_and_a_wire_of_its_own_D_1_4_e(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    one_box = PROXY + "one_box: {}\n"
+    (line,) = errors(tmp_path, changed(one_box, old, new))
+    assert said in line
+
+
+def test_two_boxes_unless_one_is_asked_for_with_one_gateway_D_4_a(tmp_path: Path) -> None:
+    two, one = load(tmp_path, PROXY).config, load(tmp_path, PROXY + "one_box: {}\n").config
+    assert isinstance(two, ProxyConfig)
+    assert isinstance(one, ProxyConfig)
+    assert two.one_box is None
+    assert one.one_box is not None
+    assert (one.one_box.gateway_interface, one.one_box.proxy_interface) == ("mip0", "mip1")
+    (line,) = errors(tmp_path, TWINS + "one_box: {}\n")
+    assert "vpn_gateways[1].name: 'other': is a second VPN gateway; one_box means the one VPN gateway on this" in line

@@ -14,7 +14,7 @@ from mobileip.forwarding import rules
 from mobileip.forwarding.entries import Encapsulation, Gateway, NodeMode, NodePath, ProxyForwarding, Tunnel
 
 NOW = 1_700_000_000.0
-PUB, PRIV = 2, 3
+PUB, PRIV, WIRE = 2, 3, 4
 MAC, GATEWAY_MAC, ROUTER_MAC = "02:00:00:00:00:10", "02:00:00:00:00:20", "02:00:00:00:00:01"
 MIPP_PUB, MIPP_PRIV, VPNGW_PUB, VPNGW_PRIV = "203.0.113.10", "192.0.2.10", "203.0.113.20", "192.0.2.20"
 HOME, CARE_OF, NAT, HOME_AGENT = "192.0.2.69", "198.51.100.10", "198.51.100.40", "192.0.2.40"
@@ -35,7 +35,7 @@ def tables(*tunnels: Tunnel, **changes: Any) -> rules.Snapshot:
     link = rules.Link(bytes.fromhex(MAC.replace(":", "")))
     bound = rules.Bound(IPv4Address(HOME_AGENT), tunnels or (Tunnel(IPv4Address(CARE_OF), NOW + 300),))
     key = (IPv4Address(VPNGW_PUB), IPv4Address(HOME))
-    return rules.Snapshot({PUB: link, PRIV: link}, proxy=replace(proxy, **changes), bindings={key: bound})
+    return rules.Snapshot({PUB: link, PRIV: link, WIRE: link}, proxy=replace(proxy, **changes), bindings={key: bound})
 
 
 def ether(packet: Any, source: str = ROUTER_MAC) -> bytes:
@@ -180,6 +180,40 @@ def test_row_5_a_clear_packet_for_a_mobility_subnet_goes_to_the_home_agent_D_5_3
     verdict = decide(ether(clear, GATEWAY_MAC), tables())
     outer = IP(src=MIPP_PRIV, dst=HOME_AGENT, id=5) / IP(src=HOME, dst="192.0.2.80", id=5, ttl=63) / TCP()
     assert (verdict.frame, verdict.ifindex, verdict.next_hop) == (ether(outer, GATEWAY_MAC), PRIV, None)
+
+
+def test_one_box_both_ways_to_the_gateway_are_the_wire_and_the_ways_out_are_not_D_4_a() -> None:
+    one_box = tables(wire_ifindex=WIRE)
+    esp = IP(src=VPNGW_PUB, dst=HOME, proto=50) / ESP
+    clear = IP(src="192.0.2.50", dst=HOME) / TCP()
+    arriving: list[tuple[str, int, bytes]] = [
+        ("proxy_pub", PUB, ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp())),
+        ("proxy_priv", PRIV, ether(IP(src=HOME_AGENT, dst=MIPP_PRIV) / clear)),
+        ("proxy_pub", WIRE, ether(esp, GATEWAY_MAC)),
+        ("proxy_pub", WIRE, ether(IP(src=HOME, dst="192.0.2.80") / TCP(), GATEWAY_MAC)),
+    ]
+    verdicts = [rules.decide(program, frame, one_box, NOW, ifindex=at) for program, at, frame in arriving]
+    assert [(verdict.outcome, verdict.ifindex, verdict.next_hop) for verdict in verdicts] == [
+        ("node_to_gateway", WIRE, IPv4Address(VPNGW_PUB)),
+        ("home_agent_to_gateway", WIRE, IPv4Address(VPNGW_PRIV)),
+        ("gateway_to_node", PUB, None),
+        ("gateway_to_home_agent", PRIV, None),
+    ]
+    assert rules.decide("proxy_pub", ether(clear, GATEWAY_MAC), one_box, NOW, ifindex=WIRE).reason == "no_sa_at_gateway"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        lambda: IP(src=VPNGW_PUB, dst=HOME, proto=50) / ESP,
+        lambda: IP(src=HOME, dst="192.0.2.80") / TCP(),
+        lambda: IP(src="192.0.2.50", dst=HOME) / TCP(),
+    ],
+)
+def test_one_box_nothing_from_the_segment_is_the_gateways_whatever_its_mac_address_D_4_a(
+    packet: Callable[[], Any],
+) -> None:
+    assert decide(ether(packet(), GATEWAY_MAC), tables(wire_ifindex=WIRE)).reason == "gateway_mac"
 
 
 @pytest.mark.parametrize(

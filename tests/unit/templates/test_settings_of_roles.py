@@ -97,6 +97,15 @@ PROXY = {
     "mip_proxy_on_local_failure": "deregister",
 }  # fmt: skip
 
+# What two boxes cannot have, with the one gateway that one box can.
+WIRE = {"mip_proxy_one_box": {"gateway_interface": "veth0", "proxy_interface": "veth1"}}
+ONE_BOX = PROXY | WIRE | {
+    "mip_proxy_vpn_gateways": [
+        {"name": "two", "vpngw_pub": "203.0.113.20", "vpngw_priv": "192.0.2.20",
+         "home_networks": ["192.0.2.64/27", "192.0.2.96/27"]},
+    ],
+}  # fmt: skip
+
 HOME_AGENT = {
     "home_agent_instance": "home_agent2",
     "home_agent_udp_zero_checksum": "discard",
@@ -143,7 +152,8 @@ HOME_AGENT = {
     "home_agent_redirect": "192.0.2.41",
 }  # fmt: skip
 
-ROLES = [("mip_proxy", "proxy.yml.j2", PROXY), ("home_agent", "home_agent.yml.j2", HOME_AGENT)]
+ROLES = [("mip_proxy", "proxy.yml.j2", PROXY | WIRE), ("home_agent", "home_agent.yml.j2", HOME_AGENT)]
+FILES = [("mip_proxy", "proxy.yml.j2", [PROXY, ONE_BOX]), ("home_agent", "home_agent.yml.j2", [HOME_AGENT])]
 
 
 def options(role: str) -> dict[str, Any]:
@@ -174,16 +184,17 @@ def leaves(model: BaseModel, path: str = "") -> Iterator[tuple[str, bool]]:
             yield f"{path}{name}".replace("hap.accept.", "hap."), default is PydanticUndefined or value != default
 
 
-@pytest.mark.parametrize(("role", "template", "other"), ROLES)
+@pytest.mark.parametrize(("role", "template", "others"), FILES)
 def test_every_key_of_the_file_can_be_had_by_a_variable(
-    tmp_path: Path, role: str, template: str, other: dict[str, Any]
+    tmp_path: Path, role: str, template: str, others: list[dict[str, Any]]
 ) -> None:
     file, keys = tmp_path / "party.yml", tmp_path / "keys.yml"
-    file.write_text(rendered(role, template, other), encoding="utf-8")
-    keys.write_text(rendered(role, "keys.yml.j2", other), encoding="utf-8")
     moved: dict[str, bool] = {}
-    for path, differs in leaves(load_config(file, keys).config):
-        moved[path] = moved.get(path, False) or differs
+    for other in others:
+        file.write_text(rendered(role, template, other), encoding="utf-8")
+        keys.write_text(rendered(role, "keys.yml.j2", other), encoding="utf-8")
+        for path, differs in leaves(load_config(file, keys).config):
+            moved[path] = moved.get(path, False) or differs
     assert len(moved) > 50
     assert {path for path, differs in moved.items() if not differs} - NOT_BY_ROLE == set()
 

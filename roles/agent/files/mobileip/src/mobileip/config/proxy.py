@@ -32,6 +32,15 @@ class VpnGateway(Model):
     home_networks: list[Network] = Field(min_length=1, description="home networks whose nodes use this gateway")
 
 
+class OneBox(Model):
+    """The VPN gateway is on this host: a veth pair that `mobileip load` makes is the segment between the two."""
+
+    gateway_interface: Interface = Field(
+        default="mip0", description="the wire's end at the VPN gateway, which routes packets for nodes into it"
+    )
+    proxy_interface: Interface = Field(default="mip1", description="the wire's end at the proxy")
+
+
 class ProxyHomeAgent(Model):
     address: Unicast = Field(description="address of the home agent")
     home_networks: list[Network] = Field(min_length=1, description="home networks that this home agent serves")
@@ -185,6 +194,9 @@ class ProxyConfig(AnsweringParty):
     mipp_pub: ProxyInterface
     mipp_priv: ProxyInterface
     vpn_gateways: list[VpnGateway] = Field(min_length=1, description="the VPN gateways, at least one")
+    one_box: OneBox | None = Field(
+        default=None, description="the VPN gateway is on this host, `{}` for the usual names; left out: it is another"
+    )
     mobility_subnets: list[Network] | None = Field(
         default=None, description="subnets reached by clear packets (draft 5.2)"
     )
@@ -257,6 +269,7 @@ class ProxyConfig(AnsweringParty):
     def findings(self) -> Iterator[Finding]:
         yield from super().findings()
         yield from _check_addresses(self)
+        yield from _check_one_box(self)
         yield from _check_home_agents(self)
         yield from _check_nodes(self)
         yield from _check_admission(self)
@@ -311,6 +324,25 @@ def _check_addresses(config: ProxyConfig) -> Iterator[Finding]:
     yield from repeated([(("vpn_gateways", i, "name"), g.name) for i, g in gateways], "gateway")
     yield from repeated([(("vpn_gateways", i, "vpngw_pub"), g.vpngw_pub) for i, g in gateways], "gateway")
     yield from repeated([(("vpn_gateways", i, "vpngw_priv"), g.vpngw_priv) for i, g in gateways], "gateway")
+
+
+def _check_one_box(config: ProxyConfig) -> Iterator[Finding]:
+    wire = config.one_box
+    if wire is None:
+        return
+    taken = {config.mipp_pub.interface: "of MIPP-Pub", config.mipp_priv.interface: "of MIPP-Priv"}
+    for key, name in (("gateway_interface", wire.gateway_interface), ("proxy_interface", wire.proxy_interface)):
+        if name in taken:
+            expected = "the wire between gateway and proxy is a veth pair of its own: take two unused names"
+            yield ("one_box", key), name, f"is the interface {taken[name]}, too", expected
+        taken.setdefault(name, "of the wire's other end")
+    for index, gateway in enumerate(config.vpn_gateways):
+        if index:
+            expected = "one_box means the one VPN gateway on this host: remove this one, or one_box"
+            yield ("vpn_gateways", index, "name"), gateway.name, "is a second VPN gateway", expected
+        if gateway.macs:
+            expected = "in one box the gateway sends from the wire, whose address is known: remove it"
+            yield ("vpn_gateways", index, "macs", 0), gateway.macs[0], "is given with one_box", expected
 
 
 def _check_home_agents(config: ProxyConfig) -> Iterator[Finding]:

@@ -63,6 +63,18 @@ class ProxyForwarding:
     mobility_subnets: tuple[IPv4Network, ...]
     direct_delivery: bool = False
     """Clear packets for a mobility subnet straight to it, instead of through the home agent's tunnel."""
+    wire_ifindex: int | None = None
+    """One box: the proxy's end of the wire to the gateway on this host. None: gateways are on the two segments."""
+
+    @property
+    def gateway_public_ifindex(self) -> int:
+        """Where VPNGW-Pub is, and the only interface on which a gateway is listened to."""
+        return self.public_ifindex if self.wire_ifindex is None else self.wire_ifindex
+
+    @property
+    def gateway_private_ifindex(self) -> int:
+        """Where VPNGW-Priv is."""
+        return self.private_ifindex if self.wire_ifindex is None else self.wire_ifindex
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ PROXY_SETTINGS = Layout(
         ("private_address", "4s"),
         ("public_ifindex", "I"),
         ("private_ifindex", "I"),
+        ("gateway_public_ifindex", "I"),
+        ("gateway_private_ifindex", "I"),
         ("direct_delivery", "I"),
         ("gateway_count", "I"),
         ("gateways", f"{GATEWAY.size * MAX_GATEWAYS}s"),

@@ -60,11 +60,12 @@ class Attachment:
     program: str
 
 
-def proxy_attachments(public: str, private: str) -> list[Attachment]:
-    """The proxy's, for its two interfaces."""
+def proxy_attachments(public: str, private: str, wire: str | None = None) -> list[Attachment]:
+    """The proxy's, for its two interfaces, and in one box for its end of the wire to the gateway."""
     return [
         Attachment(public, Direction.INGRESS, "proxy_pub"),
         Attachment(private, Direction.INGRESS, "proxy_priv"),
+        *([] if wire is None else [Attachment(wire, Direction.INGRESS, "proxy_pub")]),
     ]
 
 

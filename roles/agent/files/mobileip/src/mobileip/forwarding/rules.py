@@ -533,7 +533,7 @@ def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) ->
     _check_ttl(inner)
     _decapsulate(packet)
     _decrement_ttl(packet)
-    _leave(packet, "node_to_gateway", proxy.public_ifindex, inner.destination)
+    _leave(packet, "node_to_gateway", proxy.gateway_public_ifindex, inner.destination)
 
 
 def _covers(networks: tuple[IPv4Network, ...], address: IPv4Address) -> bool:
@@ -542,7 +542,9 @@ def _covers(networks: tuple[IPv4Network, ...], address: IPv4Address) -> bool:
 
 def _is_from(packet: _Packet, proxy: ProxyForwarding, gateway: IPv4Address) -> bool:
     sender = packet.frame[6:12].hex(":")
-    return any(sender in each.macs for each in proxy.gateways if each.public_address == gateway)
+    return packet.ifindex == proxy.gateway_public_ifindex and any(
+        sender in each.macs for each in proxy.gateways if each.public_address == gateway
+    )
 
 
 def _proxy_from_gateway(packet: _Packet, proxy: ProxyForwarding) -> None:
@@ -630,7 +632,7 @@ def _proxy_private(packet: _Packet) -> None:
             _check_ttl(inner)
             _decapsulate(packet)
             _decrement_ttl(packet)
-            _leave(packet, "home_agent_to_gateway", proxy.private_ifindex, gateway.private_address)
+            _leave(packet, "home_agent_to_gateway", proxy.gateway_private_ifindex, gateway.private_address)
             return
     raise _closest(misses)
 

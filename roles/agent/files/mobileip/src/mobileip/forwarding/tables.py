@@ -208,6 +208,8 @@ class ProxyTables(Tables):
             private_address=settings.private_address.packed,
             public_ifindex=settings.public_ifindex,
             private_ifindex=settings.private_ifindex,
+            gateway_public_ifindex=settings.gateway_public_ifindex,
+            gateway_private_ifindex=settings.gateway_private_ifindex,
             direct_delivery=int(settings.direct_delivery),
             gateway_count=len(settings.gateways),
             gateways=gateways,

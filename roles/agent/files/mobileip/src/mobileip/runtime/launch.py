@@ -17,13 +17,13 @@ from mobileip.config import (
     ProxyConfig,
     load_config,
 )
-from mobileip.forwarding import loader
+from mobileip.forwarding import loader, one_box
 from mobileip.forwarding.entries import ANY, NodePath
 from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.foreign_agent import ForeignAgentParty
 from mobileip.runtime.home_agent import HomeAgentParty
-from mobileip.runtime.interfaces import StartError, index_of
+from mobileip.runtime.interfaces import StartError, index_of, mtu_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.mobile_node import MobileNodeParty
 from mobileip.runtime.party import Party
@@ -78,7 +78,8 @@ def attachments(config: Config) -> list[loader.Attachment]:
         case ProxyConfig():
             index_of(config.mipp_pub.interface, "mipp_pub.interface")
             index_of(config.mipp_priv.interface, "mipp_priv.interface")
-            return loader.proxy_attachments(config.mipp_pub.interface, config.mipp_priv.interface)
+            wire = None if config.one_box is None else config.one_box.proxy_interface  # `load` makes it
+            return loader.proxy_attachments(config.mipp_pub.interface, config.mipp_priv.interface, wire)
         case HomeAgentConfig():
             index_of(config.interface, "interface")
             for number, link in enumerate(config.home_links):
@@ -96,10 +97,13 @@ def attachments(config: Config) -> list[loader.Attachment]:
 def load(loaded: Loaded) -> bool:
     """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`.
 
+    In one box the wire between proxy and VPN gateway is made first.
     From then on nothing leaves a mobile node in clear: where it is, only the daemon finds out.
     """
     paths, config = loaded.paths, loaded.config
-    changed = loader.load(paths.bpf_object, paths.pin_directory, attachments(config), owner=_owner())
+    attached, wire = attachments(config), _wire(config)
+    changed = wire is not None and one_box.lay(wire)
+    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner())
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
@@ -109,8 +113,22 @@ def load(loaded: Loaded) -> bool:
 
 
 def unload(loaded: Loaded) -> None:
-    """Detach and unpin: from here on no packet is forwarded by us, and the kernel's bindings are gone."""
+    """Detach and unpin: from here on no packet is forwarded by us, and the kernel's bindings are gone.
+
+    In one box the wire goes, too, and with it the gateway's routes into it.
+    """
     loader.unload(loaded.paths.pin_directory, attachments(loaded.config))
+    wire = _wire(loaded.config)
+    if wire is not None:
+        one_box.remove(wire)
+
+
+def _wire(config: Config) -> one_box.Wire | None:
+    """One box: the wire between proxy and VPN gateway, for what either segment brings. None with two boxes."""
+    if not isinstance(config, ProxyConfig) or config.one_box is None:
+        return None
+    mtu = max(mtu_of(side.interface) for side in (config.mipp_pub, config.mipp_priv))
+    return one_box.Wire(config.one_box.gateway_interface, config.one_box.proxy_interface, mtu)
 
 
 def _owner() -> tuple[int, int] | None:

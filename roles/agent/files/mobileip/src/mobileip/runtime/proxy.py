@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 
 from mobileip.config import Loaded, ProxyConfig
 from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding
+from mobileip.forwarding.one_box import WIRE_MAC
 from mobileip.forwarding.tables import ProxyTables
 from mobileip.registration.actions import Action, Bind, Record, Unbind
 from mobileip.registration.bindings import Binding, BindingKey
@@ -122,10 +123,12 @@ class ProxyParty(Party):
         }
 
     def _configure_tables(self) -> None:
-        config = self._config
+        config, wire = self._config, self._config.one_box
         # What was known before a restart stays known until ARP says otherwise: not one packet is refused for it.
         self._macs = {
             gateway.vpngw_pub: {*gateway.macs, *self._tables.gateway_macs(gateway.vpngw_pub)}
+            if wire is None
+            else {WIRE_MAC}
             for gateway in config.vpn_gateways
         }
         self._tables.configure(
@@ -141,12 +144,14 @@ class ProxyParty(Party):
                 home_networks=config.home_networks,
                 mobility_subnets=config.effective_mobility_subnets,
                 direct_delivery=config.mobility_delivery == "direct",
+                wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
             )
         )
 
     def _look_regularly(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self._probe = loop.call_later(_PROBE_INTERVAL, self._look_regularly, loop, inbox)
-        self._probe_gateways()
+        if self._config.one_box is None:
+            self._probe_gateways()
         for binding in self._bound.half_bound():
             entry = self._tables.get(binding.gateway, binding.home_address) if binding.gateway else None
             if entry is not None and (learnt := learnt_port(binding, entry.tunnels)) is not None:
@@ -164,7 +169,12 @@ class ProxyParty(Party):
         self._learn_macs()
 
     def _learn_macs(self) -> None:
-        """A gateway may send from what ARP shows now and from what is configured; what is stale goes."""
+        """A gateway may send from what ARP shows now and from what is configured; what is stale goes.
+
+        In one box it sends from the wire, and nobody asks for it.
+        """
+        if self._config.one_box is not None:
+            return
         try:
             public = index_of(self._config.mipp_pub.interface, "mipp_pub.interface")
             shown = {entry.address: entry.mac for entry in self._kernel.neighbours() if entry.index == public}

@@ -64,7 +64,8 @@ struct packet {
 	__u8 source_mac[ETH_ALEN];
 	__u8 tunnel;			/* ENCAPSULATION_* that it arrived in */
 	__u8 has_ports;
-	__u16 reserved;
+	__u8 on_gateway_side;		/* proxy: it came in where the gateways are */
+	__u8 reserved;
 };
 
 static __always_inline __u16 fold_checksum(__u32 sum)

@@ -30,6 +30,8 @@ static __always_inline int is_gateway_mac(__be32 gateway, const struct packet *p
 {
 	struct gateway_mac key = { .gateway = gateway };
 
+	if (!p->on_gateway_side)
+		return 0; /* one box: whatever address a frame from the segment has, the gateway did not send it */
 	__builtin_memcpy(key.mac, p->source_mac, ETH_ALEN);
 	return bpf_map_lookup_elem(&gateway_macs, &key) != 0;
 }
@@ -111,7 +113,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
-	return plan_redirect(plan, OUTCOME_node_to_gateway, s->public_ifindex, p->inner.daddr);
+	return plan_redirect(plan, OUTCOME_node_to_gateway, s->gateway_public_ifindex, p->inner.daddr);
 }
 
 /* Row 4: the gateway's ESP and IKE for a node, to every care-of address. */
@@ -205,6 +207,7 @@ static __always_inline int decide_proxy_public(struct __sk_buff *skb, struct pac
 	}
 	if (p->outer.daddr == s->private_address)
 		return is_tunnel(skb, p) ? DROP(wrong_interface) : VERDICT_STACK;
+	p->on_gateway_side = skb->ifindex == s->gateway_public_ifindex;
 	if (is_gateway(s, p->outer.saddr))
 		return proxy_from_gateway(skb, s, p, now, plan);
 	return proxy_clear(s, p, now, plan);
@@ -247,7 +250,7 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
-	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->private_ifindex, next_hop);
+	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->gateway_private_ifindex, next_hop);
 }
 
 static __always_inline int decide_proxy_private(struct __sk_buff *skb, struct packet *p, struct plan *plan)

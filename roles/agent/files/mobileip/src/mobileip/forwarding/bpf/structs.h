@@ -51,6 +51,8 @@ struct proxy_settings {
 	__be32 private_address;
 	__u32 public_ifindex;
 	__u32 private_ifindex;
+	__u32 gateway_public_ifindex;	/* towards the gateways: as above, or one box's wire for both */
+	__u32 gateway_private_ifindex;
 	__u32 direct_delivery;
 	__u32 gateway_count;
 	struct gateway gateways[MAX_GATEWAYS];
