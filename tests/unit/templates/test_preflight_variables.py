@@ -1,4 +1,4 @@
-"""What the role mip_proxy says of variables that do not fit together, before it looks at a host or changes one."""
+"""What the roles of proxy and home agent say of variables that do not fit together, before they look at a host."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 RESULT = re.compile(r"^(?:fatal|failed): \[(\S+)\].*?=> (\{.*\})$", re.MULTILINE)
 KEY = "badc0ffee0ddf00d" * 4
 SITE: dict[str, Any] = {
+    "role": "mip_proxy",
     "mip_proxy_pub": {"address": "203.0.113.10", "interface": "pub"},
     "mip_proxy_priv": {"address": "192.0.2.10", "interface": "priv"},
     "mip_proxy_vpn_gateways": [{"name": "one"}, {"name": "two"}],
@@ -105,15 +106,51 @@ WRONG = {
 }  # fmt: skip
 
 
+HOME_AGENT_SITE: dict[str, Any] = {
+    "role": "home_agent",
+    "home_agent_address": "192.0.2.40",
+    "home_agent_interface": "core",
+    "home_agent_home_links": [{"interface": "home", "network": "192.0.2.64/27"}],
+    "home_agent_proxy_keys": {"mn": KEY},
+    "home_agent_direct_keys": {"mn": KEY},
+}
+POOL = [{"interface": "home", "network": "192.0.2.64/27", "pool": {"first": "192.0.2.80", "last": "192.0.2.81"}}]
+
+
+def at_home(node: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return HOME_AGENT_SITE | {"home_agent_mobile_nodes": [{"direct_spi": 4001, **node}]} | more
+
+
+GOOD |= {
+    "home agent: a node by address": at_home(MN),
+    "home agent: a node by name and a pool": at_home(NAMED, home_agent_home_links=POOL),
+}
+WRONG |= {
+    "home agent: a node without any name": (at_home({"name": "mn", "home_agent_spi": 3001}), "home_address or a nai"),
+    "home agent: a node by name and no pool": (at_home(NAMED), "no pool, for mn; expected"),
+    "home agent: one SPI for proxy and node": (
+        at_home({**MN, "direct_spi": 3001}), "direct_spi 3001, as home_agent_spi"
+    ),
+    "home agent: an algorithm that there is not": (at_home({**MN, "direct_algorithm": "x"}), "direct_algorithm x."),
+    "home agent: no key for MN-AAA": (at_home({**MN, "aaa_spi": 2}), "home_agent_aaa_keys: wrong"),
+    "home agent: a key too short for its digest": (
+        at_home({**MN, "direct_algorithm": "hmac-sha1"}, home_agent_direct_keys={"mn": KEY[:32]}),
+        "home_agent_direct_keys: mn: 32 digits for hmac-sha1, which takes 40.",
+    ),
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What each case is told: nothing if its variables fit together. One run; each case is a host."""
     directory = tmp_path_factory.mktemp("preflight")
     cases = {**GOOD, **{name: variables for name, (variables, _) in WRONG.items()}}
-    hosts = {f"case{number}": {**SITE, **variables} for number, variables in enumerate(cases.values())}
+    hosts = {
+        f"case{number}": {"role": "mip_proxy", **SITE, **variables} for number, variables in enumerate(cases.values())
+    }
     inventory, playbook = directory / "hosts.json", directory / "play.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}))
-    task = {"ansible.builtin.include_role": {"name": "mobileip.vpn.mip_proxy", "tasks_from": "consistency.yml"}}
+    task = {"ansible.builtin.include_role": {"name": "mobileip.vpn.{{ role }}", "tasks_from": "consistency.yml"}}
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)],
