@@ -590,13 +590,24 @@ def test_node_registers_by_the_agent_it_hears_R3024_3_2_b_and_R5944_3_6_1_1_b_an
         replace(ADVERTISEMENT, busy=True),
         replace(ADVERTISEMENT, foreign_agent=False, home_agent=True),
         replace(ADVERTISEMENT, care_of_addresses=()),
+        replace(ADVERTISEMENT, registration_lifetime=0),
         replace(ADVERTISEMENT, reverse_tunnelling=False),
         replace(ADVERTISEMENT, agent=MIPP_PUB),
         replace(ADVERTISEMENT, agent=HOME_AGENT),
         replace(ADVERTISEMENT, agent=HOME),
         replace(ADVERTISEMENT, agent=IPv4Address(0)),
     ],
-    ids=["busy", "home agent only", "no care-of", "no reverse tunnel", "MIPP-Pub", "home agent's", "ours", "nobody"],
+    ids=[
+        "busy",
+        "home agent only",
+        "no care-of",
+        "no lifetime",
+        "no reverse tunnel",
+        "MIPP-Pub",
+        "home agent's",
+        "ours",
+        "nobody",
+    ],
 )
 def test_agent_that_cannot_serve_is_passed_over(node: MobileNode, advertisement: AdvertisementReceived) -> None:
     node.feed(AT_AGENT, NOW)
@@ -742,6 +753,18 @@ def test_three_lost_keepalives_make_the_node_register_again_R3519_4_9_c(node: Mo
         Log(Level.DEBUG, "renewing", {"why": "keepalives are not answered"}),
         to_proxy(NOW + 32, 1),
     ]
+
+
+def test_keepalives_go_on_while_a_renewal_is_not_answered_R3519_4_9_a(node: MobileNode) -> None:
+    bound_by_udp(node, 25)
+    kept = []  # states in which a keepalive left
+    while (at := node.next_deadline()) is not None and at < NOW + 300:
+        for action in node.handle_timer(at):
+            if isinstance(action, Send) and action.payload[0] == 4:
+                kept.append(node.status().state)
+                assert action == probe(len(kept))
+                node.feed(TunnelProbeAnswered(int(HOME) & 0xFFFF, len(kept)), at)
+    assert kept == [State.BOUND] * 8 + [State.RENEWING] * 3
 
 
 def test_ipip_tunnel_has_no_keepalives(node: MobileNode) -> None:

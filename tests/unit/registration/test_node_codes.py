@@ -209,6 +209,22 @@ def test_code_136_of_the_proxy_never_sends_the_node_to_the_proxy_as_its_home_age
     assert parse_request(next_request(node).payload).home_agent == MIPP_PUB
 
 
+def test_code_136_of_the_proxy_takes_its_clock_too_R5944_3_6_2_3_b(node: MobileNode) -> None:
+    request = parse_request(requests(node.feed(AT_OPEN, NOW))[-1].payload)
+    theirs = timestamps.high(timestamps.from_unix(NOW + 100)) << 32 | timestamps.low(request.identification)
+    reply = append(RegistrationReply(136, 0, HOME, MIPP_PUB, theirs).serialize(), PROXY_SA)
+    node.feed(DatagramReceived(reply, Endpoint(MIPP_PUB, 434), Endpoint(OTHER, 434), "eth0"), NOW + 0.1)
+    assert node.status().clock_offset == pytest.approx(100, abs=1)
+
+
+def test_accepted_registration_without_a_home_agent_is_none_R3024_5_1_2_a(node: MobileNode) -> None:
+    request = parse_request(requests(node.feed(AT_OPEN, NOW))[-1].payload)
+    reply = append(RegistrationReply(0, 300, HOME, IPv4Address(0), request.identification).serialize(), PROXY_SA)
+    actions = node.feed(DatagramReceived(reply, Endpoint(MIPP_PUB, 434), Endpoint(OTHER, 434), "eth0"), NOW + 0.1)
+    assert [action.fields["name"] for action in actions if isinstance(action, Log)] == ["accepted_without_home_agent"]
+    assert node.status().state is State.REGISTERING
+
+
 def test_code_143_of_a_home_agent_leads_to_the_one_that_it_names_RFC_4433(node: MobileNode) -> None:
     actions = node.feed(
         answer(inside(node), Code.REDIRECT_HOME_AGENT, extensions=(redirected(OTHER, True),)), NOW + 0.2

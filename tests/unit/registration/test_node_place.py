@@ -199,6 +199,24 @@ def established(actions: list[Action]) -> list[EstablishSecurityAssociation]:
     return [action for action in actions if isinstance(action, EstablishSecurityAssociation)]
 
 
+def test_renewal_goes_to_whoever_accepted_late_and_not_to_whom_was_asked_since_D_2_6_1_i() -> None:
+    node = MobileNode(SETTINGS)
+    asked = node.feed(answer(node.feed(AT_VISITED, NOW), Code.ASSIGNED_HOME_AGENT), NOW + 0.1)
+    late, now = asked, NOW + 0.1
+    while node.status().agent == HOME_AGENT:  # which is silent, so the proxy is asked again where we are
+        at = node.next_deadline()
+        assert at is not None
+        late, asked, now = asked, node.handle_timer(at), at
+    assert node.status().agent == MIPP_PUB
+    node.feed(answer(late, extensions=()), now + 0.1)
+    assert (node.status().state, node.status().agent) == (State.BOUND, HOME_AGENT)
+    due = node.next_deadline()
+    assert due is not None
+    renewal = node.handle_timer(due)[-1]
+    assert isinstance(renewal, Send)
+    assert renewal.destination.address == HOME_AGENT
+
+
 @pytest.mark.parametrize(("loss", "anew"), [(0.0, False), (59.0, False), (61.0, True), (3600.0, True)])
 def test_loss_beyond_the_gateways_keepalive_sets_the_sa_up_anew_D_5_5_b(loss: float, anew: bool) -> None:
     node = bound_at_open(MobileNode(KEPT_FOR_A_MINUTE))

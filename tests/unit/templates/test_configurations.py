@@ -115,6 +115,9 @@ def test_every_variable_of_the_mobile_node_reaches_its_configuration(tmp_path: P
         "mobile_node_trusted_agent_nais": ["@partner.example"],
         "mobile_node_trusted_agent_addresses": ["198.51.100.129"],
         "mobile_node_foreign_agents": [{"address": "198.51.100.129", "spi": 5001, "key": "5a" * 16}],
+        "mobile_node_aaa_spi": 7001,
+        "mobile_node_aaa_algorithm": "hmac-sha1",
+        "mobile_node_aaa_key": "aa" * 16,
         "mobile_node_sa_keepalive_timeout": 120,
     }
     read = loaded(tmp_path, "mobile_node", "node.yml.j2", host)
@@ -126,6 +129,8 @@ def test_every_variable_of_the_mobile_node_reaches_its_configuration(tmp_path: P
     assert config.trusted_agents.nais == ["@partner.example"]
     assert [str(address) for address in config.trusted_agents.addresses] == ["198.51.100.129"]
     assert [read.key(association) for association in config.foreign_agent_sas] == [b"\x5a" * 16]
+    assert config.aaa_sa is not None
+    assert (config.aaa_sa.spi, config.aaa_sa.algorithm, read.key(config.aaa_sa)) == (7001, "hmac-sha1", b"\xaa" * 16)
     assert config.sa is not None
     assert config.sa.keepalive_timeout == 120
 

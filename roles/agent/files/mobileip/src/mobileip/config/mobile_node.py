@@ -11,6 +11,7 @@ from pydantic import Field
 from mobileip.config.findings import Finding, host_in_network, repeated
 from mobileip.config.problems import KeyPath
 from mobileip.config.shared import Association, Nat, Party, Replay, Revocation, SecurityAssociation
+from mobileip.config.trust import AaaAssociation
 from mobileip.config.values import Interface, Model, Network, Seconds, Unicast
 
 
@@ -98,6 +99,9 @@ class MobileNodeConfig(Party):
     foreign_agent_sas: list[ForeignAgentSa] = Field(
         default_factory=list, description="security associations with foreign agents, one each"
     )
+    aaa_sa: AaaAssociation | None = Field(
+        default=None, description="what the node shares with its AAA server; leave it out for no MN-AAA authentication"
+    )
     nat: Nat = Field(default_factory=Nat)
     revocation: Revocation = Field(default_factory=Revocation)
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
@@ -110,6 +114,8 @@ class MobileNodeConfig(Party):
         yield ("home_agent_sa",), self.home_agent_sa
         for n, association in enumerate(self.foreign_agent_sas):
             yield ("foreign_agent_sas", n), association
+        if self.aaa_sa is not None:
+            yield ("aaa_sa",), self.aaa_sa
 
     def findings(self) -> Iterator[Finding]:
         return _check(self)

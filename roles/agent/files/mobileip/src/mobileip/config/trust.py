@@ -20,7 +20,7 @@ def _aaa_spi(value: int) -> int:
 
 
 class AaaAssociation(Association):
-    """What a node and its AAA server share, for MN-AAA authentication that is checked here (RFC 4721)."""
+    """What a node and its AAA server share, for MN-AAA authentication (RFC 4721)."""
 
     spi: Annotated[int, AfterValidator(_aaa_spi)] = Field(
         default=2, description="SPI; 2 is CHAP as RADIUS servers know it, whatever the algorithm (RFC 4721 8)"

@@ -170,6 +170,5 @@ class MobileNode:
         registration = node.registration
         if registration is None or not registration.keepalive or not node.keepalives.is_answer(event):
             return []
-        if node.state is State.BOUND:
-            node.timers[Timer.PROBE] = now + registration.keepalive
+        node.timers[Timer.PROBE] = now + registration.keepalive
         return []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Send
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.node_requests import Ask, Target
 from mobileip.wire import identification as timestamps
 from mobileip.wire.codes import Code
@@ -14,6 +15,12 @@ from mobileip.wire.messages import RegistrationReply
 
 LEAST_REQUEST_GAP = 1.0  # seconds between two requests to one agent (RFC 5944 3.6.3)
 _BEYOND_ROUND_TRIPS = 0.1  # seconds that a first timeout leaves beyond two round trips (RFC 5944 3.6.3)
+
+_NO_SUCH_ENCAPSULATION = (
+    Code.FA_ENCAPSULATION_UNAVAILABLE,
+    Code.ENCAPSULATION_UNAVAILABLE,
+    Code.UDP_ENCAPSULATION_UNAVAILABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,15 @@ class Wishes:
 
     lifetime: int
     simultaneous: bool
+    encapsulation: Encapsulation = Encapsulation.IPIP
     udp_tunnel: bool = True
 
     def give_up(self, reply: RegistrationReply) -> None:
         """Ask for less of what this reply denies."""
         if reply.code == Code.FA_LIFETIME_TOO_LONG and reply.lifetime:
             self.lifetime = min(self.lifetime, reply.lifetime)  # RFC 5944 3.6.2.3
+        elif reply.code in _NO_SUCH_ENCAPSULATION and self.encapsulation is not Encapsulation.IPIP:
+            self.encapsulation = Encapsulation.IPIP  # which everybody has (RFC 5944 4.1)
         elif reply.code == Code.UDP_ENCAPSULATION_UNAVAILABLE:
             self.udp_tunnel = False  # RFC 3519 3.5
         elif reply.code == Code.TOO_MANY_BINDINGS:

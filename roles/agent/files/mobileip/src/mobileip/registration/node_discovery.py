@@ -67,4 +67,6 @@ class Discovery:
         """
         if advertisement.busy or not (advertisement.foreign_agent and advertisement.care_of_addresses):
             return False
+        if not advertisement.registration_lifetime:
+            return False  # a request for that long would be a deregistration
         return advertisement.reverse_tunnelling and advertisement.agent not in parties and is_host(advertisement.agent)

@@ -38,7 +38,8 @@ class Identifications:
 
     def accepted(self, identification: int) -> None:
         """An agent has taken note of this request's: all that come after it are newer."""
-        self._accepted = identification
+        if self._accepted is None or timestamps.is_newer(identification, self._accepted):
+            self._accepted = identification
 
     def answered(self, identification: int) -> None:
         """An authentic reply, whatever its code, carried this one."""

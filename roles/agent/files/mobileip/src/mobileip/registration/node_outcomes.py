@@ -31,7 +31,7 @@ from mobileip.registration.keepalives import PROBE_TIMEOUT
 from mobileip.registration.node_attempts import Outstanding
 from mobileip.registration.node_place import Location
 from mobileip.registration.node_reader import Answer
-from mobileip.registration.node_replies import Believed, Verdict, granted_path, verdict
+from mobileip.registration.node_replies import Believed, Verdict, granted_path, is_host, verdict
 from mobileip.registration.node_requester import Requester
 from mobileip.registration.node_requests import UNASSIGNED, Target, Through
 from mobileip.registration.node_state import NodeState, Registration, State, Timer
@@ -45,6 +45,9 @@ from mobileip.wire.typed_extensions import HomeAgentParameter, UdpTunnelReply, f
 RENEWAL = 0.75  # of a lifetime, or of the time that we are believed to be inside, is over when the node asks again
 MOST_RESYNCHRONISATIONS = 3  # codes 133 in a row that are answered by adjusting the clock
 MOST_REDIRECTIONS = 3  # home agents in a row that name another one
+
+_MAY_TELL_THE_TIME = (Code.UNKNOWN_HOME_AGENT, Code.REDIRECT_HOME_AGENT)
+"""Denials, beside 133, in which the agent's own clock may stand (RFC 5944 5.7.1)."""
 
 
 class Outcomes:
@@ -69,6 +72,8 @@ class Outcomes:
         except Malformed:
             return [Count("malformed_reply")]
         node.identifications.answered(reply.identification)
+        if reply.code in _MAY_TELL_THE_TIME and reply.identification != request.identification:
+            node.identifications.adjust(reply.identification, now)
         match verdict(believed, request.target):
             case Verdict.ACCEPTED if refused is not None:
                 refusal = Believed(replace(reply, code=refused), (), believed.trailing)
@@ -99,6 +104,8 @@ class Outcomes:
             return self._denied(believed, request, now, "accepted_without_lifetime")  # no binding came of it
         if node.home_address is None and reply.home_address == UNASSIGNED:
             return self._denied(believed, request, now, "accepted_without_home_address")  # RFC 2794 3
+        if not is_host(reply.home_agent):
+            return self._denied(believed, request, now, "accepted_without_home_agent")  # the tunnel has no other end
         if target.inside and not self._is_trusted_network(believed):
             return self._denied(believed, request, now, "inside_without_trusted_network")
         node.attempts.answered(request, now)
@@ -106,12 +113,13 @@ class Outcomes:
         node.identifications.accepted(request.identification)
         node.last_denial = None
         node.attempts.begin()
+        node.target = target  # a late reply may be another's than the one that we ask by now (D-2.6.1-i)
         node.timers.pop(Timer.REQUEST, None)
         assigned = self._assume_home_address(reply)
         self._stay_inside(lifetime, request)
         if target.through is Through.HOME_LINK:
             return self._arrive_home(target, now)
-        path, interval = granted_path(reply, tunnel, target, node.settings.keepalive)
+        path, interval = granted_path(reply, tunnel, target, request.ask.encapsulation, node.settings)
         expires = expiry(lifetime, request.sent)  # RFC 5944 3.6.2.2: counted from the sending of the request
         simultaneous = request.ask.simultaneous and reply.code == Code.ACCEPTED
         offer = support_in(believed.covered) if request.ask.revocation is not None else None
@@ -203,7 +211,6 @@ class Outcomes:
         if node.state is State.HOME:
             return []  # still
         node.enter(State.HOME)
-        node.target = target
         node.companion = None
         node.place.enter(Location.HOME, f"{target.home_agent} took back all bindings", now)
         assert node.home_address is not None
@@ -253,8 +260,6 @@ class Outcomes:
         """Codes 136 and 143 of a home agent that names another one (RFC 5944 3.6.2.3, RFC 4433)."""
         node = self._node
         node.attempts.answered(request, now)
-        if believed.reply.identification != request.identification:  # its own clock stands there
-            node.identifications.adjust(believed.reply.identification, now)
         other = believed.other_home_agent()
         assert other is not None
         log = Log(Level.INFO, "redirected", {"home_agent": str(request.target.home_agent), "to": str(other)})

@@ -10,7 +10,7 @@ from mobileip.registration.actions import NodePath, PathMode
 from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.events import DatagramReceived
 from mobileip.registration.keepalives import interval_of
-from mobileip.registration.node_requests import Target, Through
+from mobileip.registration.node_requests import MobileNodeSettings, Target, Through, in_udp
 from mobileip.wire.authentication import Authentication, SecurityAssociation, verify
 from mobileip.wire.codes import Code, describe, is_foreign_agent_verdict
 from mobileip.wire.errors import Malformed
@@ -137,11 +137,15 @@ def is_word_of_foreign_agent(reply: RegistrationReply, event: DatagramReceived, 
 
 
 def granted_path(
-    reply: RegistrationReply, tunnel: UdpTunnelReply | None, target: Target, keepalive: int
+    reply: RegistrationReply,
+    tunnel: UdpTunnelReply | None,
+    target: Target,
+    encapsulation: Encapsulation,
+    settings: MobileNodeSettings,
 ) -> tuple[NodePath, int]:
     """How packets travel after an accepted reply, and the interval of keepalives in seconds (0: none).
 
-    `keepalive` is the interval in seconds where the reply leaves it open.
+    A reply does not say which encapsulation it grants: the one that was asked for, or it would be a denial.
     """
     if target.through is Through.FOREIGN_AGENT:
         path = NodePath(PathMode.FOREIGN_AGENT, target.interface, gateway=target.destination, inside=target.inside)
@@ -152,7 +156,7 @@ def granted_path(
         target.interface,
         local=target.care_of_address,
         peer=reply.home_agent,  # RFC 3024 5.1.2
-        encapsulation=Encapsulation.UDP if by_udp else Encapsulation.IPIP,
+        encapsulation=in_udp(settings, encapsulation) if by_udp else encapsulation,
         inside=target.inside,
     )
-    return path, interval_of(tunnel, keepalive) if tunnel is not None and by_udp else 0
+    return path, interval_of(tunnel, settings.keepalive) if tunnel is not None and by_udp else 0

@@ -81,7 +81,6 @@ class Requester:
         if node.state is not State.BOUND:
             return []  # a request is out, or there is nothing to renew
         node.enter(State.RENEWING)
-        node.timers.pop(Timer.PROBE, None)
         node.attempts.begin()
         return [Log(Level.DEBUG, "renewing", {"why": why}), *self.register(now)]
 
@@ -122,6 +121,7 @@ class Requester:
             identification=node.identifications.next(now),
             simultaneous=node.wishes.simultaneous and target.lifetime > 0,
             udp_tunnel=node.wishes.udp_tunnel,
+            encapsulation=node.wishes.encapsulation,
             challenge=node.discovery.challenge if target.is_by_agent else None,
             revocation=self._timestamps.of_support(now) if node.settings.revocation else None,
         )

@@ -9,9 +9,12 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Send
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.events import AdvertisementReceived, Attached, Endpoint
 from mobileip.registration.keepalives import DEFAULT_KEEPALIVE
-from mobileip.wire.authentication import SecurityAssociation, append
+from mobileip.registration.nat import CARRIED
+from mobileip.wire.authentication import NO_CHALLENGE, SecurityAssociation, append, append_mn_aaa
+from mobileip.wire.encapsulation import IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIMAL
 from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import REGISTRATION_PORT, Flag, RegistrationRequest
 from mobileip.wire.revocation import RevocationSupport
@@ -19,6 +22,16 @@ from mobileip.wire.typed_extensions import HomeAgentParameter, HomeAgentParamete
 
 UNASSIGNED = IPv4Address(0)
 """Home address or home agent that the network is asked to choose (RFC 2794, draft 2.6.4)."""
+_BITS: Mapping[Encapsulation, Flag] = {Encapsulation.GRE: Flag.GRE, Encapsulation.MINIMAL: Flag.MINIMAL}
+_IN_UDP: Mapping[Encapsulation, Encapsulation] = {
+    Encapsulation.GRE: Encapsulation.UDP_GRE,
+    Encapsulation.MINIMAL: Encapsulation.UDP_MINIMAL,
+}
+_NEXT_HEADER: Mapping[Encapsulation, int] = {
+    Encapsulation.UDP: IPPROTO_IPIP,
+    Encapsulation.UDP_GRE: IPPROTO_GRE,
+    Encapsulation.UDP_MINIMAL: IPPROTO_MINIMAL,
+}
 REQUEST_TTL_ON_LINK = 255  # to a foreign agent, when a reverse tunnel is asked for (RFC 3024 3.2)
 
 
@@ -32,7 +45,9 @@ class MobileNodeSettings:
     which the VPN gateway drops the SA of a node that it does not hear (draft 5.5). `revocation` offers to be told of a
     revocation (RFC 3543).
     `trusted_agents` are foreign agents, by address or by NAI, or `@realm` for all of a realm (draft 5.7.2);
-    `agent_associations` holds the MN-FA association with each foreign agent that has one.
+    `agent_associations` holds the MN-FA association with each foreign agent that has one, `aaa_association` what the
+    node shares with its AAA server (RFC 4721).
+    `encapsulations` are those that the node's data path carries: IP in IP always, GRE and minimal are asked for.
     """
 
     home_address: IPv4Address | None
@@ -54,6 +69,13 @@ class MobileNodeSettings:
     agent_associations: Mapping[IPv4Address, SecurityAssociation] = field(default_factory=dict)
     sa_keepalive: float = math.inf
     revocation: bool = False
+    aaa_association: SecurityAssociation | None = None
+    encapsulations: frozenset[Encapsulation] = CARRIED
+
+    def preferred_encapsulation(self) -> Encapsulation:
+        """Of a tunnel without UDP: GRE if we have it, else minimal, else IP in IP (RFC 5944 4.1)."""
+        optional = (Encapsulation.GRE, Encapsulation.MINIMAL)
+        return next((each for each in optional if each in self.encapsulations), Encapsulation.IPIP)
 
 
 class Through(StrEnum):
@@ -102,6 +124,8 @@ class Ask:
     identification: int
     simultaneous: bool = False
     udp_tunnel: bool = True
+    encapsulation: Encapsulation = Encapsulation.IPIP
+    """Of a tunnel without UDP; `in_udp` says which stands for it behind a NAT."""
     challenge: bytes | None = None
     revocation: int | None = None
     """Our clock, for the offer of revocation; None makes none."""
@@ -113,7 +137,8 @@ def build_request(settings: MobileNodeSettings, target: Target, ask: Ask) -> Sen
         # T always: the way out is the way in (draft 2.2.4). D only with a care-of address of our own.
         flags=Flag.REVERSE_TUNNEL
         | (Flag.DECAPSULATES if target.is_co_located else 0)
-        | (Flag.SIMULTANEOUS if ask.simultaneous else 0),
+        | (Flag.SIMULTANEOUS if ask.simultaneous else 0)
+        | (_BITS.get(ask.encapsulation, 0) if target.is_co_located and ask.lifetime else 0),
         lifetime=ask.lifetime,
         home_address=ask.home_address,
         home_agent=target.home_agent,
@@ -121,9 +146,7 @@ def build_request(settings: MobileNodeSettings, target: Target, ask: Ask) -> Sen
         identification=ask.identification,
         extensions=_extensions(settings, target, ask),
     )
-    payload = append(request.serialize(), association_of(settings, target))
-    if target.is_by_agent:
-        payload = _for_agent(payload, settings, target, ask)
+    payload = _authenticate(request.serialize(), settings, target, ask)
     return Send(
         payload,
         source=Endpoint(target.source, REGISTRATION_PORT),
@@ -141,20 +164,29 @@ def _extensions(settings: MobileNodeSettings, target: Target, ask: Ask) -> tuple
         extensions.append(HomeAgentParameter(ask.home_agent, settings.home_agent_parameter).extension())
     if target.is_co_located and ask.lifetime and ask.udp_tunnel:  # RFC 3519 3.1: before the authentication, with D only
         by_agent = target.through is Through.DEMANDING_AGENT
-        extensions.append(UdpTunnelRequest(through_foreign_agent=by_agent).extension())
+        protocol = _NEXT_HEADER[in_udp(settings, ask.encapsulation)]
+        extensions.append(UdpTunnelRequest(through_foreign_agent=by_agent, encapsulation=protocol).extension())
     if target.is_co_located and not target.is_by_agent and ask.lifetime and ask.revocation is not None:
         extensions.append(RevocationSupport(ask.revocation).extension())  # RFC 3543 3.2: a node on its own only
     return tuple(extensions)
 
 
-def _for_agent(payload: bytes, settings: MobileNodeSettings, target: Target, ask: Ask) -> bytes:
-    """The challenge (RFC 4721 3.1), then the MN-FA authentication over all of it (RFC 5944 3.5.3)."""
-    if ask.challenge is not None:
-        payload += Extension(ExtensionType.CHALLENGE, ask.challenge).serialize()
-    association = settings.agent_associations.get(target.destination)
-    if association is not None:
-        payload = append(payload, association, ExtensionType.MN_FA_AUTHENTICATION)
-    return payload
+def _authenticate(payload: bytes, settings: MobileNodeSettings, target: Target, ask: Ask) -> bytes:
+    """32 first; the challenge before what answers it, MN-AAA and MN-FA (RFC 4721 3.1 and 6); MN-FA over all of it."""
+    payload = append(payload, association_of(settings, target))
+    challenge = ask.challenge if target.is_by_agent else None
+    if challenge is not None:
+        payload += Extension(ExtensionType.CHALLENGE, challenge).serialize()
+    if settings.aaa_association is not None:
+        payload = append_mn_aaa(payload, settings.aaa_association, challenge or NO_CHALLENGE)
+    shared = settings.agent_associations.get(target.destination) if target.is_by_agent else None
+    return payload if shared is None else append(payload, shared, ExtensionType.MN_FA_AUTHENTICATION)
+
+
+def in_udp(settings: MobileNodeSettings, encapsulation: Encapsulation) -> Encapsulation:
+    """What goes into UDP instead of `encapsulation` (RFC 3519 3.1): the same if we have it there, else IP in IP."""
+    same = _IN_UDP.get(encapsulation)
+    return same if same is not None and same in settings.encapsulations else Encapsulation.UDP
 
 
 def association_of(settings: MobileNodeSettings, target: Target) -> SecurityAssociation:

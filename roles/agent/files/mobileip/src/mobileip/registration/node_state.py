@@ -195,4 +195,5 @@ class NodeState:
         )
 
     def _all_wishes(self) -> Wishes:
-        return Wishes(self.settings.lifetime, self.settings.simultaneous)
+        settings = self.settings
+        return Wishes(settings.lifetime, settings.simultaneous, settings.preferred_encapsulation())

@@ -246,5 +246,6 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         trusted_agent_nais=frozenset(nai.encode() for nai in config.trusted_agents.nais),
         agent_associations={shared.agent: association_of(loaded, shared) for shared in config.foreign_agent_sas},
         revocation=config.revocation.enabled,
+        aaa_association=optional_association(loaded, config.aaa_sa),
         sa_keepalive=math.inf if config.sa is None else config.sa.keepalive_timeout or math.inf,
     )
