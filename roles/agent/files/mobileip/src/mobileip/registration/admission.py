@@ -71,6 +71,7 @@ class Admission:
         self._networks = {
             network: _Share(f"home network {network}", limit) for network, limit in policy.networks.items()
         }
+        self._limits = policy.total != Limit() or bool(policy.networks)
 
     def added(self, home_address: IPv4Address) -> None:
         """There is one more binding of this home address."""
@@ -88,6 +89,8 @@ class Admission:
         `renews`: its node has a binding. `adds`: it makes one more than there are. An unassigned home address (0.0.0.0)
         belongs to no home network yet.
         """
+        if not self._limits:
+            return None
         shares = list(self._shares(home_address))
         for share in shares:
             if adds and share.is_full:
@@ -101,7 +104,7 @@ class Admission:
 
     def is_full(self, home_address: IPv4Address) -> str | None:
         """Why one more binding of this home address has no room, or None."""
-        for share in self._shares(home_address):
+        for share in self._shares(home_address) if self._limits else ():
             if share.is_full:
                 return _refusal(share, f"{share.limit.bindings} bindings, as many as it may have")
         return None

@@ -126,11 +126,17 @@ class ProxyRevocation(AgentRevocation):
         self._home_agent_keys_of = home_agent_keys_of
         self._offers = home_agents
         self._own = Timestamps()
+        self._offered: tuple[int, tuple[Extension, ...]] = (-1, ())  # the last one: a second has the same for all
         self._from_home_agents = RevocationReader(from_home_agents=True)
 
     def offer(self, now: float) -> tuple[Extension, ...]:
         """The extension for a request to a home agent."""
-        return (RevocationSupport(self._own.of_support(now)).extension(),) if self._offers else ()
+        if not self._offers:
+            return ()
+        timestamp = self._own.of_support(now)
+        if timestamp != self._offered[0]:
+            self._offered = timestamp, (RevocationSupport(timestamp).extension(),)
+        return self._offered[1]
 
     def agreed(self, reply: AuthenticReply) -> int | None:
         """The home agent's timestamp, if it has taken up our offer."""

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from mobileip.registration.nat import Denied
 from mobileip.registration.security import AuthenticRequest
+from mobileip.wire.address import Prefixes
 from mobileip.wire.codes import Code
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension
 from mobileip.wire.record import record
-from mobileip.wire.typed_extensions import HomeAgentParameter, HomeAgentParameterFormat, find_home_agent_parameter
+from mobileip.wire.typed_extensions import HomeAgentParameter, HomeAgentParameterFormat
 
 
 @record(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class AssignmentRule:
     formats: tuple[HomeAgentParameterFormat, ...]
     pool: tuple[IPv4Address, ...] = ()
     default: IPv4Address | None = None
+    _prefixes: Mapping[IPv4Address, Prefixes] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        prefixes = {home_agent: Prefixes(networks) for home_agent, networks in self.home_agents.items()}
+        object.__setattr__(self, "_prefixes", prefixes)
 
     @property
     def types(self) -> frozenset[int]:
@@ -50,7 +56,10 @@ class AssignmentRule:
 
     def form_of(self, extension: Extension) -> HomeAgentParameterFormat | None:
         """The format in which this extension is an HA Parameter, valid or not; None if it is something else."""
-        return next((form for form in self.formats if form.is_of(extension)), None)
+        for form in self.formats:
+            if extension.type == form.type and form.is_of(extension):
+                return form
+        return None
 
     def asked_in(self, extensions: Iterable[Extension]) -> HomeAgentParameterFormat | None:
         """The format of the first HA Parameter extension, also of one that is not valid."""
@@ -58,10 +67,10 @@ class AssignmentRule:
 
     def serves(self, home_agent: IPv4Address, home_address: IPv4Address) -> bool:
         """May this home agent serve this home address? Any one that is allowed, where the address is yet to come."""
-        networks = self.home_agents.get(home_agent)
-        if networks is None:
+        prefixes = self._prefixes.get(home_agent)
+        if prefixes is None:
             return False
-        return home_address.is_unspecified or any(home_address in network for network in networks)
+        return home_address in prefixes or home_address.is_unspecified
 
     def assign(
         self, request: AuthenticRequest, known: Iterable[IPv4Address], nai: str | None = None
@@ -71,12 +80,19 @@ class AssignmentRule:
         A second extension is 134; one of another length or sub-type is "not valid", as if there were none (AMB-5).
         """
         extensions, home_address = request.covered, request.message.home_address
-        if sum(self.form_of(extension) is not None for extension in extensions) > 1:
-            return Denied(Code.POORLY_FORMED_REQUEST, "a second HA Parameter extension")
-        try:
-            named = find_home_agent_parameter(extensions, self.formats)
-        except Malformed:
-            named = None
+        asked: HomeAgentParameterFormat | None = None
+        named: HomeAgentParameter | None = None
+        for extension in extensions:
+            form = self.form_of(extension)
+            if form is None:
+                continue
+            if asked is not None:
+                return Denied(Code.POORLY_FORMED_REQUEST, "a second HA Parameter extension")
+            asked = form
+            try:
+                named = HomeAgentParameter.of(extension, form)
+            except Malformed:
+                named = None
         if named is not None and not named.address.is_unspecified:
             if not self.serves(named.address, home_address):
                 reason = f"home agent {named.address} does not serve {home_address} here"
@@ -86,11 +102,11 @@ class AssignmentRule:
             return Denied(Code.NONZERO_HOME_AGENT_PARAMETER_REQUIRED, "a home agent is assigned to nodes with a NAI")
         for home_agent in known:
             if self.serves(home_agent, home_address):
-                return Assignment(home_agent, self.asked_in(extensions))
+                return Assignment(home_agent, asked)
         if named is not None and nai is not None:
             return self._from_pool(named.format, home_address, nai)
         if self.default is not None and self.serves(self.default, home_address):
-            return Assignment(self.default, self.asked_in(extensions))
+            return Assignment(self.default, asked)
         return Denied(Code.MISSING_HOME_AGENT_PARAMETER, "no HA Parameter extension and no home agent known")
 
     def _from_pool(self, form: HomeAgentParameterFormat, home_address: IPv4Address, nai: str) -> Assignment | Denied:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import NamedTuple
 
 from mobileip.registration.events import Endpoint
@@ -28,7 +29,10 @@ class Encapsulation(StrEnum):
     @property
     def in_udp(self) -> bool:
         """The tunnel is one of RFC 3519: addresses and port are what a NAT made them."""
-        return self in (Encapsulation.UDP, Encapsulation.UDP_MINIMAL, Encapsulation.UDP_GRE)
+        return self in _IN_UDP
+
+
+_IN_UDP = frozenset({Encapsulation.UDP, Encapsulation.UDP_MINIMAL, Encapsulation.UDP_GRE})
 
 
 class NodeKey(NamedTuple):
@@ -164,48 +168,58 @@ class BindingTable:
     """Bindings by key, with their expiry. Never tells anybody that one has expired (RFC 5944 3.8)."""
 
     def __init__(self) -> None:
-        self._by_key: dict[BindingKey, Binding] = {}
-        self._by_node: dict[tuple[IPv4Address | None, IPv4Address], list[BindingKey]] = {}
+        self._by_node: dict[tuple[IPv4Address | None, IPv4Address], list[Binding]] = {}
+        self._size = 0
         self._heap: list[tuple[float, BindingKey]] = []
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return self._size
 
     def __iter__(self) -> Iterator[Binding]:
-        return iter(self._by_key.values())
+        return chain.from_iterable(self._by_node.values())
 
     def get(self, key: BindingKey) -> Binding | None:
         """The binding with this key, or None."""
-        return self._by_key.get(key)
+        for binding in self._by_node.get(key[:2], ()):
+            if binding.care_of_address == key.care_of_address:
+                return binding
+        return None
 
     def of_node(self, home_address: IPv4Address, gateway: IPv4Address | None = None) -> list[Binding]:
         """All bindings of one node, oldest first."""
-        return [self._by_key[key] for key in self._by_node.get((gateway, home_address), ())]
+        return list(self._by_node.get((gateway, home_address), ()))
 
     def put(self, binding: Binding) -> None:
         """Add the binding, or replace the one with its key."""
         key = binding.key
-        if key not in self._by_key:
-            self._by_node.setdefault((key.gateway, key.home_address), []).append(key)
-        self._by_key[key] = binding
+        of_node = self._by_node.setdefault(key[:2], [])
+        for place, other in enumerate(of_node):
+            if other.care_of_address == key.care_of_address:
+                of_node[place] = binding
+                break
+        else:
+            of_node.append(binding)
+            self._size += 1
         if binding.expires != math.inf:
             heapq.heappush(self._heap, (binding.expires, key))
 
     def remove(self, key: BindingKey) -> Binding | None:
         """Take the binding out; None if there is none."""
-        binding = self._by_key.pop(key, None)
-        if binding is not None:
-            keys = self._by_node[key.gateway, key.home_address]
-            keys.remove(key)
-            if not keys:
-                del self._by_node[key.gateway, key.home_address]
-        return binding
+        of_node = self._by_node.get(key[:2], [])
+        for place, binding in enumerate(of_node):
+            if binding.care_of_address == key.care_of_address:
+                del of_node[place]
+                self._size -= 1
+                if not of_node:
+                    del self._by_node[key[:2]]
+                return binding
+        return None
 
     def next_expiry(self) -> float | None:
         """When the next binding expires (Unix seconds), None if none ever does."""
         while self._heap:
             expires, key = self._heap[0]
-            binding = self._by_key.get(key)
+            binding = self.get(key)
             if binding is not None and binding.expires == expires:
                 return expires
             heapq.heappop(self._heap)
@@ -214,6 +228,8 @@ class BindingTable:
     def expire(self, now: float) -> list[Binding]:
         """Take out what has expired by `now`, in the order of expiry."""
         expired: list[Binding] = []
+        if not self._heap or self._heap[0][0] > now:
+            return expired
         while (due := self.next_expiry()) is not None and due <= now:
             _, key = heapq.heappop(self._heap)
             binding = self.remove(key)

@@ -88,21 +88,27 @@ class ExtensionPolicy:
     formats: tuple[HomeAgentParameterFormat, ...] = ()
     home_agents: Collection[IPv4Address] = ()
     overrides: Mapping[int, Treatment] = field(default_factory=dict)
+    understood_in_request: frozenset[int] = field(init=False, compare=False, repr=False)
+    """Types below 128 that do not make a request be discarded."""
+    understood_in_reply: frozenset[int] = field(init=False, compare=False, repr=False)
+    """Types below 128 that do not make a reply be discarded."""
+    _parameters: frozenset[int] = field(init=False, compare=False, repr=False)
+    _by_treatment: Mapping[Treatment, frozenset[int]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fixed = sorted(ENDS_AT_PROXY & set(self.overrides))
         if fixed:
             raise ValueError(f"extension {fixed[0]}: ends at the proxy, no treatment of it can be configured")
-
-    @property
-    def understood_in_request(self) -> frozenset[int]:
-        """Types below 128 that do not make a request be discarded."""
-        return _UNDERSTOOD_IN_REQUEST | self._named
-
-    @property
-    def understood_in_reply(self) -> frozenset[int]:
-        """Types below 128 that do not make a reply be discarded."""
-        return _UNDERSTOOD_IN_REPLY | self._named
+        parameters = frozenset(form.type for form in self.formats)
+        named = parameters | {kind for kind, how in self.overrides.items() if how is not Treatment.DISCARD}
+        by_treatment = {how: frozenset(kind for kind in range(256) if self.treatment(kind) is how) for how in Treatment}
+        for name, value in (
+            ("understood_in_request", _UNDERSTOOD_IN_REQUEST | named),
+            ("understood_in_reply", _UNDERSTOOD_IN_REPLY | named),
+            ("_parameters", parameters),
+            ("_by_treatment", by_treatment),
+        ):
+            object.__setattr__(self, name, value)
 
     def treatment(self, kind: int) -> Treatment:
         """What is done with extensions of this type, but for the HA Parameter's."""
@@ -113,28 +119,25 @@ class ExtensionPolicy:
 
     def forbidden(self, extensions: Iterable[Extension], treatment: Treatment) -> Extension | None:
         """The first extension that is treated so: `REJECT` or, of types from 128 on, `DISCARD`."""
+        kinds = self._by_treatment[treatment]
         for extension in extensions:
-            if not self._is_parameter(extension) and self.treatment(extension.type) is treatment:
+            if extension.type in kinds and not self._is_parameter(extension):
                 return extension
         return None
 
     def relayed(self, extensions: Iterable[Extension]) -> tuple[Extension, ...]:
         """Those of `extensions` that go on to the other leg, in their order."""
+        kinds = self._by_treatment[Treatment.RELAY]
         return tuple(
-            Extension(extension.type, extension.data, extension.subtype)
-            for extension in extensions
-            if not self._is_parameter(extension)
-            and self.treatment(extension.type) is Treatment.RELAY
-            and self._leads_nowhere_else(extension)
+            [
+                Extension(extension.type, extension.data, extension.subtype)
+                for extension in extensions
+                if extension.type in kinds and not self._is_parameter(extension) and self._leads_nowhere_else(extension)
+            ]
         )
 
-    @property
-    def _named(self) -> frozenset[int]:
-        parameters = frozenset(form.type for form in self.formats)
-        return parameters | {kind for kind, treatment in self.overrides.items() if treatment is not Treatment.DISCARD}
-
     def _is_parameter(self, extension: Extension) -> bool:
-        return any(form.is_of(extension) for form in self.formats)
+        return extension.type in self._parameters and any(form.is_of(extension) for form in self.formats)
 
     def _leads_nowhere_else(self, extension: Extension) -> bool:
         """A Dynamic Home Agent extension goes on only if the home agent in it is allowed (RFC 4433)."""

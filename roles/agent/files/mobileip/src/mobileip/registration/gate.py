@@ -55,6 +55,7 @@ from mobileip.wire.messages import (
 from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import MessageString
 
+_NAI = int(ExtensionType.NAI)
 _LIMITED_CODES = frozenset(
     {
         Code.NODE_FAILED_AUTHENTICATION,
@@ -190,7 +191,7 @@ class Gate:
         """
         message = request.message
         extensions = tuple(extensions)
-        nai = find(request.covered, ExtensionType.NAI)
+        nai = find(request.covered, _NAI)
         if nai is not None and find(extensions, ExtensionType.NAI) is None:
             extensions = (nai, *extensions)
         if identification is None:
@@ -204,7 +205,7 @@ class Gate:
             extensions,
         )
         payload = append(reply.serialize(), request.association)
-        challenge = find(request.trailing, ExtensionType.CHALLENGE)
+        challenge = find(request.trailing, ExtensionType.CHALLENGE) if request.trailing else None
         if challenge is not None:
             payload += serialize_extensions([challenge])
         return self._send(payload, message, received)
@@ -221,7 +222,8 @@ class Gate:
 
         Found by the source address (RFC 5944 3.5.4). Deregistrations carry no FA-HA authentication, either way.
         """
-        associations = self._policy.foreign_agents.get(received.source.address)
+        foreign_agents = self._policy.foreign_agents
+        associations = foreign_agents.get(received.source.address) if foreign_agents else None
         if not associations or not _registers(request):
             return None
         given = find(request.extensions, ExtensionType.FA_HA_AUTHENTICATION)
@@ -241,7 +243,7 @@ class Gate:
             return self._resynchronise(request, received, peer, now)
         actions: list[Action] = [*self._guard.accept(peer.key, request.association, message.identification)]
         answered = self._guard.reply_identification(peer.key, request.association, message.identification)
-        if answered != request.reply_identification:
+        if answered != (request.reply_identification or message.identification):
             request = replace(request, reply_identification=answered)
         fresh = freshness is Freshness.FRESH
         for refused in self._refusals(request, received, now, rationed=not fresh):

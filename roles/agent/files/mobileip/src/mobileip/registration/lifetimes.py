@@ -8,7 +8,7 @@ long as the longest of them, and what the node is told is never more than it ask
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from mobileip.registration.bindings import Binding
 from mobileip.wire.messages import INFINITE_LIFETIME, RegistrationRequest
@@ -22,7 +22,7 @@ def remaining(expires: float, now: float) -> int:
 
 
 def toward_home_agent(
-    message: RegistrationRequest, lifetime: int, bound: Iterable[Binding], simultaneous: bool, now: float
+    message: RegistrationRequest, lifetime: int, bound: Collection[Binding], simultaneous: bool, now: float
 ) -> int:
     """Lifetime of the request that goes on to the home agent; `lifetime` is what this care-of address may get.
 
@@ -32,6 +32,8 @@ def toward_home_agent(
     """
     if message.deregisters_all:
         return 0
+    if message.lifetime and not bound:
+        return lifetime
     others = [binding for binding in bound if binding.care_of_address != message.care_of_address]
     longest = max((remaining(binding.expires, now) for binding in others), default=0)
     if message.deregisters:

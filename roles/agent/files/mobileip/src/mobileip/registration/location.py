@@ -7,9 +7,11 @@ the answer goes, and they are one unless a NAT or a foreign agent stands between
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
+
+from mobileip.wire.address import Prefixes
 
 
 class LocationMode(StrEnum):
@@ -36,10 +38,14 @@ class LocationRule:
     private_interface: str
     internal_prefixes: tuple[IPv4Network, ...] = ()
     mode: LocationMode = LocationMode.ADDRESS_AND_INTERFACE
+    _internal: Prefixes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_internal", Prefixes(self.internal_prefixes))
 
     def locate(self, source: IPv4Address, interface: str) -> Location:
         """Where a request from `source` is that came in on `interface`."""
-        internal = any(source in prefix for prefix in self.internal_prefixes)
+        internal = source in self._internal
         private = interface == self.private_interface
         if self.mode is LocationMode.ADDRESS:
             return Location.INSIDE if internal else Location.OUTSIDE

@@ -28,7 +28,7 @@ from mobileip.wire.codes import Code
 from mobileip.wire.encapsulation import IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIMAL
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import Extension, ExtensionType, find
-from mobileip.wire.messages import RegistrationRequest
+from mobileip.wire.messages import Flag, RegistrationRequest
 from mobileip.wire.record import record
 from mobileip.wire.typed_extensions import UDP_TUNNEL_DECLINED, UdpTunnelReply, UdpTunnelRequest
 
@@ -56,6 +56,7 @@ IPIP = Tunnel(Encapsulation.IPIP)
 CARRIED: frozenset[Encapsulation] = frozenset({Encapsulation.IPIP, Encapsulation.UDP})
 """What the data path can do, and so what an agent may grant."""
 
+_MINIMAL_OR_GRE = int(Flag.MINIMAL | Flag.GRE)
 _IN_UDP = {
     IPPROTO_IPIP: Encapsulation.UDP,
     IPPROTO_GRE: Encapsulation.UDP_GRE,
@@ -80,11 +81,13 @@ def negotiate(
     """Choose the tunnel for a registration that came from `source`, among the encapsulations we have."""
     message = request.message
     by_node = find(request.covered, ExtensionType.UDP_TUNNEL_REQUEST)
-    by_agent = find(request.trailing, ExtensionType.UDP_TUNNEL_REQUEST)
-    try:
-        wanted, misplaced = _wanted(by_node, by_agent, message.decapsulates)
-    except Malformed as defect:
-        return Denied(Code.POORLY_FORMED_REQUEST, str(defect))
+    by_agent = find(request.trailing, ExtensionType.UDP_TUNNEL_REQUEST) if request.trailing else None
+    wanted, misplaced = None, False
+    if by_node is not None or by_agent is not None:
+        try:
+            wanted, misplaced = _wanted(by_node, by_agent, message.decapsulates)
+        except Malformed as defect:
+            return Denied(Code.POORLY_FORMED_REQUEST, str(defect))
     if misplaced:
         return Denied(Code.POORLY_FORMED_REQUEST, "UDP Tunnel Request on the wrong side of the authenticator")
     elsewhere = source != message.care_of_address
@@ -107,11 +110,13 @@ def _plain(
     message: RegistrationRequest, encapsulations: frozenset[Encapsulation], answer: UdpTunnelReply | None
 ) -> Tunnel | Denied:
     """Without UDP, as the M and G bits say; both: GRE if we have it, else minimal."""
+    if not message.flags & _MINIMAL_OR_GRE:
+        return IPIP if answer is None else Tunnel(Encapsulation.IPIP, answer=answer)
     if message.gre and Encapsulation.GRE in encapsulations:
         return Tunnel(Encapsulation.GRE, answer=answer)
     if message.minimal and Encapsulation.MINIMAL in encapsulations:
         return Tunnel(Encapsulation.MINIMAL, answer=answer)
-    if (message.gre or message.minimal) and message.reverse_tunnel:
+    if message.reverse_tunnel:
         return Denied(Code.ENCAPSULATION_UNAVAILABLE, "neither M nor G asks for an encapsulation that is available")
     return Tunnel(Encapsulation.IPIP, answer=answer)
 

@@ -15,6 +15,7 @@ from mobileip.registration.events import DatagramReceived
 from mobileip.registration.nat import Tunnel
 from mobileip.registration.peers import nai_of
 from mobileip.registration.security import AuthenticRequest
+from mobileip.wire.address import number
 from mobileip.wire.authentication import ReplayStyle
 from mobileip.wire.codes import LAST_ACCEPTANCE
 from mobileip.wire.identification import low
@@ -73,7 +74,7 @@ class PendingRequest:
     def key(self) -> PendingKey:
         """What tells it from other requests."""
         message = self.request.message
-        name = message.home_address if int(message.home_address) else self.node.name
+        name = message.home_address if number(message.home_address) else self.node.name
         return PendingKey(self.home_agent, self.node.gateway, name, message.identification)
 
     def is_answered_by(self, reply: RegistrationReply) -> bool:
@@ -108,11 +109,13 @@ class PendingList:
         self._timeout = timeout
         self._per_node = per_node
         self._by_key: dict[PendingKey, PendingRequest] = {}
-        self._of_node: dict[NodeKey, dict[PendingKey, PendingRequest]] = {}  # in the order of relaying
-        self._by_reply: dict[tuple[IPv4Address, int], dict[PendingKey, PendingRequest]] = {}
-        self._of_port: dict[int, dict[PendingKey, PendingRequest]] = {}
+        # By identity below, since hashing a key costs more than all else. A request lives as long as it waits or is in
+        # `_order`, so no other one has its identity.
+        self._of_node: dict[NodeKey, dict[int, PendingRequest]] = {}  # in the order of relaying
+        self._by_reply: dict[tuple[IPv4Address, int], dict[int, PendingRequest]] = {}
+        self._of_port: dict[int, dict[int, PendingRequest]] = {}
         self._reported: set[PendingKey] = set()
-        self._order: deque[tuple[PendingKey, PendingRequest]] = deque()  # by age: the timeout is one for all
+        self._order: deque[PendingRequest] = deque()  # by age: the timeout is one for all
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -122,8 +125,12 @@ class PendingList:
 
     def has_room(self, node: NodeKey, *, fresh: bool = True) -> bool:
         """May the node have one more? One that is new takes the place of what may be a copy."""
-        waiting = self._of_node.get(node, {})
-        return len(waiting) < self._per_node or (fresh and not all(request.fresh for request in waiting.values()))
+        waiting = self._of_node.get(node)
+        return (
+            waiting is None
+            or len(waiting) < self._per_node
+            or (fresh and not all(request.fresh for request in waiting.values()))
+        )
 
     def of_node(self, node: NodeKey) -> list[PendingRequest]:
         """The requests of one node, in the order in which they were relayed."""
@@ -131,7 +138,10 @@ class PendingList:
 
     def before(self, request: PendingRequest) -> list[PendingRequest]:
         """Those of the same node that were relayed before this one."""
-        return list(takewhile(lambda other: other is not request, self.of_node(request.node)))
+        waiting = self._of_node.get(request.node, {})
+        if next(iter(waiting.values()), request) is request:
+            return []
+        return list(takewhile(lambda other: other is not request, waiting.values()))
 
     def find(self, key: PendingKey, now: float) -> PendingRequest | None:
         """The request with this key, unless it has timed out."""
@@ -149,15 +159,15 @@ class PendingList:
         """Wait for the reply to this request; one with the same key gives way."""
         key = request.key
         self.remove(key)
-        waiting = self.of_node(request.node)
+        waiting = self._of_node.get(request.node, {})
         if len(waiting) >= self._per_node:
-            for other in [other for other in waiting if not other.fresh][:1]:
+            for other in [other for other in waiting.values() if not other.fresh][:1]:
                 self.remove(other.key)
         self._by_key[key] = request
-        self._of_node.setdefault(request.node, {})[key] = request
-        self._by_reply.setdefault(_reply_key(key), {})[key] = request
-        self._of_port.setdefault(request.sent.source.port, {})[key] = request
-        self._order.append((key, request))
+        self._of_node.setdefault(request.node, {})[id(request)] = request
+        self._by_reply.setdefault(_reply_key(key), {})[id(request)] = request
+        self._of_port.setdefault(request.sent.source.port, {})[id(request)] = request
+        self._order.append(request)
 
     def sent_from(self, port: int, now: float) -> Iterator[PendingRequest]:
         """The latest requests that went out from this port of ours, newest first."""
@@ -175,14 +185,16 @@ class PendingList:
         """Wait no more."""
         request = self._by_key.pop(key, None)
         if request is not None:
-            del self._of_port[request.sent.source.port][key]
-            self._reported.discard(key)
-            awaiting = self._by_reply[_reply_key(key)]
-            del awaiting[key]
+            del self._of_port[request.sent.source.port][id(request)]
+            if self._reported:
+                self._reported.discard(key)
+            reply_key = _reply_key(key)
+            awaiting = self._by_reply[reply_key]
+            del awaiting[id(request)]
             if not awaiting:
-                del self._by_reply[_reply_key(key)]
+                del self._by_reply[reply_key]
             of_node = self._of_node[request.node]
-            del of_node[key]
+            del of_node[id(request)]
             if not of_node:
                 del self._of_node[request.node]
 
@@ -194,8 +206,8 @@ class PendingList:
     def next_deadline(self) -> float | None:
         """When the oldest one times out (Unix seconds)."""
         while self._order:
-            key, request = self._order[0]
-            if self._by_key.get(key) is request:
+            request = self._order[0]
+            if id(request) in self._of_port[request.sent.source.port]:
                 return request.relayed_at + self._timeout
             self._order.popleft()
         return None
@@ -203,9 +215,11 @@ class PendingList:
     def expire(self, now: float) -> list[PendingRequest]:
         """Take out those that have timed out by `now`."""
         expired: list[PendingRequest] = []
-        while self.next_deadline() is not None and self._is_over(self._order[0][1], now):
-            key, request = self._order.popleft()
-            self.remove(key)
+        while self._order and self._is_over(self._order[0], now) and self.next_deadline() is not None:
+            if not self._is_over(self._order[0], now):
+                break
+            request = self._order.popleft()
+            self.remove(request.key)
             expired.append(request)
         return expired
 

@@ -39,15 +39,14 @@ class ProxyNode:
     home_agent: IPv4Address | None = None
     nai: str | None = None
     aaa_association: SecurityAssociation | None = None
+    key: NodeKey = field(init=False, compare=False, repr=False)
+    """Which node it is, among those with overlapping addresses too."""
 
     def __post_init__(self) -> None:
         if self.home_address is None and self.nai is None:
             raise ValueError(f"node behind {self.gateway}: neither home address nor NAI, expected one of the two")
 
-    @property
-    def key(self) -> NodeKey:
-        """Which node it is, among those with overlapping addresses too."""
-        return NodeKey(self.gateway, self.home_address or self.nai or "")
+        object.__setattr__(self, "key", NodeKey(self.gateway, self.home_address or self.nai or ""))
 
     @property
     def peer(self) -> Peer:

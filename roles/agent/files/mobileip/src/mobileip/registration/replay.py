@@ -157,11 +157,12 @@ class ReplayGuard:
             by_spi[record.spi] = record.identification
 
     def _is_fresh(self, node: NodeKey, identification: int, now: float) -> bool:
+        offset = self._clock_offset.get(node, 0.0) if self._clock_offset else 0.0
         if self._policy.mode is ReplayMode.STRICT and not ids.is_close(
-            identification, now + self._clock_offset.get(node, 0.0), self._policy.window
+            identification, now + offset, self._policy.window
         ):
             return False
-        if identification in self._refused.get(node, ()):
+        if self._refused and identification in self._refused.get(node, ()):
             return False
         # Newer than all, whichever SPI they used (RFC 5944 5.7.1).
         return all(ids.is_newer(identification, earlier) for earlier in self._accepted.get(node, {}).values())

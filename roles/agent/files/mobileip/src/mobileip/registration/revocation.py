@@ -138,7 +138,7 @@ class Revocations:
 
     def forget(self, key: BindingKey) -> None:
         """Repeat it no more: it was acknowledged, or the node has registered since."""
-        waiting = self._waiting.pop(key, None)
+        waiting = self._waiting.pop(key, None) if self._waiting else None
         if waiting is not None:
             del self._by_answer[_answer_to(key, waiting)]
 
@@ -179,6 +179,8 @@ class Revocations:
     def handle_timer(self, now: float) -> list[Action]:
         """Send and repeat what is due; give up what has ended by itself (RFC 3543 3.3)."""
         actions: list[Action] = []
+        if not self._due and not self._sent_at:
+            return actions
         while (due := self.next_deadline()) is not None and due <= now:
             _, key = heapq.heappop(self._due)
             waiting = self._waiting[key]

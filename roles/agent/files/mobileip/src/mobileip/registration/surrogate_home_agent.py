@@ -15,11 +15,13 @@ A request has passed the gate. Then come the proxy's own rules, in this order:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Count
 from mobileip.registration.agent_revocation import ProxyRevocation
 from mobileip.registration.assignment import Assignment, AssignmentRule
+from mobileip.registration.bindings import Binding
 from mobileip.registration.extension_policy import ExtensionPolicy, Treatment
 from mobileip.registration.gate import Admitted
 from mobileip.registration.home_agent_leg import HomeAgentLeg
@@ -103,10 +105,11 @@ class SurrogateHomeAgent:
             if elsewhere and not tunnel.encapsulation.in_udp and self._is_no_place_outside(message.care_of_address):
                 denied = Denied(Code.ADMINISTRATIVELY_PROHIBITED, f"no tunnel to {message.care_of_address} from here")
                 return self._answers.deny(admitted, denied, assignment, now)
-        refused = self._beyond_capacity(admitted, node, now)
+        bound = self._sessions.of_node(node.key)
+        refused = self._beyond_capacity(admitted, node, bound, now)
         if refused is not None:
             return self._answers.deny(admitted, refused, assignment, now)
-        return self._relay(admitted, node, assignment, tunnel, now)
+        return self._relay(admitted, node, bound, assignment, tunnel, now)
 
     def _may_have(self, node: ProxyNode, home_address: IPv4Address) -> bool:
         """Its own, or for a node known by NAI one that nobody has; some home agents have one key for all nodes."""
@@ -121,16 +124,17 @@ class SurrogateHomeAgent:
         inside = any(care_of_address in prefix for prefix in self._settings.internal_prefixes)
         return inside or care_of_address in self._not_outside
 
-    def _beyond_capacity(self, admitted: Admitted, node: ProxyNode, now: float) -> Denied | None:
+    def _beyond_capacity(self, admitted: Admitted, node: ProxyNode, bound: list[Binding], now: float) -> Denied | None:
         message = admitted.request.message
-        if self._adds(message) and not message.deregisters:
+        joins = self._adds(message)
+        if joins and not message.deregisters:
             # Those whose reply is on its way count, too (AMB-9).
             on_their_way = [
                 pending.request.message.care_of_address
                 for pending in self._pending.of_node(node.key)
                 if pending.tunnel and (pending.fresh or not admitted.fresh)
             ]
-            places = {binding.care_of_address for binding in self._sessions.of_node(node.key)}.union(on_their_way)
+            places = {binding.care_of_address for binding in bound}.union(on_their_way)
             if len(places | {message.care_of_address}) > self._settings.simultaneous:
                 return Denied(Code.TOO_MANY_BINDINGS, f"{self._settings.simultaneous} bindings at most")
         if not self._pending.has_room(node.key, fresh=admitted.fresh):
@@ -138,22 +142,24 @@ class SurrogateHomeAgent:
             return Denied(Code.INSUFFICIENT_RESOURCES, "too many requests without reply")
         if message.deregisters:
             return None
-        bound = self._sessions.of_node(node.key)
-        adds = not bound or (
-            self._adds(message) and all(one.care_of_address != message.care_of_address for one in bound)
-        )
+        adds = not bound or (joins and all(one.care_of_address != message.care_of_address for one in bound))
         why = self._admission.refuses(message.home_address, now, renews=bool(bound), adds=adds)
         return None if why is None else Denied(self._settings.cannot_service_code, why)
 
     def _relay(
-        self, admitted: Admitted, node: ProxyNode, assignment: Assignment, tunnel: Tunnel | None, now: float
+        self,
+        admitted: Admitted,
+        node: ProxyNode,
+        bound: list[Binding],
+        assignment: Assignment,
+        tunnel: Tunnel | None,
+        now: float,
     ) -> list[Action]:
         """D-2.2-a: note the request, then send a new one of our own to the home agent."""
         settings, message = self._settings, admitted.request.message
         lifetime = min(message.lifetime, settings.max_lifetime)
         if tunnel is not None and tunnel.encapsulation.in_udp:
             lifetime = min(lifetime, settings.nat.max_lifetime)  # RFC 3519 5.2
-        bound = self._sessions.of_node(node.key)
         at_home_agent = toward_home_agent(message, lifetime, bound, settings.simultaneous > 0, now)
         send = self._leg.request(
             admitted.request,
@@ -201,8 +207,11 @@ class SurrogateHomeAgent:
         denied = Denied(Code.ASSIGNED_HOME_AGENT, "inside")
         return actions + self._answers.deny(admitted, denied, assignment, now, extensions)
 
-    def _known_home_agents(self, node: ProxyNode) -> list[IPv4Address]:
+    def _known_home_agents(self, node: ProxyNode) -> Iterator[IPv4Address]:
         """Home agents to fall back on: the configured mapping, then those of the session as it is."""
-        known = [] if node.home_agent is None else [node.home_agent]
-        known += [binding.home_agent for binding in self._sessions.of_node(node.key)]
-        return known + [pending.home_agent for pending in self._pending.of_node(node.key)]
+        if node.home_agent is not None:
+            yield node.home_agent
+        for binding in self._sessions.of_node(node.key):
+            yield binding.home_agent
+        for pending in self._pending.of_node(node.key):
+            yield pending.home_agent
