@@ -9,6 +9,7 @@ import pytest
 
 from mobileip.registration.actions import (
     Action,
+    Count,
     EstablishSecurityAssociation,
     Log,
     ParkSecurityAssociation,
@@ -197,6 +198,19 @@ KEPT_FOR_A_MINUTE = replace(SETTINGS, sa_keepalive=60.0)
 
 def established(actions: list[Action]) -> list[EstablishSecurityAssociation]:
     return [action for action in actions if isinstance(action, EstablishSecurityAssociation)]
+
+
+@pytest.mark.parametrize("place", ["proxy", "home agent"])
+def test_word_from_another_interface_says_nothing_of_this_link_R5265_3_2_d(place: str) -> None:
+    node = MobileNode(SETTINGS)
+    asked = node.feed(AT_VISITED, NOW)
+    said = answer(asked, Code.ASSIGNED_HOME_AGENT)
+    if place == "home agent":
+        said = answer(node.feed(said, NOW + 0.1), extensions=())
+    before = node.status()
+    assert node.feed(replace(said, interface="ipsec0"), NOW + 0.2) == [Count("reply_on_other_interface")]
+    assert node.status() == before
+    assert node.feed(said, NOW + 0.3)[0] != Count("reply_without_request"), "the right one still counts"
 
 
 def test_renewal_goes_to_whoever_accepted_late_and_not_to_whom_was_asked_since_D_2_6_1_i() -> None:

@@ -45,6 +45,8 @@ class ReplyReader:
         request = self._node.attempts.find(reply.identification)
         if request is None or not self._is_for_us(reply):
             return [Count("reply_without_request")]
+        if event.interface != request.target.interface:
+            return [Count("reply_on_other_interface")]  # RFC 5265 3.2: it says nothing of the link that asked
         if not self._agent_vouches(reply, request.target):
             return [Count("reply_unauthenticated")]
         if is_word_of_foreign_agent(reply, event, request.target):
