@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from mobileip.wire.encapsulation import IPPROTO_UDP, IPv4Packet, UdpDatagram
 from mobileip.wire.extensions import LONG_FORMAT, ExtensionType, read_extensions, serialize_extensions
 from mobileip.wire.messages import REPLY_SIZE, REQUEST_SIZE, MessageType, parse_reply, parse_request
 from tests.checks.step import CHECKOUT
-from tests.recording import PARTIES, read_capture, write_capture
+from tests.recording import PARTIES, is_relayed, read_capture, write_capture
 
 EMITTED = CHECKOUT / "build" / "emitted"
 
@@ -101,14 +102,16 @@ def _captures() -> list[Path]:
 @pytest.fixture(scope="module")
 def emitted() -> list[Emitted]:
     """All that any party emitted in any test that left a capture."""
-    found = []
-    for capture in _captures():
-        received = _decoded(capture.parent / "relayed" / capture.name)
-        for number, (packet, seen) in _decoded(capture).items():
-            came_in = received.get(number)
-            spoilt = came_in is not None and bool(came_in[1]["_ws.malformed"])
-            found.append(Emitted(capture.stem, packet, seen, came_in is not None, spoilt))
-    return found
+    return [message for capture in _captures() for message in _emitted_in(capture)]
+
+
+def _emitted_in(capture: Path) -> Iterator[Emitted]:
+    """The messages of one capture, and what is known of those that were passed on."""
+    received = _decoded(capture.parent / "relayed" / capture.name)
+    for number, (packet, seen) in _decoded(capture).items():
+        came_in = received.get(number)
+        spoilt = came_in is not None and bool(came_in[1]["_ws.malformed"])
+        yield Emitted(capture.stem, packet, seen, came_in is not None, spoilt)
 
 
 def _decoded(capture: Path) -> dict[int, tuple[IPv4Packet, dict[str, str]]]:
@@ -155,6 +158,22 @@ def test_a_fault_that_is_not_in_the_table_is_seen(tmp_path: Path) -> None:
     packet = IPv4Packet.parse(bytes(IP(src="192.0.2.1", dst="192.0.2.2", proto=17, id=1) / _datagram(payload)))
     write_capture(tmp_path / "cut.pcap", {0: packet.serialize()})
     assert _tshark(tmp_path / "cut.pcap")[0]["_ws.malformed"] != ""
+
+
+def test_what_was_malformed_when_it_came_in_is_told_from_what_a_party_made_so(tmp_path: Path) -> None:
+    fixed = bytes.fromhex("0100012cc0000245c0000228c633640a") + bytes(8)
+    authentication = b"\x20\x14" + (2001).to_bytes(4) + bytes(16)
+    # Extension 33 without anything in it: not for a relay to mend, and nothing that one may make.
+    sound, odd = fixed + authentication, fixed + b"\x21\0" + authentication
+    ends = IPv4Address("198.51.100.10"), IPv4Address("203.0.113.10")
+    packets = {each: IPv4Packet(*ends, IPPROTO_UDP, _datagram(each)).serialize() for each in (sound, odd)}
+    emitted = tmp_path / "foreign_agent.pcap"
+    write_capture(emitted, {0: packets[sound], 1: packets[odd], 2: packets[odd], 3: packets[odd]})
+    write_capture(tmp_path / "relayed/foreign_agent.pcap", {0: packets[sound], 1: packets[odd], 2: packets[sound]})
+    seen = [(each.relayed, each.spoilt, bool(each.theirs["_ws.malformed"])) for each in _emitted_in(emitted)]
+    assert seen == [(True, False, False), (True, True, True), (True, False, True), (False, False, True)]
+    assert is_relayed(odd, sound)
+    assert not is_relayed(odd, odd[:23] + b"\x01" + odd[24:])
 
 
 def test_fixed_parts_read_the_same_by_tshark_scapy_and_ourselves(emitted: list[Emitted]) -> None:

@@ -130,7 +130,8 @@ def captures(hosts: Hosts, segments: Sequence[str], directory: Path) -> Iterator
                     raise SessionError(f"tcpdump did not start on {', '.join(sorted(held))}: is it installed?")
                 time.sleep(0.05)
             yield files
-            time.sleep(0.3)
+            # tcpdump hands over what it has caught once a second; what it still holds at its end is lost.
+            time.sleep(1.2)
         finally:
             for process in running:
                 process.terminate()

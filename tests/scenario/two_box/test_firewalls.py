@@ -6,7 +6,6 @@ the firewall all of it must be seen; behind it exactly what the draft's 1.4.1 an
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +138,6 @@ def _send_all(hosts: LabHosts, flows: Iterable[Flow], directory: Path) -> Seen:
     with captures(hosts, segments, directory) as files:
         for flow in flows:
             hosts.run(flow.host, ["python3", "-c", SEND, *flow.addresses(hosts)])
-        time.sleep(1.5)
     return {segment: kinds_in(file) for segment, file in files.items()}
 
 
