@@ -88,15 +88,20 @@ def _tshark(capture: Path) -> list[dict[str, str]]:
 
 
 def _captures() -> list[Path]:
+    """The captures of every step that ran since the sources changed: what is older says nothing about these."""
     unit = EMITTED / "unit"
     sources = [*(CHECKOUT / "roles/agent/files/mobileip/src").rglob("*.py"), *(CHECKOUT / "tests/unit").rglob("*.py")]
-    newest = max(path.stat().st_mtime for path in sources)
-    made = [path.stat().st_mtime for path in unit.glob("*.pcap")]
-    if len(made) < len(PARTIES) or min(made) < newest:
+    newest = max(path.stat().st_mtime for path in [*sources, CHECKOUT / "tests/recording.py"])
+
+    def recent(directory: Path) -> list[Path]:
+        made = sorted(directory.glob("*.pcap"))
+        return made if len(made) == len(PARTIES) and min(path.stat().st_mtime for path in made) >= newest else []
+
+    if not recent(unit):
         command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/unit/registration"]
         environment = {**os.environ, "RECORD_EMITTED": str(unit)}
         subprocess.run(command, check=True, cwd=CHECKOUT, env=environment, capture_output=True, timeout=300)
-    return sorted(EMITTED.glob("*/*.pcap"))
+    return [capture for directory in sorted(EMITTED.glob("*/")) for capture in recent(directory)]
 
 
 @pytest.fixture(scope="module")

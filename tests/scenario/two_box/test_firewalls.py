@@ -118,6 +118,8 @@ def kinds_in(capture: Path) -> dict[tuple[str, str], set[Kind]]:
             if frame[12:14] != b"\x08\x00" or not frame.rstrip(b"\0").endswith(MARK):
                 continue
             packet = IPv4Packet.parse(frame[14:])
+            if packet.protocol == IPPROTO_ICMP and len(packet.payload) != 8 + len(MARK):
+                continue  # somebody's answer, which quotes one of them
             found.setdefault((str(packet.source), str(packet.destination)), set()).add(_kind(packet))
     return found
 

@@ -34,6 +34,8 @@ KEY_FILES = {
 }
 INSTANCES = {"mipp": "proxy", "ha": "home_agent", "fa": "foreign_agent", "mn": "node", "mn2": "node"}
 HIGHEST_EXPOSURE = 3.0
+# CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF (linux/capability.h).
+NETWORK_CAPABILITIES = (10, 12, 13, 39)
 # The key of each kind that the check run shall foretell: no host has it.
 NEW_KEY = "f00dfacef00dfacef00dfacef00dface"
 
@@ -146,6 +148,13 @@ def test_the_daemons_unit_is_hardened_D_7_a(hosts: LabHosts, host: str) -> None:
     level = re.search(rf"Overall exposure level for {unit}: ([0-9.]+)", told)
     assert level is not None, told
     assert float(level[1]) <= HIGHEST_EXPOSURE
+    # And the process that runs is what the unit says: not root, nor able to become it, capable of networks only.
+    pid = said(hosts, host, "systemctl", "show", "--property=MainPID", "--value", unit).decode().strip()
+    status = dict(line.split(":", 1) for line in said(hosts, host, "cat", f"/proc/{pid}/status").decode().splitlines())
+    assert "0" not in status["Uid"].split(), status["Uid"]
+    assert status["NoNewPrivs"].strip() == "1"
+    held = int(status["CapEff"], 16) | int(status["CapBnd"], 16)
+    assert held & ~sum(1 << number for number in NETWORK_CAPABILITIES) == 0, f"{held:#x}"
 
 
 @contextmanager
