@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobileip.registration.address_pool import AddressPool, AddressRange
+from mobileip.registration.address_pool import AddressPool, AddressRange, PoolUse
 
 RANGE = AddressRange(IPv4Address("192.0.2.80"), IPv4Address("192.0.2.82"))
 NAMES = ("a", "b", "c", "d", "e")
@@ -45,6 +45,15 @@ def test_the_longest_idle_node_gives_its_address_up() -> None:
     pool.idle("a")
     assert pool.assign("d") == RANGE.first + 1
     assert pool.address_of("b") is None
+
+
+def test_use_of_the_pool_is_counted_for_people() -> None:
+    pool = AddressPool([RANGE])
+    assert pool.use == PoolUse(addresses=3, bound=0, idle=0)
+    for name in "ab":
+        pool.assign(name)
+    pool.bound("a")
+    assert pool.use == PoolUse(addresses=3, bound=1, idle=1)
 
 
 @given(steps)

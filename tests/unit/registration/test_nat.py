@@ -12,7 +12,8 @@ from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.nat import IPIP, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.proxy import Proxy
 from mobileip.registration.security import AuthenticRequest
-from mobileip.wire.extensions import Extension
+from mobileip.wire.authentication import SecurityAssociation, append
+from mobileip.wire.extensions import Extension, ExtensionType
 from mobileip.wire.messages import Flag, parse_request
 from mobileip.wire.typed_extensions import UdpTunnelReply, UdpTunnelRequest
 from tests.unit.registration.parties import (
@@ -101,6 +102,14 @@ def test_registered_through_an_agent_is_half_bound_R3519_4_4() -> None:
 def test_question_on_the_wrong_side_of_the_authenticator_is_134_R3519_4_6_1_c_and_R3519_4_6_1_d() -> None:
     assert code(negotiate(asked(PLAIN, flags=Flag.REVERSE_TUNNEL), CARE_OF, POLICY)) == 134
     assert code(negotiate(asked(behind=PLAIN), NAT.address, POLICY)) == 134
+
+
+def test_question_behind_the_agents_authenticator_is_nobodys_R3519_4_5_a() -> None:
+    message = replace(REQUEST, flags=Flag.REVERSE_TUNNEL, care_of_address=FOREIGN_AGENT, extensions=())
+    agent = SecurityAssociation(5001, b"f" * 16)
+    vouched_for = append(signed(message), agent, ExtensionType.FA_HA_AUTHENTICATION)
+    added = parse_request(vouched_for + PLAIN.extension().serialize())
+    assert negotiate(AuthenticRequest(added, NODE_SA, 0), NAT.address, POLICY) == IPIP
 
 
 def test_foreign_agent_behind_a_nat_asks_behind_the_authenticator_R3519_4_5() -> None:

@@ -367,8 +367,9 @@ def test_acknowledged_revocation_is_not_repeated_R3543_3_3_a() -> None:
     proxy = bound()
     (send,) = revocations(proxy.feed(RevokeRequested(HOME), NOW + 5))
     identifier = parse_revocation(send.payload).identifier
+    assert proxy.unacknowledged == 1
     assert proxy.feed(acknowledgement(identifier), NOW + 5.1) == [Count("revocation_acknowledged")]
-    assert proxy.next_deadline() is None
+    assert (proxy.next_deadline(), proxy.unacknowledged) == (None, 0)
     assert proxy.feed(acknowledgement(identifier), NOW + 5.2) == [Count("revocation_acknowledgement_of_nothing")]
 
 

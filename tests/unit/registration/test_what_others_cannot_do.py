@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from mobileip.registration.actions import Bind, Count, ForgetBinding, Unbind
-from mobileip.registration.address_pool import AddressRange
+from mobileip.registration.address_pool import AddressRange, PoolUse
 from mobileip.registration.bindings import Binding
 from mobileip.registration.events import Endpoint
 from mobileip.registration.gate import GatePolicy
@@ -324,6 +324,7 @@ def test_home_agent_gives_an_assigned_address_to_nobody_else_with_its_binding() 
     asking = replace(DIRECT_REQUEST, home_address=NOBODY, extensions=(called(ALICE),))
     disk.commit(agent.feed(to_home_agent(asking), NOW))
     assert [one.home_address for one in agent.bindings] == [ASSIGNED]
+    assert (agent.address_pool, agent.unacknowledged) == (PoolUse(addresses=1, bound=1, idle=0), 0)
     new_owner = HomeNode(ASSIGNED, (SecurityAssociation(4009, b"n" * 16),))
     after = HomeAgent(replace(HOME_AGENT_SETTINGS, nodes=(named, new_owner)))
     after.restore(disk.records(), NOW + 1)

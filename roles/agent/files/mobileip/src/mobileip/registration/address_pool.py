@@ -25,6 +25,15 @@ class AddressRange:
         return map(IPv4Address, range(int(self.first), int(self.last) + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many addresses there are, are bound, and are kept for nodes that are not (others may get those)."""
+
+    addresses: int
+    bound: int
+    idle: int
+
+
 class AddressPool:
     """Who has which address of some ranges."""
 
@@ -34,6 +43,12 @@ class AddressPool:
         self._address_of: dict[str, IPv4Address] = {}
         self._node_at: dict[IPv4Address, str] = {}
         self._idle: dict[str, None] = {}  # nodes that have an address and no binding, the longest idle first
+
+    @property
+    def use(self) -> PoolUse:
+        """What is used of the pool, for `show`."""
+        addresses = sum(int(each.last) - int(each.first) + 1 for each in self._ranges)
+        return PoolUse(addresses, bound=len(self._address_of) - len(self._idle), idle=len(self._idle))
 
     def address_of(self, nai: str) -> IPv4Address | None:
         """The address that the node has, bound or not."""

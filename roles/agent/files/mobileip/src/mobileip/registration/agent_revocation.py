@@ -47,6 +47,11 @@ class AgentRevocation:
         self._revocations = Revocations(address, Timestamps())
         self._from_foreign_agents = RevocationReader(from_home_agents=False)
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many revocations wait for their acknowledgement."""
+        return len(self._revocations)
+
     def peer(self, request: AuthenticRequest, *, foreign_agent: bool) -> RevocationPeer | None:
         """Who is to be told if what this request registers is revoked. `foreign_agent`: 34 was there, and right."""
         return peer_of(request, foreign_agent=foreign_agent) if self._enabled else None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from mobileip.registration.address_pool import AddressPool, AddressRange
+from mobileip.registration.address_pool import AddressPool, AddressRange, PoolUse
 from mobileip.registration.bindings import Binding, NodeKey
 from mobileip.registration.gate import Admitted
 from mobileip.registration.nat import Denied
@@ -58,6 +58,11 @@ class HomeAddresses:
         self._links = links
         self._pool = AddressPool(link.pool for link in links if link.pool is not None)
         self.peers = Peers(node.peer for node in nodes)
+
+    @property
+    def use(self) -> PoolUse:
+        """What is used of the pools, for `show`."""
+        return self._pool.use
 
     def link_of(self, home_address: IPv4Address) -> HomeLink | None:
         """The home link that an address is on, None if it is on none."""

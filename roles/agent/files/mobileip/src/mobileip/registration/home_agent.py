@@ -32,6 +32,7 @@ from mobileip.registration.actions import (
     ReleaseHome,
     Unbind,
 )
+from mobileip.registration.address_pool import PoolUse
 from mobileip.registration.agent_revocation import AgentRevocation, Keys
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
 from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
@@ -137,6 +138,16 @@ class HomeAgent:
     def bindings(self) -> tuple[Binding, ...]:
         """The bindings there are, for `show`."""
         return tuple(self._bindings)
+
+    @property
+    def address_pool(self) -> PoolUse:
+        """What is used of the pools of home addresses, for `show`."""
+        return self._homes.use
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many revocations wait for their acknowledgement, for `show`."""
+        return self._revocation.unacknowledged
 
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about an event at `now` (Unix seconds)."""

@@ -81,7 +81,7 @@ def negotiate(
     """Choose the tunnel for a registration that came from `source`, among the encapsulations we have."""
     message = request.message
     by_node = find(request.covered, ExtensionType.UDP_TUNNEL_REQUEST)
-    by_agent = find(request.trailing, ExtensionType.UDP_TUNNEL_REQUEST) if request.trailing else None
+    by_agent = find(_by_agent(request.trailing), ExtensionType.UDP_TUNNEL_REQUEST) if request.trailing else None
     wanted, misplaced = None, False
     if by_node is not None or by_agent is not None:
         try:
@@ -104,6 +104,12 @@ def negotiate(
         return Denied(Code.ADMINISTRATIVELY_PROHIBITED, "UDP tunnelling is switched off")
     answer = UdpTunnelReply(0, forced=wanted.forced, keepalive=policy.keepalive)
     return Tunnel(in_udp, wanted.through_foreign_agent and message.decapsulates, answer)
+
+
+def _by_agent(trailing: tuple[Extension, ...]) -> tuple[Extension, ...]:
+    """What stands behind an agent's authenticator, if it has one, is nobody's (RFC 3519 4.5)."""
+    end = next((n for n, one in enumerate(trailing) if one.type == ExtensionType.FA_HA_AUTHENTICATION), len(trailing))
+    return trailing[:end]
 
 
 def _plain(

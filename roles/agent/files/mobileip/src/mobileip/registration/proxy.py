@@ -139,6 +139,11 @@ class Proxy:
         """What is taken on, for `show`."""
         return self._admission
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many revocations wait for their acknowledgement, for `show`."""
+        return self._revocation.unacknowledged
+
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about an event at `now` (Unix seconds)."""
         actions = self.handle_timer(now)

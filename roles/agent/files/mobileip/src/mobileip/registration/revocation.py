@@ -107,6 +107,9 @@ class Revocations:
         self._due: list[tuple[float, BindingKey]] = []  # a heap; what is no more waiting for then is passed over
         self._sent_at: dict[BindingKey, float] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def support(self, now: float) -> Extension:
         """The extension for a reply to a request that had one."""
         return RevocationSupport(self._timestamps.of_support(now)).extension()

@@ -26,7 +26,7 @@ from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_row
+from mobileip.runtime.listing import binding_row, plain
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
@@ -146,6 +146,8 @@ class HomeAgentParty(Party):
             "bindings": len(self.machine.bindings),
             "nodes_away": len(self._bound.nodes()),
             "simultaneous_bindings": self._config.simultaneous,
+            "home_addresses_to_assign": plain(self.machine.address_pool),
+            "revocations_unacknowledged": self.machine.unacknowledged,
             "broadcasts_to": self._broadcasts.listeners,
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }

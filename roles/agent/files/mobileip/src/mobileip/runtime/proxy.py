@@ -117,6 +117,7 @@ class ProxyParty(Party):
             "simultaneous": self._config.simultaneous,
             "code_profile": self._config.reply.code_profile,
             "pending": self.machine.pending,
+            "revocations_unacknowledged": self.machine.unacknowledged,
             "learned_clocks": _clocks(self.machine.clock_offsets.values()),
             "admission": {row.pop("of"): row for row in self.machine.admission.rows()},
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
