@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
+from mobileip.wire.record import record
+
 ANY = IPv4Address(0)
 MIP_PORT = 434
 
@@ -24,7 +26,7 @@ class Encapsulation(StrEnum):
         return 4 if self is Encapsulation.IPIP else 17
 
 
-@dataclass(frozen=True)
+@record(frozen=True, slots=True)
 class Tunnel:
     """One care-of address of a binding, with its own lifetime (RFC 5944 3.8: simultaneous bindings)."""
 
@@ -77,7 +79,7 @@ class ProxyForwarding:
         return self.private_ifindex if self.wire_ifindex is None else self.wire_ifindex
 
 
-@dataclass(frozen=True)
+@record(frozen=True, slots=True)
 class ProxyBinding:
     """A node behind this proxy. Its key is (gateway's public address, home address)."""
 

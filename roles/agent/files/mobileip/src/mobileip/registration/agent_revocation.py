@@ -58,7 +58,7 @@ class AgentRevocation:
 
     def taken_up(self, binding: Binding, now: float) -> tuple[Extension, ...]:
         """What the reply says to an offer; nothing where there was none (RFC 3543 3.2). The node is registered anew."""
-        self._revocations.forget(binding.key)
+        self._revocations.registered_anew(binding)
         return () if binding.node_revocation is None else (self._revocations.support(now),)
 
     def revoke(self, home_address: IPv4Address, now: float) -> list[Action]:

@@ -189,19 +189,22 @@ class BindingTable:
         """All bindings of one node, oldest first."""
         return list(self._by_node.get((gateway, home_address), ()))
 
-    def put(self, binding: Binding) -> None:
-        """Add the binding, or replace the one with its key."""
+    def put(self, binding: Binding) -> bool:
+        """Add the binding, or replace the one with its key; True: it was added."""
         key = binding.key
         of_node = self._by_node.setdefault(key[:2], [])
         for place, other in enumerate(of_node):
             if other.care_of_address == key.care_of_address:
                 of_node[place] = binding
+                added = False
                 break
         else:
             of_node.append(binding)
             self._size += 1
+            added = True
         if binding.expires != math.inf:
             heapq.heappush(self._heap, (binding.expires, key))
+        return added
 
     def remove(self, key: BindingKey) -> Binding | None:
         """Take the binding out; None if there is none."""

@@ -125,8 +125,10 @@ class ExtensionPolicy:
                 return extension
         return None
 
-    def relayed(self, extensions: Iterable[Extension]) -> tuple[Extension, ...]:
+    def relayed(self, extensions: Collection[Extension]) -> tuple[Extension, ...]:
         """Those of `extensions` that go on to the other leg, in their order."""
+        if not extensions:
+            return ()
         kinds = self._by_treatment[Treatment.RELAY]
         return tuple(
             [

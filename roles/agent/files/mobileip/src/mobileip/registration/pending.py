@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import field
 from ipaddress import IPv4Address
 from itertools import islice, takewhile
 from typing import NamedTuple
@@ -58,6 +59,14 @@ class PendingRequest:
     sent: Send
     adds: bool = False
     fresh: bool = True
+    key: PendingKey = field(init=False, compare=False, repr=False)
+    """What tells it from other requests."""
+
+    def __post_init__(self) -> None:
+        message = self.request.message
+        name = message.home_address if number(message.home_address) else self.node.name
+        key = PendingKey(self.home_agent, self.node.gateway, name, message.identification)
+        object.__setattr__(self, "key", key)
 
     @property
     def assignment(self) -> Assignment:
@@ -69,13 +78,6 @@ class PendingRequest:
         """Whatever the node had before is over with it: a registration that does not add, or the end of all."""
         message = self.request.message
         return message.deregisters_all if message.deregisters else not self.adds
-
-    @property
-    def key(self) -> PendingKey:
-        """What tells it from other requests."""
-        message = self.request.message
-        name = message.home_address if number(message.home_address) else self.node.name
-        return PendingKey(self.home_agent, self.node.gateway, name, message.identification)
 
     def is_answered_by(self, reply: RegistrationReply) -> bool:
         """Is this the reply for the node of the request, by home address or, where that is 0, by NAI (AMB-12)?

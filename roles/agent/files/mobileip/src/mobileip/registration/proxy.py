@@ -147,26 +147,29 @@ class Proxy:
     def feed(self, event: Event, now: float) -> list[Action]:
         """What to do about an event at `now` (Unix seconds)."""
         actions = self.handle_timer(now)
+        if isinstance(event, DatagramReceived):
+            return actions + self._receive(event, now)
         if isinstance(event, TunnelPortLearned):
             return actions + (self._sessions.learn_port(event) or [Count("port_of_no_half_bound_node")])
         if isinstance(event, UnreachableReceived):
             return actions + self._hear_of_unreachable(event, now)
         if isinstance(event, RevokeRequested):
             return actions + self._revocation.revoke(event.home_address, now)
-        if not isinstance(event, DatagramReceived):
-            return actions
+        return actions
+
+    def _receive(self, event: DatagramReceived, now: float) -> list[Action]:
         kind = event.payload[0] if event.payload else None
         if kind == MessageType.REQUEST:
-            return actions + self._request(event, now)
+            return self._request(event, now)
         if kind == MessageType.REPLY:
-            return actions + self._node.receive(event, now)
+            return self._node.receive(event, now)
         if kind == MessageType.REVOCATION:
-            return actions + self._revoked(event, now)
+            return self._revoked(event, now)
         if kind == MessageType.REVOCATION_ACKNOWLEDGEMENT:
-            return actions + self._revocation.acknowledged(event)
+            return self._revocation.acknowledged(event)
         if kind == MessageType.TUNNEL_DATA:
-            return [*actions, Count("tunnel_data_not_forwarded")]
-        return [*actions, Count("unknown_message" if event.payload else "empty")]
+            return [Count("tunnel_data_not_forwarded")]
+        return [Count("unknown_message" if event.payload else "empty")]
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do (Unix seconds); None: never."""
@@ -180,8 +183,10 @@ class Proxy:
 
     def handle_timer(self, now: float) -> list[Action]:
         """End what is over at `now`. In silence: nobody is told of an expiry (RFC 5944 3.8, AMB-13)."""
-        actions: list[Action] = self._answer_unreachable(now) + self._revocation.handle_timer(now)
-        actions += [Count("pending_timeout") for _ in self._pending.expire(now)]
+        actions: list[Action] = self._answer_unreachable(now) if self._verdicts else []
+        actions += self._revocation.handle_timer(now)
+        for _ in self._pending.expire(now):
+            actions.append(Count("pending_timeout"))
         return actions + self._sessions.expire(now)
 
     def snapshot(self) -> list[Record]:

@@ -139,9 +139,14 @@ class Revocations:
         self._wait(binding.key, waiting)
         return self.handle_timer(now)
 
+    def registered_anew(self, binding: Binding) -> None:
+        """Repeat nothing about it: the node has registered since."""
+        if self._waiting:
+            self.forget(binding.key)
+
     def forget(self, key: BindingKey) -> None:
-        """Repeat it no more: it was acknowledged, or the node has registered since."""
-        waiting = self._waiting.pop(key, None) if self._waiting else None
+        """Repeat it no more."""
+        waiting = self._waiting.pop(key, None)
         if waiting is not None:
             del self._by_answer[_answer_to(key, waiting)]
 

@@ -74,7 +74,11 @@ class Sessions:
 
         If one that was registered later has overtaken it, what that one's reply said of the home agent counts.
         """
-        others = [other for other in self.of_node(node) if other.key != binding.key]
+        key = binding.key
+        others = [other for other in self.of_node(node) if other.key != key]
+        if not others:
+            self._put(node, binding)
+            return [PersistBinding(binding), Bind(binding)]
         stay = [other for other in others if self._stays(other, binding, beside)]
         latest = max(stay, key=lambda other: other.registered, default=binding)
         if latest.registered > binding.registered:
@@ -158,9 +162,8 @@ class Sessions:
         return actions
 
     def _put(self, node: NodeKey, binding: Binding) -> None:
-        if self._table.get(binding.key) is None:
+        if self._table.put(binding):
             self._admission.added(binding.home_address)
-        self._table.put(binding)
         if not isinstance(node.name, IPv4Address):
             self._assigned[node] = binding.home_address
             self._holders[NodeKey(binding.gateway, binding.home_address)] = node

@@ -113,7 +113,7 @@ class SurrogateHomeAgent:
 
     def _may_have(self, node: ProxyNode, home_address: IPv4Address) -> bool:
         """Its own, or for a node known by NAI one that nobody has; some home agents have one key for all nodes."""
-        if home_address.is_unspecified:
+        if home_address is node.home_address or home_address.is_unspecified:
             return True
         if node.home_address is not None:
             return home_address == node.home_address

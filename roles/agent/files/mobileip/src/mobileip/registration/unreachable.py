@@ -72,6 +72,9 @@ class Verdicts:
         self._grace = grace
         self._waiting: deque[tuple[float, PendingRequest, Unreachable]] = deque()  # by age: one grace for all
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def note(self, request: PendingRequest, error: Unreachable, now: float) -> None:
         """Tell the node of this error when the grace is over."""
         self._waiting.append((now + self._grace, request, error))

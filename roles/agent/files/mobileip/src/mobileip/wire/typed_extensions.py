@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import field
 from enum import StrEnum
 from ipaddress import IPv4Address
 
@@ -42,8 +43,11 @@ class HomeAgentParameterFormat:
     encoding: HomeAgentParameterEncoding = HomeAgentParameterEncoding.DRAFT_SHORT
     vendor: int = 0
     vendor_type: int = 0
+    prefix: bytes = field(init=False, compare=False, repr=False)
+    """What stands before the address in the extension's data; the reserved bytes are sent as 0."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", self._before_address())
         fixed = _FIXED_TYPES.get(self.encoding)
         if fixed is not None and self.type != fixed:
             raise ValueError(f"HA Parameter type {self.type}: encoding {self.encoding} has type {fixed:d}")
@@ -63,9 +67,7 @@ class HomeAgentParameterFormat:
     def _vendor(self) -> bytes:
         return self.vendor.to_bytes(4, "big") + self.vendor_type.to_bytes(2, "big")
 
-    @property
-    def prefix(self) -> bytes:
-        """What stands before the address in the extension's data; the reserved bytes are sent as 0."""
+    def _before_address(self) -> bytes:
         match self.encoding:
             case HomeAgentParameterEncoding.RFC4064_LONG:
                 return b""
