@@ -145,7 +145,7 @@ class ProxyRevocation(AgentRevocation):
 
     def agreed(self, reply: AuthenticReply) -> int | None:
         """The home agent's timestamp, if it has taken up our offer."""
-        support = support_in(reply.covered) if self._offers else None
+        support = support_in(reply.covered) if self._offers and reply.covered else None
         return None if support is None else support.timestamp
 
     def receive_from_inside(self, received: DatagramReceived, now: float) -> list[Action]:

@@ -117,12 +117,13 @@ class ExtensionPolicy:
         ordinary = Treatment.RELAY if kind >= FIRST_SKIPPABLE else Treatment.DISCARD
         return self.overrides.get(kind, DEFAULT_TREATMENT.get(kind, ordinary))
 
-    def forbidden(self, extensions: Iterable[Extension], treatment: Treatment) -> Extension | None:
+    def forbidden(self, extensions: Iterable[Extension], *treatments: Treatment) -> Extension | None:
         """The first extension that is treated so: `REJECT` or, of types from 128 on, `DISCARD`."""
-        kinds = self._by_treatment[treatment]
-        for extension in extensions:
-            if extension.type in kinds and not self._is_parameter(extension):
-                return extension
+        for treatment in treatments:
+            kinds = self._by_treatment[treatment]
+            for extension in extensions:
+                if extension.type in kinds and not self._is_parameter(extension):
+                    return extension
         return None
 
     def relayed(self, extensions: Collection[Extension]) -> tuple[Extension, ...]:

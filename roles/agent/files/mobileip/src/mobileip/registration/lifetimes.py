@@ -32,7 +32,7 @@ def toward_home_agent(
     """
     if message.deregisters_all:
         return 0
-    if message.lifetime and not bound:
+    if not message.deregisters and not (simultaneous and bound):
         return lifetime
     others = [binding for binding in bound if binding.care_of_address != message.care_of_address]
     longest = max((remaining(binding.expires, now) for binding in others), default=0)

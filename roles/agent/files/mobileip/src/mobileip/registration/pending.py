@@ -161,12 +161,13 @@ class PendingList:
         """Wait for the reply to this request; one with the same key gives way."""
         key = request.key
         self.remove(key)
-        waiting = self._of_node.get(request.node, {})
+        self._by_key[key] = request
+        waiting = self._of_node.setdefault(request.node, {})
         if len(waiting) >= self._per_node:
             for other in [other for other in waiting.values() if not other.fresh][:1]:
                 self.remove(other.key)
-        self._by_key[key] = request
-        self._of_node.setdefault(request.node, {})[id(request)] = request
+            waiting = self._of_node.setdefault(request.node, {})
+        waiting[id(request)] = request
         self._by_reply.setdefault(_reply_key(key), {})[id(request)] = request
         self._of_port.setdefault(request.sent.source.port, {})[id(request)] = request
         self._order.append(request)

@@ -94,7 +94,7 @@ class SurrogateNode:
             actions: list[Action] = [Count(f"reply_{checked.value}")]
             actions.append(Log(Level.WARNING, "reply_not_authentic", fields))
             return actions + self._hint(reply, checked, pending, now)
-        if any(self._policy.forbidden(checked.covered, how) for how in (Treatment.REJECT, Treatment.DISCARD)):
+        if checked.covered and self._policy.forbidden(checked.covered, Treatment.REJECT, Treatment.DISCARD):
             return [Count("discarded_extension")]
         heard = self._guard.hear(
             pending.node,
