@@ -34,9 +34,9 @@ class Play:
         """Return the hosts that count any of `count` (`changed`, `failed`)."""
         return [host for host, counted in self.recap.items() if counted[count]]
 
-    def tasks(self) -> list[str]:
-        """Return the names of the tasks that began, in order."""
-        return re.findall(r"^TASK \[(.*)\] \**$", self.output, re.MULTILINE)
+    def plays(self) -> list[str]:
+        """Return the names of the plays that began, in order."""
+        return re.findall(r"^PLAY \[(.*)\] \**$", self.output, re.MULTILINE)
 
 
 def _text(message: Any) -> str:
