@@ -162,7 +162,7 @@ def verify(payload: bytes, authentication: Authentication, association: Security
     """Does the extension, read from `payload` as received, hold the right authenticator? Compares in constant time."""
     if authentication.spi != association.spi:
         return False
-    ours = compute(association, payload[: authentication.start + authentication.spi_at + 4])
+    ours = compute(association, authentication.covered(payload))
     return hmac.compare_digest(ours, authentication.authenticator)
 
 
