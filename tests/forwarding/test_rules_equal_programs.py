@@ -159,7 +159,7 @@ PLANTED = [
     ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
     ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),
-    ("proxy.h", "p->on_gateway_side = skb->ifindex == s->gateway_public_ifindex;", "p->on_gateway_side = 1;"),
+    ("proxy.h", "p->on_gateway_side = interface_of(ctx) == s->gateway_public_ifindex;", "p->on_gateway_side = 1;"),
     ("proxy.h", "if (!is_ipsec(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
     ("foreign_agent.h", "if (p->inner.saddr != p->outer.saddr)\n\t\treturn DROP(no_binding);", ""),
     ("foreign_agent.h", "(v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||\n", ""),

@@ -7,11 +7,6 @@
 #include "parse.h"
 #include "plan.h"
 
-/* A copy for another care-of address comes in anew with this in its mark, and the tunnel's index below it.
- * Marks are local to the host, so no sender can set one. */
-#define COPY_MARK 0x4d495000
-#define COPY_MARK_MASK 0xffffff00
-
 _Static_assert((MAX_CARE_OF & (MAX_CARE_OF - 1)) == 0, "a mask keeps an index in bounds");
 
 static __always_inline struct binding *find_binding(__be32 gateway, __be32 home_address)
@@ -111,10 +106,10 @@ static __always_inline int decide_keepalive(const struct packet *p, __be32 gatew
  * Towards the node: the first live tunnel, copies for the other live ones (RFC 5944 3.8, simultaneous bindings).
  * A packet that is such a copy goes to its own tunnel only.
  */
-static __always_inline int plan_to_node(const struct __sk_buff *skb, const struct binding *b, __be32 local, __u64 now,
+static __always_inline int plan_to_node(const ctx_t *ctx, const struct binding *b, __be32 local, __u64 now,
 					struct plan *plan)
 {
-	int copy = (skb->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(skb->mark & ~COPY_MARK_MASK) : -1;
+	int copy = copy_index(ctx);
 	int miss = DROP(binding_expired), chosen = 0;
 
 #pragma unroll

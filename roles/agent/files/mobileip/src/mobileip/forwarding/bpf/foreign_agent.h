@@ -21,17 +21,17 @@ static __always_inline const struct foreign_agent_settings *foreign_agent(void)
 	return s && s->care_of ? s : 0;
 }
 
-static __always_inline int decide_foreign_agent_uplink(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct foreign_agent_settings *s = foreign_agent();
 	const struct visitor *v;
 	int verdict;
 
 	if (!s)
-		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
-	if (p->outer.daddr != s->care_of || !is_tunnel(skb, p))
+		return is_tunnel(ctx, p) ? DROP(not_configured) : VERDICT_STACK;
+	if (p->outer.daddr != s->care_of || !is_tunnel(ctx, p))
 		return VERDICT_STACK;
-	verdict = parse_tunnel(skb, p);
+	verdict = parse_tunnel(ctx, p);
 	if (verdict < 0)
 		return verdict;
 	v = bpf_map_lookup_elem(&visitors, &p->inner.daddr);
@@ -73,10 +73,10 @@ static __always_inline int visitor_to_home_agent(const struct foreign_agent_sett
 }
 
 /* RFC 3024 5.2: outer source the home address, outer destination the agent; the node may speak for nobody else. */
-static __always_inline int visitor_encapsulated(struct __sk_buff *skb, const struct foreign_agent_settings *s,
+static __always_inline int visitor_encapsulated(ctx_t *ctx, const struct foreign_agent_settings *s,
 						const struct visitor *v, struct packet *p, struct plan *plan)
 {
-	int verdict = parse_tunnel(skb, p);
+	int verdict = parse_tunnel(ctx, p);
 
 	if (verdict < 0)
 		return verdict;
@@ -89,7 +89,7 @@ static __always_inline int visitor_encapsulated(struct __sk_buff *skb, const str
 	return verdict < 0 ? verdict : VERDICT_FORWARD;
 }
 
-static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_foreign_agent_link(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct foreign_agent_settings *s = foreign_agent();
 	const struct visitor *v = bpf_map_lookup_elem(&visitors, &p->outer.saddr);
@@ -99,12 +99,12 @@ static __always_inline int decide_foreign_agent_link(struct __sk_buff *skb, stru
 		return VERDICT_STACK; /* no visitor of ours: the router's own business */
 	is_encapsulated = (v->flags & VISITOR_ENCAPSULATING_DELIVERY) && p->outer.daddr == s->link_address &&
 			  p->outer.protocol == IPPROTO_IPIP;
-	if ((p->outer.daddr == s->link_address && !is_encapsulated) || is_registration(skb, p) || is_discovery(p))
+	if ((p->outer.daddr == s->link_address && !is_encapsulated) || is_registration(ctx, p) || is_discovery(p))
 		return VERDICT_STACK;
 	if (v->expires_ns <= bpf_ktime_get_boot_ns())
 		return DROP(binding_expired);
 	if (is_encapsulated)
-		return visitor_encapsulated(skb, s, v, p, plan);
+		return visitor_encapsulated(ctx, s, v, p, plan);
 	/* RFC 5944 4.2.2, RFC 3024 5.2 and 5.3: routed like any other packet */
 	if (!(v->flags & VISITOR_REVERSE_TUNNEL) || (v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||
 	    is_group(p->outer.daddr))

@@ -6,10 +6,10 @@
 #include "binding.h"
 #include "rewrite.h"
 
-static __always_inline int home_agent_to_node(struct __sk_buff *skb, const struct binding *b, __be32 local,
+static __always_inline int home_agent_to_node(ctx_t *ctx, const struct binding *b, __be32 local,
 					      const struct iphdr *header, __u64 now, __u32 outcome, struct plan *plan)
 {
-	int verdict = plan_to_node(skb, b, local, now, plan);
+	int verdict = plan_to_node(ctx, b, local, now, plan);
 
 	if (verdict >= 0)
 		verdict = plan_forwarding(header, plan);
@@ -22,7 +22,7 @@ static __always_inline int home_agent_to_node(struct __sk_buff *skb, const struc
 	return plan_redirect(plan, outcome, 0, 0);
 }
 
-static __always_inline int home_agent_from_node(struct __sk_buff *skb, const struct packet *p, __be32 local, __u64 now,
+static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet *p, __be32 local, __u64 now,
 						struct plan *plan)
 {
 	int is_keepalive = p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local;
@@ -33,19 +33,19 @@ static __always_inline int home_agent_from_node(struct __sk_buff *skb, const str
 		return verdict;
 	if (is_keepalive) {
 		verdict = decide_keepalive(p, local, verdict, plan);
-		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, skb->ifindex, 0);
+		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, interface_of(ctx), 0);
 	}
 	verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
 	to = find_binding(local, p->inner.daddr);
 	if (to && is_live(to, now))
-		return home_agent_to_node(skb, to, local, &p->inner, now, OUTCOME_node_to_node, plan);
+		return home_agent_to_node(ctx, to, local, &p->inner, now, OUTCOME_node_to_node, plan);
 	plan->outcome = OUTCOME_node_to_home_agent;
 	return VERDICT_FORWARD;
 }
 
-static __always_inline int decide_home_agent(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_home_agent(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	__u32 key = 0;
 	const struct home_agent_settings *s = bpf_map_lookup_elem(&home_agent_settings, &key);
@@ -54,17 +54,17 @@ static __always_inline int decide_home_agent(struct __sk_buff *skb, struct packe
 	int verdict;
 
 	if (!s || !s->address)
-		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+		return is_tunnel(ctx, p) ? DROP(not_configured) : VERDICT_STACK;
 	if (p->outer.daddr == s->address) {
-		if (!is_tunnel(skb, p))
+		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
-		verdict = parse_tunnel(skb, p);
-		return verdict < 0 ? verdict : home_agent_from_node(skb, p, s->address, now, plan);
+		verdict = parse_tunnel(ctx, p);
+		return verdict < 0 ? verdict : home_agent_from_node(ctx, p, s->address, now, plan);
 	}
 	b = find_binding(s->address, p->outer.daddr);
 	if (!b || !is_live(b, now))
 		return VERDICT_STACK; /* at home, as far as we know */
-	return home_agent_to_node(skb, b, s->address, &p->outer, now, OUTCOME_home_agent_to_node, plan);
+	return home_agent_to_node(ctx, b, s->address, &p->outer, now, OUTCOME_home_agent_to_node, plan);
 }
 
 #endif

@@ -49,25 +49,25 @@ static __always_inline int is_keepalive(const struct mobile_node_settings *s, co
 	       p->inner_ports[0] == bpf_htons(ICMP_ECHO_REQUEST << 8);
 }
 
-static __always_inline int node_into_tunnel(struct __sk_buff *skb, const struct mobile_node_settings *s,
+static __always_inline int node_into_tunnel(ctx_t *ctx, const struct mobile_node_settings *s,
 					    struct plan *plan)
 {
 	struct tunnel t = { .care_of = s->peer, .port = s->peer_port, .encapsulation = s->encapsulation };
 
 	plan_tunnel(plan, s->care_of, &t);
 	plan->local_port = s->local_port;
-	return plan_redirect(plan, OUTCOME_stack_to_tunnel, skb->ifindex, 0);
+	return plan_redirect(plan, OUTCOME_stack_to_tunnel, interface_of(ctx), 0);
 }
 
-static __always_inline int decide_node_egress(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_node_egress(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct mobile_node_settings *s = mobile_node();
 
-	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(skb, p) ||
+	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(ctx, p) ||
 	    is_discovery(p))
 		return VERDICT_STACK;
 	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p)))
-		return node_into_tunnel(skb, s, plan);
+		return node_into_tunnel(ctx, s, plan);
 	/* RFC 3024 5.2: the agent tunnels unicast only, unless it is wrapped; all else would stay on its link, in clear. */
 	if (s->mode == NODE_FOREIGN_AGENT && node_may_send(s, p))
 		return is_group(p->outer.daddr) ? DROP(group_through_agent) : VERDICT_STACK;
@@ -96,18 +96,18 @@ static __always_inline int node_from_tunnel(const struct mobile_node_settings *s
 	return VERDICT_FORWARD;
 }
 
-static __always_inline int decide_node_ingress(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_node_ingress(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct mobile_node_settings *s = mobile_node();
 	int verdict;
 
 	if (!s || s->mode == NODE_HOME || s->mode == NODE_FOREIGN_AGENT)
 		return VERDICT_STACK;
-	if (s->mode == NODE_TUNNEL && p->outer.daddr == s->care_of && is_tunnel(skb, p)) {
-		verdict = parse_tunnel(skb, p);
+	if (s->mode == NODE_TUNNEL && p->outer.daddr == s->care_of && is_tunnel(ctx, p)) {
+		verdict = parse_tunnel(ctx, p);
 		return verdict < 0 ? verdict : node_from_tunnel(s, p, plan);
 	}
-	if (p->outer.daddr == s->home_address && !is_registration(skb, p) && !is_discovery(p))
+	if (p->outer.daddr == s->home_address && !is_registration(ctx, p) && !is_discovery(p))
 		return DROP(clear_outside);
 	return VERDICT_STACK;
 }

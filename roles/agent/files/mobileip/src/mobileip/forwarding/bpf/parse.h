@@ -8,13 +8,13 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "context.h"
 #include "reasons.h"
 #include "structs.h"
 
@@ -96,37 +96,27 @@ static __always_inline int is_later_fragment(const struct iphdr *header)
 	return (header->frag_off & bpf_htons(IP_OFFSET)) != 0;
 }
 
-/* Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. */
-static __always_inline void pull_headers(struct __sk_buff *skb)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 length = skb->len < HEADERS_LENGTH ? skb->len : HEADERS_LENGTH;
-
-	if (data + HEADERS_LENGTH > end)
-		bpf_skb_pull_data(skb, length); /* a failure shows in the bounds checks behind it */
-}
-
 /* The ports, or type and code, of a packet that is no later fragment and has no options. */
-static __always_inline void read_ports(struct __sk_buff *skb, struct packet *p, const struct iphdr *header, int offset)
+static __always_inline void read_ports(ctx_t *ctx, struct packet *p, const struct iphdr *header, int offset)
 {
 	if (header->ihl != 5 || is_later_fragment(header) || bpf_ntohs(header->tot_len) < sizeof(*header) + 8)
 		return;
-	if (!bpf_skb_load_bytes(skb, offset + sizeof(*header), p->inner_ports, sizeof(p->inner_ports)))
+	if (!load_bytes(ctx, offset + sizeof(*header), p->inner_ports, sizeof(p->inner_ports)))
 		p->has_ports = 1;
 }
 
 /* Ethernet and IP. What is not sound IPv4 is left to the stack, which drops it and keeps its own count. */
-static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
+static __always_inline int parse_ip(ctx_t *ctx, struct packet *p)
 {
 	void *data, *end;
 	struct ethhdr *ethernet;
 	struct iphdr *ip;
 
-	if (skb->vlan_present)
+	if (has_vlan_tag(ctx))
 		return VERDICT_STACK; /* belongs to a VLAN device above this one */
-	pull_headers(skb);
-	data = (void *)(long)skb->data;
-	end = (void *)(long)skb->data_end;
+	make_linear(ctx, HEADERS_LENGTH);
+	data = packet_start(ctx);
+	end = packet_end(ctx);
 	ethernet = data;
 	ip = (void *)(ethernet + 1);
 	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
@@ -134,14 +124,14 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p)
 	__builtin_memcpy(p->source_mac, ethernet->h_source, ETH_ALEN);
 	p->outer = *ip;
 	if (p->outer.version != 4 || p->outer.ihl < 5 || bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 ||
-	    bpf_ntohs(p->outer.tot_len) + ETH_HLEN > skb->len)
+	    bpf_ntohs(p->outer.tot_len) + ETH_HLEN > frame_length(ctx))
 		return VERDICT_STACK;
-	read_ports(skb, p, &p->outer, ETH_HLEN);
+	read_ports(ctx, p, &p->outer, ETH_HLEN);
 	return VERDICT_CONTINUE;
 }
 
 /* Is this a Mobile IP tunnel packet, whatever its state? UDP port 434 is shared with registrations. */
-static __always_inline int is_tunnel(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int is_tunnel(ctx_t *ctx, const struct packet *p)
 {
 	struct {
 		struct udphdr udp;
@@ -158,7 +148,7 @@ static __always_inline int is_tunnel(struct __sk_buff *skb, const struct packet 
 			return 0; /* its ports are unknown; without the first one the stack cannot complete it */
 		if (bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 + sizeof(head))
 			return 0;
-		if (bpf_skb_load_bytes(skb, ETH_HLEN + p->outer.ihl * 4, &head, sizeof(head)))
+		if (load_bytes(ctx, ETH_HLEN + p->outer.ihl * 4, &head, sizeof(head)))
 			return 0;
 		return head.udp.dest == bpf_htons(MIP_PORT) && head.type == MIP_TUNNEL_DATA;
 	default:
@@ -167,7 +157,7 @@ static __always_inline int is_tunnel(struct __sk_buff *skb, const struct packet 
 }
 
 /* A UDP message from or to the Mobile IP port that is no tunnel data: a registration, for the daemon. */
-static __always_inline int is_registration(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int is_registration(ctx_t *ctx, const struct packet *p)
 {
 	__u8 type = 0;
 
@@ -176,7 +166,7 @@ static __always_inline int is_registration(struct __sk_buff *skb, const struct p
 		return 0;
 	if (bpf_ntohs(p->outer.tot_len) < sizeof(struct iphdr) + sizeof(struct udphdr) + 1)
 		return 0;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr), &type, sizeof(type)))
+	if (load_bytes(ctx, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr), &type, sizeof(type)))
 		return 0;
 	return type == 1 || type == 3;
 }
@@ -197,9 +187,9 @@ static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *
 }
 
 /* The UDP and tunnel headers. Returns the bytes that are left for the inner packet, or a drop. */
-static __always_inline int parse_udp_tunnel(struct __sk_buff *skb, struct packet *p)
+static __always_inline int parse_udp_tunnel(ctx_t *ctx, struct packet *p)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = packet_start(ctx), *end = packet_end(ctx);
 	struct udphdr *udp = data + ETH_HLEN + sizeof(struct iphdr);
 	struct mip_tunnel_data *mip = (void *)(udp + 1);
 	__u32 length;
@@ -216,7 +206,7 @@ static __always_inline int parse_udp_tunnel(struct __sk_buff *skb, struct packet
 }
 
 /* Outer header (RFC 2003, RFC 3519 4.3) and inner header of a tunnel packet that is addressed to us. */
-static __always_inline int parse_tunnel(struct __sk_buff *skb, struct packet *p)
+static __always_inline int parse_tunnel(ctx_t *ctx, struct packet *p)
 {
 	int room, offset = ETH_HLEN + IPIP_OVERHEAD;
 
@@ -232,13 +222,13 @@ static __always_inline int parse_tunnel(struct __sk_buff *skb, struct packet *p)
 	} else if (p->outer.protocol == IPPROTO_UDP) {
 		p->tunnel = ENCAPSULATION_UDP;
 		offset = ETH_HLEN + UDP_OVERHEAD;
-		room = parse_udp_tunnel(skb, p);
+		room = parse_udp_tunnel(ctx, p);
 		if (room < 0)
 			return room;
 	} else {
 		return DROP(unsupported_encapsulation);
 	}
-	if (room < (int)sizeof(p->inner) || bpf_skb_load_bytes(skb, offset, &p->inner, sizeof(p->inner)))
+	if (room < (int)sizeof(p->inner) || load_bytes(ctx, offset, &p->inner, sizeof(p->inner)))
 		return DROP(truncated);
 	if (p->inner.version != 4 || p->inner.ihl < 5 || bpf_ntohs(p->inner.tot_len) < p->inner.ihl * 4 ||
 	    bpf_ntohs(p->inner.tot_len) > room)
@@ -246,7 +236,7 @@ static __always_inline int parse_tunnel(struct __sk_buff *skb, struct packet *p)
 	if (!p->inner.ttl)
 		return DROP(ttl_expired); /* RFC 2003 3.1 */
 	p->has_ports = 0;
-	read_ports(skb, p, &p->inner, offset);
+	read_ports(ctx, p, &p->inner, offset);
 	return VERDICT_CONTINUE;
 }
 

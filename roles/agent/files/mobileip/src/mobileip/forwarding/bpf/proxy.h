@@ -117,7 +117,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 }
 
 /* Row 4: the gateway's ESP and IKE for a node, to every care-of address. */
-static __always_inline int proxy_from_gateway(struct __sk_buff *skb, const struct proxy_settings *s,
+static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_settings *s,
 					      const struct packet *p, __u64 now, struct plan *plan)
 {
 	struct binding *b = find_binding(p->outer.saddr, p->outer.daddr);
@@ -131,7 +131,7 @@ static __always_inline int proxy_from_gateway(struct __sk_buff *skb, const struc
 		return DROP(outer_options);
 	if (!is_ipsec(p, &p->outer, 0))
 		return DROP(inner_protocol);
-	verdict = plan_to_node(skb, b, s->public_address, now, plan);
+	verdict = plan_to_node(ctx, b, s->public_address, now, plan);
 	if (verdict >= 0)
 		verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
@@ -191,25 +191,25 @@ static __always_inline int proxy_clear(const struct proxy_settings *s, const str
 	return prefix ? DROP(no_binding) : VERDICT_STACK;
 }
 
-static __always_inline int decide_proxy_public(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_proxy_public(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct proxy_settings *s = proxy();
 	__u64 now = bpf_ktime_get_boot_ns();
 	int verdict;
 
 	if (!s)
-		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+		return is_tunnel(ctx, p) ? DROP(not_configured) : VERDICT_STACK;
 	if (p->outer.daddr == s->public_address) {
-		if (!is_tunnel(skb, p))
+		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
-		verdict = parse_tunnel(skb, p);
+		verdict = parse_tunnel(ctx, p);
 		return verdict < 0 ? verdict : proxy_from_node(s, p, now, plan);
 	}
 	if (p->outer.daddr == s->private_address)
-		return is_tunnel(skb, p) ? DROP(wrong_interface) : VERDICT_STACK;
-	p->on_gateway_side = skb->ifindex == s->gateway_public_ifindex;
+		return is_tunnel(ctx, p) ? DROP(wrong_interface) : VERDICT_STACK;
+	p->on_gateway_side = interface_of(ctx) == s->gateway_public_ifindex;
 	if (is_gateway(s, p->outer.saddr))
-		return proxy_from_gateway(skb, s, p, now, plan);
+		return proxy_from_gateway(ctx, s, p, now, plan);
 	return proxy_clear(s, p, now, plan);
 }
 
@@ -253,20 +253,20 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->gateway_private_ifindex, next_hop);
 }
 
-static __always_inline int decide_proxy_private(struct __sk_buff *skb, struct packet *p, struct plan *plan)
+static __always_inline int decide_proxy_private(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct proxy_settings *s = proxy();
 	__u64 now = bpf_ktime_get_boot_ns();
 	int verdict;
 
 	if (!s)
-		return is_tunnel(skb, p) ? DROP(not_configured) : VERDICT_STACK;
+		return is_tunnel(ctx, p) ? DROP(not_configured) : VERDICT_STACK;
 	if (p->outer.daddr == s->public_address)
-		return is_tunnel(skb, p) ? DROP(wrong_interface) : VERDICT_STACK;
+		return is_tunnel(ctx, p) ? DROP(wrong_interface) : VERDICT_STACK;
 	if (p->outer.daddr == s->private_address) {
-		if (!is_tunnel(skb, p))
+		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
-		verdict = parse_tunnel(skb, p);
+		verdict = parse_tunnel(ctx, p);
 		return verdict < 0 ? verdict : proxy_from_home_agent(s, p, now, plan);
 	}
 	return VERDICT_STACK;

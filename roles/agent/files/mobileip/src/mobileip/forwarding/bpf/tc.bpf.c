@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The programs for tc (clsact): one a role and direction. Parse, decide, finish; the rest is in the headers. */
+#include "finish_tc.h"
 #include "foreign_agent.h"
 #include "home_agent.h"
 #include "mobile_node.h"
@@ -7,22 +8,22 @@
 
 #define PROGRAM(name, decide) \
 	SEC("tc") \
-	int name(struct __sk_buff *skb) \
+	int name(ctx_t *ctx) \
 	{ \
 		struct packet p = {}; \
 		struct plan plan = {}; \
-		int verdict = parse_ip(skb, &p); \
+		int verdict = parse_ip(ctx, &p); \
 \
 		if (verdict == VERDICT_CONTINUE) \
-			verdict = decide(skb, &p, &plan); \
-		return finish(skb, &p, &plan, verdict); \
+			verdict = decide(ctx, &p, &plan); \
+		return finish(ctx, &p, &plan, verdict); \
 	}
 
 /* On ingress only what is for this host's MAC address; the rest is here because of a bridge or a capture. */
 #define INGRESS_PROGRAM(name, decide) \
-	static __always_inline int name##_for_us(struct __sk_buff *skb, struct packet *p, struct plan *plan) \
+	static __always_inline int name##_for_us(ctx_t *ctx, struct packet *p, struct plan *plan) \
 	{ \
-		return skb->pkt_type == PACKET_HOST ? decide(skb, p, plan) : VERDICT_STACK; \
+		return is_for_this_host(ctx) ? decide(ctx, p, plan) : VERDICT_STACK; \
 	} \
 	PROGRAM(name, name##_for_us)
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One decision, two hooks: what differs between tc (`struct __sk_buff`) and XDP (`struct xdp_md`). An entry file for
+ * XDP defines CONTEXT_XDP first. Both sides offer the same type and the same functions:
+ *
+ *   ctx_t                            the program's context
+ *   packet_start, packet_end         bounds of what may be read and written directly; new ones after each change of room
+ *   frame_length                     bytes of the whole frame, Ethernet header included, linear or not
+ *   interface_of                     index of the interface that the program sits on
+ *   has_vlan_tag                     the frame belongs to a VLAN device above this interface
+ *   is_for_this_host                 its destination is this interface's own MAC address
+ *   make_linear                      let as much of the frame's head be read directly; a failure shows in bounds checks
+ *   load_bytes                       copy from an offset; not 0 when the frame ends before
+ *   trim                             cut the frame's end off; not 0 on failure
+ *   open_room, close_room            bytes before the IP header; not 0 on failure
+ *   copy_index                       which care-of address this frame is a copy for; -1: it is no copy
+ */
+#ifndef MOBILEIP_CONTEXT_H
+#define MOBILEIP_CONTEXT_H
+
+#include "context_tc.h"
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The context of tc; see context.h. */
+#ifndef MOBILEIP_CONTEXT_TC_H
+#define MOBILEIP_CONTEXT_TC_H
+
+#include <linux/bpf.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+
+typedef struct __sk_buff ctx_t;
+
+/* A copy for another care-of address comes in anew with this in its mark, and the tunnel's index below it.
+ * Marks are local to the host, so no sender can set one. */
+#define COPY_MARK 0x4d495000
+#define COPY_MARK_MASK 0xffffff00
+
+static __always_inline void *packet_start(const ctx_t *ctx)
+{
+	return (void *)(long)ctx->data;
+}
+
+static __always_inline void *packet_end(const ctx_t *ctx)
+{
+	return (void *)(long)ctx->data_end;
+}
+
+static __always_inline __u32 frame_length(const ctx_t *ctx)
+{
+	return ctx->len;
+}
+
+static __always_inline __u32 interface_of(const ctx_t *ctx)
+{
+	return ctx->ifindex;
+}
+
+static __always_inline int has_vlan_tag(const ctx_t *ctx)
+{
+	return ctx->vlan_present;
+}
+
+static __always_inline int is_for_this_host(const ctx_t *ctx)
+{
+	return ctx->pkt_type == PACKET_HOST;
+}
+
+/* Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. */
+static __always_inline void make_linear(ctx_t *ctx, __u32 length)
+{
+	if (packet_start(ctx) + length > packet_end(ctx))
+		bpf_skb_pull_data(ctx, ctx->len < length ? ctx->len : length);
+}
+
+static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 length)
+{
+	return bpf_skb_load_bytes(ctx, offset, to, length);
+}
+
+static __always_inline int trim(ctx_t *ctx, __u32 length)
+{
+	if (ctx->len <= length)
+		return 0;
+	return bpf_skb_change_tail(ctx, length, 0);
+}
+
+static __always_inline int open_room(ctx_t *ctx, int bytes, int is_udp)
+{
+	return bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC,
+				   BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | (is_udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0));
+}
+
+/* Segments that GRO merged keep the size that they arrived with. */
+static __always_inline int close_room(ctx_t *ctx, int bytes)
+{
+	return bpf_skb_adjust_room(ctx, -bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+static __always_inline int copy_index(const ctx_t *ctx)
+{
+	return (ctx->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(ctx->mark & ~COPY_MARK_MASK) : -1;
+}
+
+#endif
