@@ -362,6 +362,15 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* In milliseconds; sorts. */
+static double median(float *latency, size_t count)
+{
+	if (!count)
+		return -1.0;
+	qsort(latency, count, sizeof *latency, by_value);
+	return 1e3 * latency[count / 2];
+}
+
 static double uniform(void)
 {
 	static uint64_t x = 88172645463325252ull;
@@ -446,11 +455,13 @@ static int run_nodes(double rate, double seconds)
 		struct timespec wait = {0, pause < 50e-6 ? 50000 : pause > 0.001 ? 1000000 : (long)(pause * 1e9)};
 		ppoll(&p, 1, &wait, NULL);
 	}
+	double first = median(latency, answered / 5), final = median(latency + answered - answered / 5, answered / 5);
 	qsort(latency, answered, sizeof *latency, by_value);
 #define AT(q) (answered ? 1e3 * latency[(size_t)((answered - 1) * (q))] : -1.0)
 	printf("{\"sent\": %lu, \"accepted\": %lu, \"denied_or_lost\": %lu, \"forged\": %lu, \"seconds\": %.3f, "
-	       "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f}\n",
-	       sent, answered, sent - answered, forged, last - start, AT(.5), AT(.99), AT(.999), AT(1.0));
+	       "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, "
+	       "\"p50_first_fifth_ms\": %.3f, \"p50_last_fifth_ms\": %.3f}\n",
+	       sent, answered, sent - answered, forged, last - start, AT(.5), AT(.99), AT(.999), AT(1.0), first, final);
 	return 0;
 }
 
