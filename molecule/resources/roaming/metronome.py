@@ -14,7 +14,7 @@ import time
 TICK = 0.002
 """Seconds between looks."""
 
-NOTEWORTHY = 0.010
+NOTEWORTHY = 0.004
 """Seconds of lateness from which on a pause is told."""
 
 
