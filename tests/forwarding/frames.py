@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from mobileip.forwarding import rules
 from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel
 
-ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL = 50, 17, 6, 1, 4, 47, 55
+ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL, L2TP = 50, 17, 6, 1, 4, 47, 55, 115
 STRANGERS = ("198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90")
 _T = TypeVar("_T")
 GROUPS = [IPv4Address("224.0.0.251"), IPv4Address("239.255.255.250"), IPv4Address("255.255.255.255")]
@@ -163,16 +163,21 @@ class Generator:
     def _ipsec(self, source: IPv4Address, destination: IPv4Address) -> bytes:
         """ESP or IKE, or something that is neither."""
         header = self._header()
-        kind = self._maybe("esp", ["ike", "nat", "later", "first", "tcp", "icmp", "udp", "short"], 0.5)
+        kind = self._maybe("esp", ["ike", "nat", "later", "first", "tcp", "icmp", "udp", "short", "l2tp"], 0.5)
         payload = self._payload()
         if kind in ("later", "first"):
             header["fragment"] = 0x2000 if kind == "first" else self._random.choice([0x00B9, 0x20B9])
-        protocol = {"tcp": TCP, "icmp": ICMP, "esp": ESP}.get(kind, UDP)
+        protocol = {"tcp": TCP, "icmp": ICMP, "esp": ESP, "l2tp": L2TP}.get(kind, UDP)
+        if kind in ("later", "tcp"):
+            protocol = self._random.choice([UDP, TCP])
         if kind in ("ike", "nat", "first"):
             ports = [500, 4500] if kind == "nat" else [500, 500]
             payload = udp(self._maybe(ports[0], [4500, 1024]), self._maybe(ports[1], [500, 1701]), payload)
         elif kind == "udp":
-            payload = udp(4500, self._random.choice([53, 4500]), payload)
+            ports = [53, 500, 1194, 4500, 51820, 51821]
+            payload = udp(self._random.choice(ports), self._random.choice(ports), payload)
+        elif kind == "tcp":
+            payload = struct.pack("!HH", *self._random.choices([51820, 1194, 443], k=2)) + payload
         elif kind == "short":
             payload = payload[:6]
         return ip(source, destination, protocol, payload, **header)

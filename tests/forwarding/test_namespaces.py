@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from mobileip.forwarding.entries import (
     HomeBinding,
     NodeMode,
     NodePath,
+    Passes,
     ProxyBinding,
     ProxyForwarding,
     Tunnel,
@@ -104,6 +106,7 @@ class Site:
     bpf_object: Path
     bpffs: Path
     loaded: list[tuple[str, list[loader.Attachment]]] = field(default_factory=list)
+    path_now: NodePath | None = None
 
     def pin_dir(self, host: str) -> Path:
         return self.bpffs / f"site-{host}"
@@ -128,6 +131,7 @@ class Site:
         agent.put(HomeBinding(ip(HOME), (Tunnel(ip(MIPP_PRIV), later()),)))
 
     def path(self, path: NodePath) -> None:
+        self.path_now = path
         MobileNodeTables(self.pin_dir("node")).set_path(path)
 
     def move(self, encapsulation: Encapsulation, port: int = 434) -> None:
@@ -172,12 +176,12 @@ def packet_socket(interface: str, kind: int = 0x0800) -> socket.socket:
     return made
 
 
-def received(sock: socket.socket, marker: bytes, seconds: float = 2.0) -> bytes | None:
+def received(sock: socket.socket, marker: bytes, seconds: float = 2.0, size: int = 2048) -> bytes | None:
     """The first packet that contains `marker`, None if none comes."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if select.select([sock], [], [], left)[0]:
-            packet = sock.recv(2048)
+            packet = sock.recv(size)
             if marker in packet:
                 return packet
     return None
@@ -267,6 +271,36 @@ def test_esp_in_udp_and_ike_travel_both_ways_through_the_programs_D_5_6_a(
     counters = site.proxy().counters()
     assert (counters.packets["node_to_gateway"], counters.packets["gateway_to_node"]) == (3, 3)
     assert not any(counters.drops.values()), counters.drops
+
+
+@pytest.mark.parametrize("encapsulation", list(Encapsulation))
+def test_another_vpn_travels_both_ways_whole_and_in_fragments_where_its_port_is_listed_D_5_6_a(
+    site: Site, encapsulation: Encapsulation
+) -> None:
+    site.move(encapsulation)
+    wireguard = Passes(frozenset(), frozenset({(17, 51820)}))
+    node = site.hosts["node"].run(udp_socket, HOME, 40000)
+    gateway = site.hosts["gateway"].run(udp_socket, VPNGW_PUB, 51820)
+    handshake, long = b"\1\0\0\0 handshake", b"\4\0\0\0 data" + bytes(3000)
+    with node, gateway:
+        node.sendto(handshake, (VPNGW_PUB, 51820))
+        assert received(gateway, handshake, 0.3) is None, "not on the node's list"
+        assert site.path_now is not None
+        site.path(replace(site.path_now, passes=wireguard))
+        node.sendto(handshake, (VPNGW_PUB, 51820))
+        assert received(gateway, handshake, 0.3) is None, "not on the proxy's list"
+        configure(site, passes=wireguard)
+        # Fragments as a tunnel with less room than the link makes them: RFC 3519 4.8.
+        site.hosts["node"].shell(f"ip route add {VPNGW_PUB} via 198.51.100.1 mtu 1400")
+        site.hosts["gateway"].shell(f"ip route add {HOME} via {MIPP_PUB} mtu 1400")
+        for payload in (handshake, long):
+            node.sendto(payload, (VPNGW_PUB, 51820))
+            assert received(gateway, payload, size=4096) == payload
+            gateway.sendto(payload, (HOME, 40000))
+            assert received(node, payload, size=4096) == payload
+    assert exchange_esp(site, b"IPsec") == (None, None), "on neither list"
+    assert MobileNodeTables(site.pin_dir("node")).counters().drops["clear_outside"] == 2
+    assert site.proxy().counters().drops["inner_protocol"] == 2
 
 
 def test_a_care_of_address_change_is_one_table_write(site: Site) -> None:
@@ -424,16 +458,18 @@ def test_the_programs_outlive_the_process_that_loaded_them(site: Site) -> None:
     assert None not in exchange_esp(site, b"orphaned")
 
 
-def configure(site: Site) -> None:
+def configure(site: Site, **changes: Any) -> None:
     """What the proxy's daemon writes at its start."""
-    site.proxy().configure(
-        ProxyForwarding(
-            ip(MIPP_PUB),
-            ip(MIPP_PRIV),
-            site.index("proxy", "pub"),
-            site.index("proxy", "priv"),
-            (Gateway(ip(VPNGW_PUB), ip(VPNGW_PRIV), frozenset({site.mac("gateway", "pub")})),),
-            (IPv4Network("192.0.2.64/27"),),
-            (IPv4Network("192.0.2.64/27"),),
-        )
+    site.proxy().configure(replace(proxy_forwarding(site), **changes))
+
+
+def proxy_forwarding(site: Site) -> ProxyForwarding:
+    return ProxyForwarding(
+        ip(MIPP_PUB),
+        ip(MIPP_PRIV),
+        site.index("proxy", "pub"),
+        site.index("proxy", "priv"),
+        (Gateway(ip(VPNGW_PUB), ip(VPNGW_PRIV), frozenset({site.mac("gateway", "pub")})),),
+        (IPv4Network("192.0.2.64/27"),),
+        (IPv4Network("192.0.2.64/27"),),
     )

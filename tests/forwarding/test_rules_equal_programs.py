@@ -1,6 +1,6 @@
 """The model and the programs decide alike: the same frames through both, verdict, reason and bytes compared.
 
-FORWARDING_FRAMES says how many (default 4200), FORWARDING_SEED which.
+FORWARDING_FRAMES says how many (default 12000), FORWARDING_SEED which.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.forwarding.conftest import Namespace
 from tests.forwarding.frames import Case, Generator
 
 pytestmark = pytest.mark.namespaces
-FRAMES = int(os.environ.get("FORWARDING_FRAMES", "4200"))
+FRAMES = int(os.environ.get("FORWARDING_FRAMES", "12000"))
 SEED = int(os.environ.get("FORWARDING_SEED", "434"))
 # `struct __sk_buff` as BPF_PROG_TEST_RUN takes it: mark at 8, ifindex at 40.
 CONTEXT = struct.Struct("=8xI28xI148x")
@@ -153,14 +153,17 @@ PLANTED = [
     ("binding.h", "(t->flags & TUNNEL_HALF_BOUND) && !t->port", "t->flags & TUNNEL_HALF_BOUND"),
     (
         "mobile_node.h",
-        "(node_allows(s, p->outer.daddr) && is_ipsec(p, &p->outer, 1))",
+        "(node_allows(s, p->outer.daddr) && may_pass(p, &p->outer, 1))",
         "node_allows(s, p->outer.daddr)",
     ),
     ("binding.h", "if (p->tunnel != t->encapsulation)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
     ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),
     ("proxy.h", "p->on_gateway_side = interface_of(ctx) == s->gateway_public_ifindex;", "p->on_gateway_side = 1;"),
-    ("proxy.h", "if (!is_ipsec(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
+    ("proxy.h", "if (!may_pass(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
+    ("passes.h", "|| is_later_fragment(header))", ")"),
+    ("passes.h", "return p->has_ports && is_listed(", "return is_listed("),
+    ("passes.h", "*bits >> (bit % 64)", "*bits >> (bit % 32)"),
     ("foreign_agent.h", "if (p->inner.saddr != p->outer.saddr)\n\t\treturn DROP(no_binding);", ""),
     ("foreign_agent.h", "(v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||\n", ""),
     ("foreign_agent.h", "is_group(p->outer.daddr))", "0)"),

@@ -16,6 +16,7 @@ from mobileip.forwarding.entries import (
     HomeBinding,
     NodeMode,
     NodePath,
+    Passes,
     ProxyBinding,
     ProxyForwarding,
     Tunnel,
@@ -62,6 +63,9 @@ GATEWAY, OTHER_GATEWAY = address("203.0.113.20"), address("203.0.113.21")
 HOME_AGENT, OTHER_HOME_AGENT = address("192.0.2.40"), address("192.0.2.41")
 CARE_OF, OTHER_CARE_OF = address("198.51.100.10"), address("198.51.100.11")
 NAT, FOREIGN_AGENT, ROUTED = address("198.51.100.40"), address("198.51.100.100"), address("198.51.100.140")
+
+
+WIREGUARD = Passes(frozenset(), frozenset({(17, 51820), (6, 51820)}))
 
 
 def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
@@ -158,6 +162,11 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
     settings = (proxy, replace(proxy, direct_delivery=True, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
     for number, path in enumerate(_paths()):
         yield World(replace(everything, proxy=settings[number % 2], mobile_node=path))
+    # Another VPN than IPsec: WireGuard's port, one of TCP, a whole protocol; and no UDP at all.
+    for passes in (WIREGUARD, Passes(frozenset({50, 115}), frozenset({(6, 1194)}))):
+        yield World(
+            replace(everything, proxy=replace(proxy, passes=passes), mobile_node=replace(_paths()[0], passes=passes))
+        )
     # One box: the gateway is listened to on the wire, and on the segment whatever MAC address a frame has is nobody's.
     here = Gateway(GATEWAY, address("192.0.2.20"), frozenset({WIRE_MAC}))
     one_box = replace(everything, proxy=replace(proxy, gateways=(here,), wire_ifindex=wire), mobile_node=_paths()[0])

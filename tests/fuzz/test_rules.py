@@ -71,15 +71,18 @@ def _check_no_leak(frame: bytes, tables: rules.Snapshot, verdict: rules.Verdict)
     ports = {int.from_bytes(body[:2]), int.from_bytes(body[2:4])}
     is_registration = protocol == 17 and 434 in ports and len(body) > 8 and body[8] in (1, 3)
     is_discovery = protocol == 1 and packet[8] == 1 and body[:1] in (b"\x09", b"\x0a")
-    is_ipsec = protocol == 50 or (protocol == 17 and (is_later or int.from_bytes(body[2:4]) in (500, 4500)))
+    listed = {port for transport, port in path.passes.ports if transport == protocol}
+    is_vpn = protocol in path.passes.protocols or bool(
+        listed and (is_later or (len(body) >= 8 and int.from_bytes(body[2:4]) in listed))
+    )
     is_to_gateway = IPv4Address(packet[16:20]) in path.gateways
     if verdict.action is rules.Action.STACK:
-        sealed = path.mode is NodeMode.FOREIGN_AGENT and is_ipsec and is_to_gateway
+        sealed = path.mode is NodeMode.FOREIGN_AGENT and is_vpn and is_to_gateway
         assert is_registration or is_discovery or sealed
     else:
         is_keepalive = protocol == 1 and IPv4Address(packet[16:20]) == path.peer
         assert path.mode is NodeMode.TUNNEL
-        assert is_keepalive or (is_ipsec and is_to_gateway)
+        assert is_keepalive or (is_vpn and is_to_gateway)
         assert verdict.frame[26:30] == path.care_of.packed
 
 

@@ -11,6 +11,7 @@ import pytest
 from mobileip.config import ProxyConfig
 from mobileip.config.hap import ONE_HOP_EXTENSIONS
 from mobileip.forwarding import layouts
+from mobileip.forwarding.entries import IPSEC, Passes
 from mobileip.registration.bindings import NodeKey
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.extension_policy import ENDS_AT_PROXY, Treatment
@@ -23,7 +24,7 @@ from mobileip.registration.proxy_settings import (
     WhenInside,
     WhichReplies,
 )
-from mobileip.runtime.settings import proxy_settings
+from mobileip.runtime.settings import passes, proxy_settings
 from mobileip.wire.codes import Code
 from mobileip.wire.typed_extensions import HomeAgentParameterEncoding, HomeAgentParameterFormat
 from tests.unit.config.test_config import KEYS, PROXY, changed, errors, load
@@ -55,6 +56,38 @@ def test_a_file_that_says_nothing_means_the_documents_defaults(tmp_path: Path) -
     assert made.code_profile is CodeProfile.DRAFT
     assert made.cannot_service_code == 130
     assert made.extensions == {}
+
+
+def test_what_passes_is_ipsec_unless_told_otherwise_AMB_16(tmp_path: Path) -> None:
+    assert passes_of(tmp_path, PROXY) == IPSEC
+    listed = "passes: [50, AH, udp/51820, tcp/1194]\n"
+    wanted = Passes(frozenset({50, 51}), frozenset({(17, 51820), (6, 1194)}))
+    assert passes_of(tmp_path, PROXY + listed) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("udp", "this is all of TCP or UDP, expected the VPN gateway's port as well"),
+        ("17", "this is all of TCP or UDP, expected the VPN gateway's port as well"),
+        ("udp/434", "registrations never pass to a VPN gateway"),
+        ("udp/0", "expected esp, ah, gre, the number of an IP protocol"),
+        ("udp/65536", "expected esp, ah, gre, the number of an IP protocol"),
+        ("256", "expected esp, ah, gre, the number of an IP protocol"),
+        ("true", "expected esp, ah, gre, the number of an IP protocol"),
+        ("esp/500", "expected esp, ah, gre, the number of an IP protocol"),
+    ],
+)
+def test_what_cannot_pass_is_refused(tmp_path: Path, value: str, expected: str) -> None:
+    (error,) = errors(tmp_path, PROXY + f"passes: [esp, {value}]\n")
+    assert "passes[1]" in error
+    assert expected in error
+
+
+def passes_of(directory: Path, text: str) -> Passes:
+    config = load(directory, text).config
+    assert isinstance(config, ProxyConfig)
+    return passes(config)
 
 
 def test_every_setting_reaches_the_machine(tmp_path: Path) -> None:

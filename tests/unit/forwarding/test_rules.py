@@ -11,7 +11,7 @@ import pytest
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw
 
 from mobileip.forwarding import rules
-from mobileip.forwarding.entries import Encapsulation, Gateway, NodeMode, NodePath, ProxyForwarding, Tunnel
+from mobileip.forwarding.entries import Encapsulation, Gateway, NodeMode, NodePath, Passes, ProxyForwarding, Tunnel
 
 NOW = 1_700_000_000.0
 PUB, PRIV, WIRE = 2, 3, 4
@@ -255,6 +255,34 @@ def test_nothing_but_unicast_goes_directly_to_a_foreign_agent_R3024_5_2_a(to: st
     assert verdict == rules.Verdict(rules.Action.DROP, "group_through_agent")
     alone = decide(ether(IP(src=HOME, dst="192.0.2.50") / UDP(dport=4321)), snapshot, "mn_egress")
     assert alone.action is rules.Action.STACK
+
+
+WIREGUARD = Passes(frozenset(), frozenset({(17, 51820)}))
+
+
+@pytest.mark.parametrize(
+    ("inner", "there", "back"),
+    [
+        (lambda **ends: IP(**ends) / UDP(sport=40000, dport=51820) / Raw(b"there"), True, False),
+        (lambda **ends: IP(**ends) / UDP(sport=51820, dport=40000) / Raw(b"back"), False, True),
+        (lambda **ends: IP(**ends, proto="udp", frag=185) / Raw(bytes(40)), True, True),
+        (lambda **ends: IP(**ends, proto="tcp", frag=185) / Raw(bytes(40)), False, False),
+        (lambda **ends: IP(**ends) / TCP(sport=51820, dport=51820), False, False),
+        (lambda **ends: IP(**ends, proto=50) / ESP, False, False),
+    ],
+    ids=["to the port", "from the port", "later fragment", "later fragment of TCP", "TCP", "ESP"],
+)
+def test_another_vpn_passes_by_the_gateways_port_and_nothing_else_does_D_5_6_a(
+    inner: Callable[..., Any], there: bool, back: bool
+) -> None:
+    known = tables()
+    assert known.proxy is not None
+    snapshot = replace(known, proxy=replace(known.proxy, passes=WIREGUARD))
+    to_gateway = decide(ether(IP(src=CARE_OF, dst=MIPP_PUB) / inner(src=HOME, dst=VPNGW_PUB)), snapshot)
+    to_node = decide(ether(inner(src=VPNGW_PUB, dst=HOME), GATEWAY_MAC), snapshot)
+    refused = rules.Verdict(rules.Action.DROP, "inner_protocol")
+    assert to_gateway.outcome == "node_to_gateway" if there else to_gateway == refused, to_gateway
+    assert to_node.outcome == "gateway_to_node" if back else to_node == refused, to_node
 
 
 @pytest.mark.parametrize("mode", [NodeMode.BLOCKED, NodeMode.TUNNEL, NodeMode.FOREIGN_AGENT])

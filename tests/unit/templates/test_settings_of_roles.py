@@ -46,6 +46,7 @@ PROXY = {
     "mip_proxy_internal_prefixes": ["192.0.2.0/24"],
     "mip_proxy_node_keys": {"a": KEY, "b": KEY},
     "mip_proxy_home_agent_keys": {"a": KEY, "b": KEY},
+    "mip_proxy_passes": ["esp", "udp/51820"],
     "mip_proxy_mobility_subnets": ["192.0.2.128/27"],
     "mip_proxy_mobility_delivery": "direct",
     "mip_proxy_location_mode": "interface",

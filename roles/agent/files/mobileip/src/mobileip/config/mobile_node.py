@@ -12,7 +12,7 @@ from mobileip.config.findings import Finding, host_in_network, repeated
 from mobileip.config.problems import KeyPath
 from mobileip.config.shared import Association, Nat, Party, Replay, Revocation, SecurityAssociation
 from mobileip.config.trust import AaaAssociation
-from mobileip.config.values import Interface, Model, Network, Seconds, Unicast
+from mobileip.config.values import Interface, Model, Network, Passing, Seconds, Unicast
 
 
 class StrongSwanSa(Model):
@@ -107,6 +107,11 @@ class MobileNodeConfig(Party):
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
     encapsulate: Literal["gateways", "all"] = Field(
         default="gateways", description="what may leave from the home address outside: what is for VPN gateways, or all"
+    )
+    passes: list[Passing] = Field(
+        default=["esp", "udp/500", "udp/4500"],
+        min_length=1,
+        description="what is for VPN gateways: esp, ah, gre, a protocol number, udp/PORT or tcp/PORT",
     )
 
     def associations(self) -> Iterator[tuple[KeyPath, Association]]:

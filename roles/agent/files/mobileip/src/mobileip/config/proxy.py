@@ -14,7 +14,7 @@ from mobileip.config.hap import ONE_HOP_EXTENSIONS, HapForms, hap_findings
 from mobileip.config.problems import KeyPath, dotted
 from mobileip.config.shared import AgentNat, Association, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
-from mobileip.config.values import Interface, Mac, Model, Nai, Network, Seconds, Unicast
+from mobileip.config.values import Interface, Mac, Model, Nai, Network, Passing, Seconds, Unicast
 
 
 class ProxyInterface(Model):
@@ -196,6 +196,11 @@ class ProxyConfig(AnsweringParty):
     vpn_gateways: list[VpnGateway] = Field(min_length=1, description="the VPN gateways, at least one")
     one_box: OneBox | None = Field(
         default=None, description="the VPN gateway is on this host, `{}` for the usual names; left out: it is another"
+    )
+    passes: list[Passing] = Field(
+        default=["esp", "udp/500", "udp/4500"],
+        min_length=1,
+        description="what passes between nodes and gateways: esp, ah, gre, a protocol number, udp/PORT or tcp/PORT",
     )
     mobility_subnets: list[Network] | None = Field(
         default=None, description="subnets reached by clear packets (draft 5.2)"

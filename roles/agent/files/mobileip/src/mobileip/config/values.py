@@ -90,6 +90,32 @@ def _key_name(value: object) -> str:
     return value
 
 
+_PROTOCOLS = {"esp": 50, "ah": 51, "gre": 47}
+_TRANSPORTS = {"tcp": 6, "udp": 17}
+
+
+def _passing(value: object) -> str:
+    text = str(value).lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    protocol, port = protocol_and_port(text)
+    if protocol in _TRANSPORTS.values() and port is None:
+        raise ValueError("this is all of TCP or UDP, expected the VPN gateway's port as well, such as udp/4500")
+    if (protocol, port) == (_TRANSPORTS["udp"], 434):
+        raise ValueError("registrations never pass to a VPN gateway, expected another port than 434")
+    if protocol is None:
+        raise ValueError("expected esp, ah, gre, the number of an IP protocol (1 to 255), udp/PORT or tcp/PORT")
+    return text
+
+
+def protocol_and_port(text: str) -> tuple[int | None, int | None]:
+    """What `esp`, `115` or `udp/4500` means, as numbers; (None, None) for what means nothing."""
+    name, slash, port = text.partition("/")
+    if slash:
+        number = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else 0
+        return (_TRANSPORTS[name], number) if name in _TRANSPORTS and 1 <= number <= 65535 else (None, None)
+    protocol = _PROTOCOLS.get(name) or _TRANSPORTS.get(name) or (int(name) if re.fullmatch(r"[0-9]{1,3}", name) else 0)
+    return (protocol, None) if 1 <= protocol <= 255 else (None, None)
+
+
 SECRET_IN_CONFIG = "looks like the key itself, expected the key's name; put the key into the keys file under that name"
 
 Unicast = Annotated[IPv4Address, BeforeValidator(_unicast)]
@@ -99,6 +125,8 @@ Network = Annotated[IPv4Network, BeforeValidator(_network)]
 Interface = Annotated[str, BeforeValidator(_interface)]
 Mac = Annotated[str, BeforeValidator(_mac)]
 KeyName = Annotated[str, BeforeValidator(_key_name)]
+Passing = Annotated[str, BeforeValidator(_passing)]
+"""What may travel between node and VPN gateway: `esp`, a protocol's number, `udp/PORT` or `tcp/PORT` of the gateway."""
 Seconds = Annotated[int, Field(ge=1, le=65534)]
 """A lifetime that fits the 16 bits of a registration; 65535 would mean "for ever" (RFC 5944 3.3)."""
 

@@ -26,6 +26,20 @@ class Encapsulation(StrEnum):
         return 4 if self is Encapsulation.IPIP else 17
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What may travel between nodes and VPN gateways, both ways, besides its own fragments; all else is dropped."""
+
+    protocols: frozenset[int]
+    """IP protocols of which everything passes, such as 50 (ESP)."""
+    ports: frozenset[tuple[int, int]] = frozenset()
+    """(6 or 17, the gateway's port) of what passes by TCP or UDP."""
+
+
+IPSEC = Passes(frozenset({50}), frozenset({(17, 500), (17, 4500)}))
+"""ESP, IKE, and what is on IKE's port behind a NAT: ESP in UDP (RFC 3948)."""
+
+
 @record(frozen=True, slots=True)
 class Tunnel:
     """One care-of address of a binding, with its own lifetime (RFC 5944 3.8: simultaneous bindings)."""
@@ -67,6 +81,7 @@ class ProxyForwarding:
     """Clear packets for a mobility subnet straight to it, instead of through the home agent's tunnel."""
     wire_ifindex: int | None = None
     """One box: the proxy's end of the wire to the gateway on this host. None: gateways are on the two segments."""
+    passes: Passes = IPSEC
 
     @property
     def gateway_public_ifindex(self) -> int:
@@ -153,6 +168,7 @@ class NodePath:
     gateways: tuple[IPv4Address, ...] = ()
     encapsulate_all: bool = False
     """Any destination may be reached through the tunnel, not the gateways only."""
+    passes: Passes = IPSEC
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from typing import Any
 
 MAX_GATEWAYS = 16
 MAX_CARE_OF = 4
+PASSES_PORTS = {17: 0, 6: 0x10000}
+"""First bit of the ports of UDP and TCP in the table `passes`."""
+PASSES_PROTOCOLS = 0x20000
+PASSES_WORDS = (PASSES_PROTOCOLS + 0x100) // 64
 
 
 @dataclass(frozen=True)

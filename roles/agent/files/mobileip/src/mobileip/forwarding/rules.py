@@ -21,6 +21,7 @@ from mobileip.forwarding.entries import (
     HomeAgentForwarding,
     NodeMode,
     NodePath,
+    Passes,
     ProxyForwarding,
     Tunnel,
     Visitor,
@@ -34,8 +35,7 @@ OVERHEAD = {Encapsulation.IPIP: IP_HEADER, Encapsulation.UDP: IP_HEADER + UDP_HE
 TUNNEL_TTL = 64
 COPY_MARK = 0x4D495000
 
-_ICMP, _IPIP, _UDP, _GRE, _ESP, _MINIMAL = 1, 4, 17, 47, 50, 55
-_IKE_PORTS = (500, 4500)
+_ICMP, _IPIP, _TCP, _UDP, _GRE, _MINIMAL = 1, 4, 6, 17, 47, 55
 _TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
 _ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10  # ICMP types
 _DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
@@ -482,15 +482,14 @@ def _tunnel_to_node(packet: _Packet, bound: Bound) -> Tunnel:
     return ready[0][1]
 
 
-def _is_ipsec(packet: _Packet, header: _Header, port: int) -> bool:
-    """ESP or IKE, or a later fragment of what may be either; `port` selects source (0) or destination (1)."""
-    if header.protocol == _ESP:
-        return True
-    if header.protocol != _UDP:
-        return False
+def _may_pass(passes: Passes, packet: _Packet, header: _Header, port: int) -> bool:
+    """On the list, or a later fragment of what may be; `port` selects source (0) or destination (1)."""
+    if header.protocol not in (_TCP, _UDP):
+        return header.protocol in passes.protocols
+    ports = {number for protocol, number in passes.ports if protocol == header.protocol}
     if header.offset:
-        return True
-    return bool(packet.head) and int.from_bytes(packet.head[2 * port : 2 * port + 2]) in _IKE_PORTS
+        return bool(ports)
+    return bool(packet.head) and int.from_bytes(packet.head[2 * port : 2 * port + 2]) in ports
 
 
 # The proxy
@@ -528,7 +527,7 @@ def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) ->
     _match(packet, [(inner.destination, inner.source)], learns=False)
     if inner.length != IP_HEADER:
         raise _Drop("inner_options")
-    if not _is_ipsec(packet, inner, port=1):
+    if not _may_pass(proxy.passes, packet, inner, port=1):
         raise _Drop("inner_protocol")
     _check_ttl(inner)
     _decapsulate(packet)
@@ -559,7 +558,7 @@ def _proxy_from_gateway(packet: _Packet, proxy: ProxyForwarding) -> None:
         raise _Drop("gateway_mac")
     if outer.length != IP_HEADER:
         raise _Drop("outer_options")
-    if not _is_ipsec(packet, outer, port=0):
+    if not _may_pass(proxy.passes, packet, outer, port=0):
         raise _Drop("inner_protocol")
     tunnel = _tunnel_to_node(packet, bound)
     _check_ttl(outer)
@@ -757,8 +756,10 @@ def _node_egress(packet: _Packet) -> None:
         raise _Stack
     if _is_registration(packet) or _is_discovery(packet):
         raise _Stack
-    # To a gateway, too, only what IPsec protects: all else would be clear on the foreign link.
-    allowed = path.encapsulate_all or (outer.destination in path.gateways and _is_ipsec(packet, outer, port=1))
+    # To a gateway, too, only what its VPN protects: all else would be clear on the foreign link.
+    allowed = path.encapsulate_all or (
+        outer.destination in path.gateways and _may_pass(path.passes, packet, outer, port=1)
+    )
     is_keepalive = (
         path.encapsulation is Encapsulation.UDP
         and outer.destination == path.peer

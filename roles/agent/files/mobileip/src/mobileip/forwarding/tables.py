@@ -22,6 +22,7 @@ from mobileip.forwarding.entries import (
     HomeAgentForwarding,
     HomeBinding,
     NodePath,
+    Passes,
     ProxyBinding,
     ProxyForwarding,
     Tunnel,
@@ -154,6 +155,18 @@ class Tables:
             counters.bytes[name] = sum(octets for _, octets in rows)
         return counters
 
+    def _allow(self, passes: Passes) -> None:
+        """Proxy and mobile node: what may travel between nodes and VPN gateways."""
+        bits = {layouts.PASSES_PORTS[protocol] + port for protocol, port in passes.ports}
+        bits |= {layouts.PASSES_PROTOCOLS + protocol for protocol in passes.protocols | {p for p, _ in passes.ports}}
+        words = [0] * layouts.PASSES_WORDS
+        for bit in bits:
+            words[bit // 64] |= 1 << bit % 64
+        table = self._open("passes")
+        have = dict(table.items())
+        want = {struct.pack("=I", number): struct.pack("=Q", word) for number, word in enumerate(words)}
+        table.put_many({key: value for key, value in want.items() if have[key] != value})
+
 
 def _replace(table: Map, want: dict[bytes, bytes]) -> None:
     """Make a small table hold exactly this: additions first, so nothing that stays is ever missing."""
@@ -179,6 +192,7 @@ class ProxyTables(Tables):
         """Write addresses, interfaces, gateways with their MAC addresses, and prefixes. Bindings stay."""
         if len(settings.gateways) > layouts.MAX_GATEWAYS:
             raise ValueError(f"{len(settings.gateways)} VPN gateways, expected {layouts.MAX_GATEWAYS} at most")
+        self._allow(settings.passes)
         flags = prefix_flags(settings.home_networks, settings.mobility_subnets)
         _replace(
             self._prefixes,
@@ -417,9 +431,13 @@ class MobileNodeTables(Tables):
     def __init__(self, pin_dir: Path | str) -> None:
         super().__init__(pin_dir)
         self._settings = self._open("mobile_node_settings")
+        self._passes: Passes | None = None
 
     def set_path(self, path: NodePath) -> None:
         """Change how packets of the home address travel, all at once for every packet."""
+        if path.passes != self._passes:
+            self._allow(path.passes)
+            self._passes = path.passes
         self._settings.put(_FIRST, pack_path(path))
 
     def path(self) -> bytes | None:

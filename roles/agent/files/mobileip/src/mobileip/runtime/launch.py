@@ -28,6 +28,7 @@ from mobileip.runtime.journal import log
 from mobileip.runtime.mobile_node import MobileNodeParty
 from mobileip.runtime.party import Party
 from mobileip.runtime.proxy import ProxyParty
+from mobileip.runtime.settings import passes
 from mobileip.store.sqlite import SqliteStore
 
 SERVICE_USER = "mobileip"
@@ -107,7 +108,9 @@ def load(loaded: Loaded) -> bool:
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
-            tables.set_path(NodePath(config.home_address or ANY, gateways=tuple(config.vpn_gateways)))
+            tables.set_path(
+                NodePath(config.home_address or ANY, gateways=tuple(config.vpn_gateways), passes=passes(config))
+            )
             changed = True
     return changed
 

@@ -27,7 +27,7 @@ from mobileip.runtime.listing import plain
 from mobileip.runtime.node_routes import NodeRoutes
 from mobileip.runtime.party import Inbox, Party, put_datagram
 from mobileip.runtime.rtnetlink import Rtnetlink
-from mobileip.runtime.settings import mobile_node_settings
+from mobileip.runtime.settings import mobile_node_settings, passes
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.swan import SaKeeper, SaSettings
 from mobileip.wire.agent_discovery import (
@@ -67,6 +67,7 @@ class MobileNodeParty(Party):
         self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
         self._icmp: DatagramSocket | None = None
+        self._passes = passes(config)
         self._path = NodePath(PathMode.BLOCKED)
         self._location: SetLocation | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,6 +145,7 @@ class MobileNodeParty(Party):
                 local_port=REGISTRATION_PORT,
                 gateways=tuple(config.vpn_gateways),
                 encapsulate_all=path.inside or config.encapsulate == "all",
+                passes=self._passes,
             )
         )
         self._path = path

@@ -23,7 +23,7 @@ from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_row, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
-from mobileip.runtime.settings import proxy_settings
+from mobileip.runtime.settings import passes, proxy_settings
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -146,6 +146,7 @@ class ProxyParty(Party):
                 mobility_subnets=config.effective_mobility_subnets,
                 direct_delivery=config.mobility_delivery == "direct",
                 wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
+                passes=passes(config),
             )
         )
 

@@ -6,8 +6,9 @@ import math
 from ipaddress import IPv4Address
 
 from mobileip import config as written
+from mobileip.config.values import protocol_and_port
 from mobileip.forwarding.broadcast import BroadcastDomain
-from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding
+from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding, Passes
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.admission import AdmissionPolicy, Limit
 from mobileip.registration.code_profile import CodeProfile
@@ -164,6 +165,15 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
 def home_agent_forwarding(config: written.HomeAgentConfig) -> HomeAgentForwarding:
     """Settings of the home agent's programs."""
     return HomeAgentForwarding(address=config.address)
+
+
+def passes(config: written.ProxyConfig | written.MobileNodeConfig) -> Passes:
+    """What travels between nodes and VPN gateways."""
+    listed = [protocol_and_port(text) for text in config.passes]
+    return Passes(
+        protocols=frozenset(protocol for protocol, port in listed if protocol is not None and port is None),
+        ports=frozenset((protocol, port) for protocol, port in listed if protocol is not None and port is not None),
+    )
 
 
 def _by_spi(loaded: written.Loaded, association: written.Association | None) -> dict[int, SecurityAssociation]:

@@ -56,6 +56,13 @@ struct {
 } prefixes SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PASSES_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} passes SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1 << 16);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -4,14 +4,15 @@
  *
  *   blocked        not known yet: nothing clear leaves
  *   home           the home network: everything passes
- *   tunnel         own care-of address: ESP and IKE to the gateways only (or all), through the tunnel
- *   foreign_agent  the agent tunnels: ESP and IKE to the gateways only (or all that is unicast), as it is
+ *   tunnel         own care-of address: ESP, IKE and the like to the gateways only (or all), through the tunnel
+ *   foreign_agent  the agent tunnels: the same to the gateways only (or all that is unicast), as it is
  */
 #ifndef MOBILEIP_MOBILE_NODE_H
 #define MOBILEIP_MOBILE_NODE_H
 
 #include "binding.h"
 #include "discovery.h"
+#include "passes.h"
 #include "rewrite.h"
 
 static __always_inline const struct mobile_node_settings *mobile_node(void)
@@ -35,10 +36,10 @@ static __always_inline int node_allows(const struct mobile_node_settings *s, __b
 	return 0;
 }
 
-/* What may leave outside. To a gateway, too, only what IPsec protects: all else would be clear on the foreign link. */
+/* What may leave outside. To a gateway, too, only what its VPN protects: all else would be clear on the foreign link. */
 static __always_inline int node_may_send(const struct mobile_node_settings *s, const struct packet *p)
 {
-	return (s->flags & NODE_ENCAPSULATE_ALL) || (node_allows(s, p->outer.daddr) && is_ipsec(p, &p->outer, 1));
+	return (s->flags & NODE_ENCAPSULATE_ALL) || (node_allows(s, p->outer.daddr) && may_pass(p, &p->outer, 1));
 }
 
 /* RFC 3519 4.9: the daemon's keepalives go through the UDP tunnel to its other end. */

@@ -38,8 +38,6 @@
 
 #define MIP_PORT 434
 #define MIP_TUNNEL_DATA 4	/* RFC 3519 3.3 */
-#define IKE_PORT 500
-#define IKE_NAT_PORT 4500
 #define ICMP_ECHO_REQUEST 8
 #define IP_DF 0x4000
 #define IP_MF 0x2000
@@ -169,21 +167,6 @@ static __always_inline int is_registration(ctx_t *ctx, const struct packet *p)
 	if (load_bytes(ctx, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr), &type, sizeof(type)))
 		return 0;
 	return type == 1 || type == 3;
-}
-
-/* ESP, IKE, and later fragments of either, whose ports are not there to be looked at. `gateway_port` is the index
- * of the gateway's port: 1 on the way to it, 0 on the way back. */
-static __always_inline int is_ipsec(const struct packet *p, const struct iphdr *header, int gateway_port)
-{
-	__be16 port = p->inner_ports[gateway_port];
-
-	if (header->protocol == IPPROTO_ESP)
-		return 1;
-	if (header->protocol != IPPROTO_UDP)
-		return 0;
-	if (is_later_fragment(header))
-		return 1;
-	return p->has_ports && (port == bpf_htons(IKE_PORT) || port == bpf_htons(IKE_NAT_PORT));
 }
 
 /* The UDP and tunnel headers. Returns the bytes that are left for the inner packet, or a drop. */

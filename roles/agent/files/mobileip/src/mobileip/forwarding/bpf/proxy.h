@@ -4,6 +4,7 @@
 #define MOBILEIP_PROXY_H
 
 #include "binding.h"
+#include "passes.h"
 #include "rewrite.h"
 
 static __always_inline struct proxy_settings *proxy(void)
@@ -91,7 +92,7 @@ static __always_inline int proxy_keepalive(const struct proxy_settings *s, const
 	return miss;
 }
 
-/* Row 1: a node's ESP and IKE, decapsulated and handed to its gateway. */
+/* Row 1: a node's ESP and IKE (or whatever its VPN is), decapsulated and handed to its gateway. */
 static __always_inline int proxy_from_node(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)
 {
@@ -106,7 +107,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 		return verdict;
 	if (p->inner.ihl != 5)
 		return DROP(inner_options);
-	if (!is_ipsec(p, &p->inner, 1))
+	if (!may_pass(p, &p->inner, 1))
 		return DROP(inner_protocol);
 	verdict = plan_forwarding(&p->inner, plan);
 	if (verdict >= 0)
@@ -116,7 +117,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 	return plan_redirect(plan, OUTCOME_node_to_gateway, s->gateway_public_ifindex, p->inner.daddr);
 }
 
-/* Row 4: the gateway's ESP and IKE for a node, to every care-of address. */
+/* Row 4: the same from the gateway for a node, to every care-of address. */
 static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_settings *s,
 					      const struct packet *p, __u64 now, struct plan *plan)
 {
@@ -129,7 +130,7 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 		return DROP(gateway_mac);
 	if (p->outer.ihl != 5)
 		return DROP(outer_options);
-	if (!is_ipsec(p, &p->outer, 0))
+	if (!may_pass(p, &p->outer, 0))
 		return DROP(inner_protocol);
 	verdict = plan_to_node(ctx, b, s->public_address, now, plan);
 	if (verdict >= 0)

@@ -26,7 +26,7 @@
 	REASON(14, port_mismatch, "not the UDP port that registered") \
 	REASON(15, half_bound, "no keepalive has shown the UDP port yet (RFC 3519 4.5)") \
 	REASON(17, home_agent_mismatch, "tunnelled by another home agent than the binding's") \
-	REASON(18, inner_protocol, "neither ESP nor IKE, to or from a gateway; or no echo request to the agent") \
+	REASON(18, inner_protocol, "not on the list of what passes to and from gateways; or no echo request to the agent") \
 	REASON(19, gateway_mac, "the sender's MAC address is none of the gateway's") \
 	REASON(20, no_sa_at_gateway, "clear packet for a registered node: the gateway has no SA for it") \
 	REASON(21, not_mobility_subnet, "clear packet of a node for a destination outside the mobility subnets") \

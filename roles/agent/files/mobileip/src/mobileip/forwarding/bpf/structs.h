@@ -73,6 +73,15 @@ struct prefix {
 	__be32 address;
 };
 
+/*
+ * What may travel between nodes and VPN gateways, as bits of 64-bit words in the table `passes`: first a bit for each
+ * UDP port, then for each TCP port, then for each IP protocol. Those of UDP and TCP say that some port of theirs is set.
+ */
+#define PASSES_UDP_PORTS 0
+#define PASSES_TCP_PORTS 0x10000
+#define PASSES_PROTOCOLS 0x20000
+#define PASSES_WORDS ((PASSES_PROTOCOLS + 0x100) / 64)
+
 struct home_agent_settings {
 	__be32 address;
 	__u32 reserved;
