@@ -162,7 +162,6 @@ PLANTED = [
     ("proxy.h", "p->on_gateway_side = interface_of(ctx) == s->gateway_public_ifindex;", "p->on_gateway_side = 1;"),
     ("proxy.h", "if (!may_pass(p, &p->inner, 1))\n\t\treturn DROP(inner_protocol);", ""),
     ("passes.h", "|| is_later_fragment(header))", ")"),
-    ("passes.h", "return p->has_ports && is_listed(", "return is_listed("),
     ("passes.h", "*bits >> (bit % 64)", "*bits >> (bit % 32)"),
     ("foreign_agent.h", "if (p->inner.saddr != p->outer.saddr)\n\t\treturn DROP(no_binding);", ""),
     ("foreign_agent.h", "(v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||\n", ""),

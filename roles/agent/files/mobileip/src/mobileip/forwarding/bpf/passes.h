@@ -14,8 +14,10 @@ static __always_inline int is_listed(__u32 bit)
 	return bits && (*bits >> (bit % 64) & 1);
 }
 
-/* Later fragments pass as well where their protocol has a port on the list: their own is not there to be looked at.
- * `gateway_port` is the index of the gateway's port: 1 on the way to it, 0 on the way back. */
+/*
+ * Ports that cannot be read are 0, which is never listed. Later fragments have none: they pass where their protocol has
+ * a port on the list. `gateway_port` is the index of the gateway's port: 1 on the way to it, 0 on the way back.
+ */
 static __always_inline int may_pass(const struct packet *p, const struct iphdr *header, int gateway_port)
 {
 	__u32 port = bpf_ntohs(p->inner_ports[gateway_port]);
@@ -24,7 +26,7 @@ static __always_inline int may_pass(const struct packet *p, const struct iphdr *
 		return 0;
 	if ((header->protocol != IPPROTO_UDP && header->protocol != IPPROTO_TCP) || is_later_fragment(header))
 		return 1;
-	return p->has_ports && is_listed((header->protocol == IPPROTO_UDP ? PASSES_UDP_PORTS : PASSES_TCP_PORTS) + port);
+	return is_listed((header->protocol == IPPROTO_UDP ? PASSES_UDP_PORTS : PASSES_TCP_PORTS) + port);
 }
 
 #endif
