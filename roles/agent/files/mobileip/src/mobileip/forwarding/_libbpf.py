@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -94,6 +94,7 @@ _INTEGER_FUNCTIONS = {
     "bpf_map_get_next_key": [c_int, c_char_p, c_void_p],
     "bpf_map_lookup_batch": [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
     "bpf_map_update_batch": [c_int, c_char_p, c_char_p, POINTER(c_uint32), c_void_p],
+    "bpf_map_delete_batch": [c_int, c_char_p, POINTER(c_uint32), c_void_p],
     "bpf_prog_test_run_opts": [c_int, c_void_p],
     "libbpf_num_possible_cpus": [],
 }
@@ -212,18 +213,40 @@ class Map(Pinned):
             raise ValueError(f"{self.path.name}: value of {len(value)} bytes, expected {self.value_size}")
         check(library().bpf_map_update_elem(self.fd, self._sized(key), value, 0), f"write {self.path.name}")
 
-    def put_many(self, entries: dict[bytes, bytes]) -> None:
-        """Add or replace many entries, by batches."""
-        keys = list(entries)
-        for at in range(0, len(keys), BATCH):
-            chunk = keys[at : at + BATCH]
+    def put_many(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add or replace entries in order, many with one system call. Raises OSError, with E2BIG when the table is
+        full: then those before the one that did not fit are in."""
+        for at in range(0, len(entries), BATCH):
+            chunk = entries[at : at + BATCH]
+            keys = b"".join([key for key, _ in chunk])
+            values = b"".join([value for _, value in chunk])
+            if (len(keys), len(values)) != (self.key_size * len(chunk), self.value_size * len(chunk)):
+                raise ValueError(
+                    f"{self.path.name}: expected keys of {self.key_size} and values of {self.value_size} bytes"
+                )
             count = c_uint32(len(chunk))
             options = _BatchOptions(size=ctypes.sizeof(_BatchOptions))
-            values = b"".join(entries[key] for key in chunk)
-            check(
-                library().bpf_map_update_batch(self.fd, b"".join(chunk), values, byref(count), byref(options)),
-                f"write {self.path.name}",
-            )
+            result = library().bpf_map_update_batch(self.fd, keys, values, byref(count), byref(options))
+            check(result, f"write {self.path.name}")
+
+    def delete_many(self, keys: Sequence[bytes]) -> int:
+        """Remove entries, many with one system call; how many were there."""
+        found = 0
+        for at in range(0, len(keys), BATCH):
+            chunk = keys[at : at + BATCH]
+            done = 0
+            while done < len(chunk):
+                count = c_uint32(len(chunk) - done)
+                options = _BatchOptions(size=ctypes.sizeof(_BatchOptions))
+                raw = b"".join(chunk[done:])
+                result = library().bpf_map_delete_batch(self.fd, raw, byref(count), byref(options))
+                found += count.value
+                done += count.value
+                if result == -errno.ENOENT:
+                    done += 1  # the kernel stops at a key that is not there
+                else:
+                    check(result, f"delete from {self.path.name}")
+        return found
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; False if it was not there."""
@@ -247,8 +270,21 @@ class Map(Pinned):
             found[key] = None
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All entries of a hash table or array, by batches, each one once. Safe while others write: what comes or
-        goes meanwhile may or may not be seen. A per-CPU array gives the values of all CPUs, one behind the other."""
+        """All entries of a hash table or array, each one once. Safe while others write: what comes or goes meanwhile
+        may or may not be seen. A per-CPU array gives the values of all CPUs, one behind the other."""
+        for count, keys, values in self.batches():
+            for index in range(count):
+                yield (
+                    keys[index * self.key_size : (index + 1) * self.key_size],
+                    values[index * self.stride : (index + 1) * self.stride],
+                )
+
+    def count(self) -> int:
+        """How many entries a hash table or array has."""
+        return sum(count for count, _, _ in self.batches())
+
+    def batches(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """The same as `items`, as it comes from the kernel: how many, their keys in a row, their values in a row."""
         size = min(BATCH, self.max_entries)
         token = ctypes.create_string_buffer(max(8, self.key_size))
         started = False
@@ -266,12 +302,7 @@ class Map(Pinned):
                 continue
             if result != -errno.ENOENT:
                 check(result, f"read {self.path.name}")
-            raw_keys, raw_values = keys.raw, values.raw
-            for index in range(count.value):
-                yield (
-                    raw_keys[index * self.key_size : (index + 1) * self.key_size],
-                    raw_values[index * self.stride : (index + 1) * self.stride],
-                )
+            yield count.value, keys.raw, values.raw
             if result == -errno.ENOENT:
                 return
             started = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from mobileip.wire.record import record
 
@@ -178,3 +179,32 @@ class Counters:
     drops: dict[str, int] = field(default_factory=dict)
     packets: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+
+
+class Traffic(NamedTuple):
+    """What went one way: packets, and bytes of their frames as they came in."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class BindingTraffic(NamedTuple):
+    """What the tunnels of a binding have carried since it was made; renewals and moves go on counting."""
+
+    from_node: Traffic = Traffic()
+    to_node: Traffic = Traffic()
+
+
+class InterfaceTraffic(NamedTuple):
+    """What came in on an interface, by what became of it; `passed` was left to the kernel's stack."""
+
+    forwarded: Traffic = Traffic()
+    dropped: Traffic = Traffic()
+    passed: Traffic = Traffic()
+
+
+class Synchronised(NamedTuple):
+    """What it took to make a table equal to what it should hold."""
+
+    written: int = 0
+    removed: int = 0

@@ -72,7 +72,17 @@ TUNNEL = Layout(
         ("expires_ns", "Q"),
     ),
 )
-BINDING = Layout("binding", (("home_agent", "4s"), ("tunnel_count", "I"), ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s")))
+TRAFFIC = Layout("traffic", (("packets", "Q"), ("bytes", "Q")))
+BINDING = Layout(
+    "binding",
+    (
+        ("home_agent", "4s"),
+        ("tunnel_count", "I"),
+        ("from_node", f"{TRAFFIC.size}s"),
+        ("to_node", f"{TRAFFIC.size}s"),
+        ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s"),
+    ),
+)
 GATEWAY = Layout("gateway", (("public_address", "4s"), ("private_address", "4s")))
 PROXY_SETTINGS = Layout(
     "proxy_settings",
@@ -115,7 +125,30 @@ MOBILE_NODE_SETTINGS = Layout(
         ("gateways", f"{4 * MAX_GATEWAYS}s"),
     ),
 )
-TRAFFIC = Layout("traffic", (("packets", "Q"), ("bytes", "Q")))
+INTERFACE_TRAFFIC = Layout(
+    "interface_traffic",
+    (
+        ("ifindex", "I"),
+        ("reserved", "I"),
+        ("forwarded", f"{TRAFFIC.size}s"),
+        ("dropped", f"{TRAFFIC.size}s"),
+        ("passed", f"{TRAFFIC.size}s"),
+    ),
+)
+DROP_EVENT_BYTES = 128
+DROP_SAMPLING = Layout("drop_sampling", (("interval_ns", "Q"), ("until_ns", "Q")))
+DROP_EVENT = Layout(
+    "drop_event",
+    (
+        ("time_ns", "Q"),
+        ("reason", "I"),
+        ("ifindex", "I"),
+        ("length", "I"),
+        ("captured", "I"),
+        ("frame", f"{DROP_EVENT_BYTES}s"),
+    ),
+)
+EPOCH = Layout("epoch", (("boot_ns", "q"),))
 OBJECT_IDENTITY = Layout("object_identity", (("object", "32s"), ("layout", "32s")))
 
 ALL = (
@@ -131,6 +164,10 @@ ALL = (
     VISITOR,
     MOBILE_NODE_SETTINGS,
     TRAFFIC,
+    INTERFACE_TRAFFIC,
+    DROP_SAMPLING,
+    DROP_EVENT,
+    EPOCH,
     OBJECT_IDENTITY,
 )
 

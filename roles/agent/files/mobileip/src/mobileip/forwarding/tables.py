@@ -8,23 +8,27 @@ from __future__ import annotations
 import math
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from mobileip.forwarding import layouts
-from mobileip.forwarding._libbpf import Map
+from mobileip.forwarding._libbpf import BATCH, Map
 from mobileip.forwarding.entries import (
+    BindingTraffic,
     Counters,
     Encapsulation,
     ForeignAgentForwarding,
     HomeAgentForwarding,
     HomeBinding,
+    InterfaceTraffic,
     NodePath,
     Passes,
     ProxyBinding,
     ProxyForwarding,
+    Synchronised,
+    Traffic,
     Tunnel,
     Visitor,
 )
@@ -39,13 +43,14 @@ _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
 _COUNT = struct.Struct("=Q")
 _TRAFFIC = struct.Struct("=QQ")
+_BINDING_TRAFFIC = struct.Struct("=4Q")
+_INTERFACE = struct.Struct("=II6Q")
 _NS = 1_000_000_000
 _NEVER = (1 << 64) - 1
 
 
-def _boot_offset() -> float:
-    """Unix seconds at boot: CLOCK_BOOTTIME, which the programs read, starts there and does not jump."""
-    return time.time() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) / _NS
+_CLOCK_STEP = 0.2
+"""Seconds that the two clocks may come apart before expiries are reckoned anew."""
 
 
 def _expiry(expires: float, boot: float) -> int:
@@ -55,6 +60,11 @@ def _expiry(expires: float, boot: float) -> int:
 
 def _unix(expires_ns: int, boot: float) -> float:
     return math.inf if expires_ns == _NEVER else expires_ns / _NS + boot
+
+
+_COUNTED = slice(8, 40)
+"""Of `struct binding`: from_node and to_node."""
+NOTHING_COUNTED = bytes(32)
 
 
 def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
@@ -81,12 +91,22 @@ def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
     )
 
 
-def pack_binding(home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float) -> bytes:
-    """`struct binding`. Raises ValueError for more care-of addresses than a binding holds, or none."""
+def pack_binding(
+    home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float, counted: bytes = NOTHING_COUNTED
+) -> bytes:
+    """`struct binding`; `counted` is what its counters hold by now.
+
+    Raises ValueError for more care-of addresses than a binding holds, or none.
+    """
     if not 1 <= len(tunnels) <= layouts.MAX_CARE_OF:
         raise ValueError(f"{len(tunnels)} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
     packed = b"".join([pack_tunnel(tunnel, boot) for tunnel in tunnels])
-    return layouts.BINDING.pack_row(home_agent.packed, len(tunnels), packed)
+    return layouts.BINDING.pack_row(home_agent.packed, len(tunnels), counted[:16], counted[16:], packed)
+
+
+def counted_in(value: bytes) -> bytes:
+    """The counters of a packed binding, as `pack_binding` takes them."""
+    return value[_COUNTED]
 
 
 def _unpack_tunnels(data: bytes, boot: float) -> tuple[IPv4Address, tuple[Tunnel, ...]]:
@@ -135,12 +155,46 @@ class Tables:
         self._directory = Path(pin_dir) / "maps"
         self._drops = self._open("drops")
         self._outcomes = self._open("outcomes")
+        self._interfaces = self._open("interfaces")
+        self._epoch = self._open("epoch")
+        self._boot_ns: int | None = layouts.EPOCH.unpack(self._epoch.get(_FIRST) or bytes(8))["boot_ns"] or None
 
     def _open(self, name: str) -> Map:
         path = self._directory / name
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such table; load the programs first (mobileip load)")
         return Map(path)
+
+    def _boot(self) -> float:
+        """Unix seconds at boot, for what is written: CLOCK_BOOTTIME, which the programs read, starts there.
+
+        It is kept beside the tables: reckoned anew by each process, it would differ by microseconds, and so would every
+        expiry, with nothing changed. It is reckoned anew when the wall clock was set.
+        """
+        now = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if self._boot_ns is None or abs(now - self._boot_ns) > _CLOCK_STEP * _NS:
+            self._boot_ns = now
+            self._epoch.put(_FIRST, layouts.EPOCH.pack(boot_ns=now))
+        return self._boot_ns / _NS
+
+    def _known_boot(self) -> float:
+        """The same for what is read: nothing is written for it."""
+        if self._boot_ns is not None:
+            return self._boot_ns / _NS
+        return (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / _NS
+
+    def interfaces(self) -> dict[int, InterfaceTraffic]:
+        """What came in on each interface, by its index, summed over the CPUs."""
+        found: dict[int, list[int]] = {}
+        for _, slots in self._interfaces.items():
+            for ifindex, _, *counts in _INTERFACE.iter_unpack(slots):
+                if ifindex:
+                    known = found.get(ifindex, [0] * 6)
+                    found[ifindex] = [old + more for old, more in zip(known, counts, strict=True)]
+        return {
+            ifindex: InterfaceTraffic(*(Traffic(*each[at : at + 2]) for at in (0, 2, 4)))
+            for ifindex, each in sorted(found.items())
+        }
 
     def counters(self) -> Counters:
         """Drops by reason and traffic by outcome, summed over the CPUs. Nothing is stopped for it."""
@@ -247,59 +301,127 @@ class ProxyTables(Tables):
 
     def put(self, binding: ProxyBinding) -> None:
         """Add or replace a binding: from now on packets follow it."""
-        _put_binding(self._bindings, _key(binding.gateway, binding.home_address), binding.home_agent, binding.tunnels)
+        self.put_many([binding])
+
+    def put_many(self, bindings: Iterable[ProxyBinding]) -> None:
+        """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""
+        _put_bindings(self._bindings, self._boot(), map(_row, bindings))
 
     def delete(self, gateway: IPv4Address, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
         return self._bindings.delete(_key(gateway, home_address))
+
+    def delete_many(self, nodes: Iterable[tuple[IPv4Address, IPv4Address]]) -> int:
+        """Remove bindings by gateway and home address; how many were there."""
+        return self._bindings.delete_many([_key(*node) for node in nodes])
+
+    def traffic(self) -> Iterator[tuple[IPv4Address, IPv4Address, BindingTraffic]]:
+        """Gateway, home address and counters of each binding. Nothing is stopped for it."""
+        for key, value in self._bindings.items():
+            yield IPv4Address(key[:4]), IPv4Address(key[4:]), unpack_traffic(value)
 
     def get(self, gateway: IPv4Address, home_address: IPv4Address) -> ProxyBinding | None:
         """One binding, with the port that a half-bound tunnel has learnt."""
         value = self._bindings.get(_key(gateway, home_address))
         if value is None:
             return None
-        return ProxyBinding(gateway, home_address, *_unpack_tunnels(value, _boot_offset()))
+        return ProxyBinding(gateway, home_address, *_unpack_tunnels(value, self._known_boot()))
 
     def bindings(self) -> list[ProxyBinding]:
         """All bindings, expired ones included, in no order."""
-        boot = _boot_offset()
+        boot = self._known_boot()
         return [
             ProxyBinding(IPv4Address(key[:4]), IPv4Address(key[4:]), *_unpack_tunnels(value, boot))
             for key, value in self._bindings.items()
         ]
 
-    def sync(self, bindings: Iterable[ProxyBinding]) -> None:
+    def sync(self, bindings: Iterable[ProxyBinding]) -> Synchronised:
         """Make the table hold exactly these, as after a restart: what forwards meanwhile goes on forwarding, and
-        the port that a half-bound tunnel has learnt from a keepalive stays known."""
-        _sync_bindings(
-            self._bindings,
-            ((_key(each.gateway, each.home_address), each.home_agent, each.tunnels) for each in bindings),
-        )
+        the port that a half-bound tunnel has learnt from a keepalive stays known. Only differences are written."""
+        return _sync_bindings(self._bindings, self._boot(), map(_row, bindings))
 
     @staticmethod
     def _mac_key(gateway: IPv4Address, mac: str) -> bytes:
         return layouts.GATEWAY_MAC.pack(gateway=gateway.packed, mac=pack_mac(mac))
 
 
-def _put_binding(table: Map, key: bytes, home_agent: IPv4Address, tunnels: tuple[Tunnel, ...]) -> None:
-    boot = _boot_offset()
-    if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels) and (known := table.get(key)) is not None:
-        tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
-    table.put(key, pack_binding(home_agent, tunnels, boot))
+Row = tuple[bytes, IPv4Address, tuple[Tunnel, ...]]
+"""A binding on its way into the table: key, home agent, tunnels."""
 
 
-def _sync_bindings(table: Map, bindings: Iterable[tuple[bytes, IPv4Address, tuple[Tunnel, ...]]]) -> None:
-    boot = _boot_offset()
-    have = dict(table.items())
-    want: dict[bytes, bytes] = {}
-    for key, home_agent, tunnels in bindings:
-        if key in have:
-            tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(have[key], boot)[1])
-        want[key] = pack_binding(home_agent, tunnels, boot)
-    table.put_many({key: value for key, value in want.items() if have.get(key) != value})
-    for key in have:
-        if key not in want:
-            table.delete(key)
+def _row(binding: ProxyBinding) -> Row:
+    return _key(binding.gateway, binding.home_address), binding.home_agent, binding.tunnels
+
+
+def unpack_traffic(value: bytes) -> BindingTraffic:
+    """The counters of a packed binding."""
+    packets_from, bytes_from, packets_to, bytes_to = _BINDING_TRAFFIC.unpack(value[_COUNTED])
+    return BindingTraffic(Traffic(packets_from, bytes_from), Traffic(packets_to, bytes_to))
+
+
+def _put_bindings(table: Map, boot: float, rows: Iterable[Row]) -> None:
+    """Write rows in order. What an entry has counted goes on in the new one, but for the packets of the microseconds
+    between the look at the old one and its replacement."""
+    written: dict[bytes, bytes] = {}
+    for key, home_agent, tunnels in rows:
+        known = written.get(key) or table.get(key)
+        if known is None:
+            value = pack_binding(home_agent, tunnels, boot)
+        else:
+            if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels):
+                tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
+            value = pack_binding(home_agent, tunnels, boot, counted_in(known))
+        written[key] = value
+    if len(written) == 1:
+        ((key, value),) = written.items()
+        table.put(key, value)
+    else:
+        table.put_many(list(written.items()))
+
+
+def _sync_bindings(table: Map, boot: float, wanted: Iterable[Row]) -> Synchronised:
+    """One pass over the kernel's entries, one over what is wanted: neither is held as objects, and of the kernel's only
+    what was not wanted yet."""
+    have = _without_counters(table)
+    changed: list[tuple[bytes, bytes]] = []
+    written = 0
+    for key, home_agent, tunnels in wanted:
+        value = pack_binding(home_agent, tunnels, boot)
+        known = have.pop(key, None)
+        if known is not None:
+            if known == _essence(value):
+                continue
+            if any(tunnel.half_bound for tunnel in tunnels):
+                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(_whole(known), boot)[1])
+                value = pack_binding(home_agent, tunnels, boot)
+                if known == _essence(value):
+                    continue
+            value = pack_binding(home_agent, tunnels, boot, counted_in(table.get(key) or value))
+        changed.append((key, value))
+        if len(changed) == BATCH:
+            table.put_many(changed)
+            written += len(changed)
+            changed.clear()
+    table.put_many(changed)
+    table.delete_many(list(have))
+    return Synchronised(written + len(changed), len(have))
+
+
+def _essence(value: bytes) -> bytes:
+    """A packed binding without its counters and without the zeros of the tunnels that it has not."""
+    return (value[: _COUNTED.start] + value[_COUNTED.stop :]).rstrip(b"\0")
+
+
+def _whole(essence: bytes) -> bytes:
+    start = _COUNTED.start
+    return (essence[:start] + NOTHING_COUNTED + essence[start:]).ljust(layouts.BINDING.size, b"\0")
+
+
+def _without_counters(table: Map) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for key, value in table.items():
+        found[key] = _essence(value)
+    return found
 
 
 def _with_former_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -> tuple[Tunnel, ...]:
@@ -340,7 +462,24 @@ class HomeAgentTables(Tables):
 
     def put(self, binding: HomeBinding) -> None:
         """Add or replace a binding: its home address is intercepted from now on."""
-        _put_binding(self._bindings, _key(self._address, binding.home_address), self._address, binding.tunnels)
+        self.put_many([binding])
+
+    def put_many(self, bindings: Iterable[HomeBinding]) -> None:
+        """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""
+        _put_bindings(self._bindings, self._boot(), map(self._row, bindings))
+
+    def delete_many(self, home_addresses: Iterable[IPv4Address]) -> int:
+        """Remove bindings; how many were there."""
+        return self._bindings.delete_many([_key(self._address, each) for each in home_addresses])
+
+    def traffic(self) -> Iterator[tuple[IPv4Address, BindingTraffic]]:
+        """Home address and counters of each binding. Nothing is stopped for it."""
+        for key, value in self._bindings.items():
+            if key[:4] == self._address.packed:
+                yield IPv4Address(key[4:]), unpack_traffic(value)
+
+    def _row(self, binding: HomeBinding) -> Row:
+        return _key(self._address, binding.home_address), self._address, binding.tunnels
 
     def delete(self, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
@@ -349,21 +488,20 @@ class HomeAgentTables(Tables):
     def get(self, home_address: IPv4Address) -> HomeBinding | None:
         """One binding, with the port that a half-bound tunnel has learnt."""
         value = self._bindings.get(_key(self._address, home_address))
-        return None if value is None else HomeBinding(home_address, _unpack_tunnels(value, _boot_offset())[1])
+        return None if value is None else HomeBinding(home_address, _unpack_tunnels(value, self._known_boot())[1])
 
     def bindings(self) -> list[HomeBinding]:
         """All bindings, expired ones included, in no order."""
-        boot = _boot_offset()
+        boot = self._known_boot()
         return [
             HomeBinding(IPv4Address(key[4:]), _unpack_tunnels(value, boot)[1])
             for key, value in self._bindings.items()
             if key[:4] == self._address.packed
         ]
 
-    def sync(self, bindings: Iterable[HomeBinding]) -> None:
+    def sync(self, bindings: Iterable[HomeBinding]) -> Synchronised:
         """Make the table hold exactly these, without an interruption for those that stay."""
-        address = self._address
-        _sync_bindings(self._bindings, ((_key(address, each.home_address), address, each.tunnels) for each in bindings))
+        return _sync_bindings(self._bindings, self._boot(), map(self._row, bindings))
 
 
 class ForeignAgentTables(Tables):
@@ -386,7 +524,7 @@ class ForeignAgentTables(Tables):
 
     def put(self, visitor: Visitor) -> None:
         """Add or replace a visitor."""
-        self._visitors.put(visitor.home_address.packed, pack_visitor(visitor, _boot_offset()))
+        self._visitors.put(visitor.home_address.packed, pack_visitor(visitor, self._boot()))
 
     def delete(self, home_address: IPv4Address) -> bool:
         """Remove a visitor; False if there was none."""
@@ -394,7 +532,7 @@ class ForeignAgentTables(Tables):
 
     def visitors(self) -> list[Visitor]:
         """All visitors, expired ones included, in no order."""
-        boot = _boot_offset()
+        boot = self._known_boot()
         found = []
         for key, value in self._visitors.items():
             raw = layouts.VISITOR.unpack(value)

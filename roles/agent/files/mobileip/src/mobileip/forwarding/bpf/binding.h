@@ -50,13 +50,10 @@ static __always_inline int check_tunnel(const struct tunnel *t, const struct pac
 /*
  * Which of the binding's tunnels the packet came through: its index, or the closest miss (see reasons.h).
  */
-GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const struct packet *p, __u64 now, int learns)
+static __always_inline int match_tunnel_of(const struct binding *b, const struct packet *p, __u64 now, int learns)
 {
-	const struct binding *b = find_binding(gateway, home_address);
 	int miss = DROP(no_binding);
 
-	if (!b || !p)
-		return miss;
 #pragma unroll
 	for (int i = 0; i < MAX_CARE_OF; i++) {
 		int verdict;
@@ -70,6 +67,14 @@ GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const stru
 			miss = verdict;
 	}
 	return miss;
+}
+
+/* The same where several gateways are tried. */
+GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const struct packet *p, __u64 now, int learns)
+{
+	const struct binding *b = find_binding(gateway, home_address);
+
+	return b && p ? match_tunnel_of(b, p, now, learns) : DROP(no_binding);
 }
 
 /* RFC 3519 4.9: the end of a tunnel answers the node's echo requests through the same tunnel. */
@@ -98,6 +103,7 @@ static __always_inline int decide_keepalive(const struct packet *p, __be32 gatew
 		t->flags &= ~TUNNEL_HALF_BOUND;
 	}
 	plan->flags |= PLAN_ANSWER_ECHO;
+	plan->from_node = &b->from_node;
 	plan->outcome = OUTCOME_keepalive_answered;
 	return VERDICT_FORWARD;
 }
@@ -106,7 +112,7 @@ static __always_inline int decide_keepalive(const struct packet *p, __be32 gatew
  * Towards the node: the first live tunnel, copies for the other live ones (RFC 5944 3.8, simultaneous bindings).
  * A packet that is such a copy goes to its own tunnel only.
  */
-static __always_inline int plan_to_node(const ctx_t *ctx, const struct binding *b, __be32 local, __u64 now,
+static __always_inline int plan_to_node(const ctx_t *ctx, struct binding *b, __be32 local, __u64 now,
 					struct plan *plan)
 {
 	int copy = copy_index(ctx);
@@ -129,6 +135,7 @@ static __always_inline int plan_to_node(const ctx_t *ctx, const struct binding *
 			plan->copies |= 1 << i;
 		}
 	}
+	plan->to_node = &b->to_node;
 	return chosen ? VERDICT_CONTINUE : miss;
 }
 

@@ -39,7 +39,7 @@ static __always_inline void send_copies(ctx_t *ctx, const struct plan *plan)
 			continue;
 		ctx->mark = COPY_MARK | i;
 		if (bpf_clone_redirect(ctx, interface_of(ctx), BPF_F_INGRESS))
-			count_drop(DROP_helper_failed);
+			count_reason(DROP_helper_failed);
 	}
 	ctx->mark = mark;
 }
@@ -89,12 +89,14 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 			ctx->mark = 0;
 	}
 	if (verdict < 0) {
-		count_drop(-verdict);
+		count_drop(ctx, -verdict, bytes);
 		return TC_ACT_SHOT;
 	}
-	if (verdict == VERDICT_STACK)
+	if (verdict == VERDICT_STACK) {
+		count_passed(ctx, bytes);
 		return TC_ACT_UNSPEC; /* not ours: other filters of the interface have their say */
-	count_outcome(plan->outcome, bytes);
+	}
+	count_outcome(ctx, plan, bytes);
 	return plan->flags & PLAN_REDIRECT ? redirect(plan) : TC_ACT_OK;
 }
 

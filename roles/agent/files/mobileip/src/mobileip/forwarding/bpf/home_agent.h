@@ -6,7 +6,7 @@
 #include "binding.h"
 #include "rewrite.h"
 
-static __always_inline int home_agent_to_node(ctx_t *ctx, const struct binding *b, __be32 local,
+static __always_inline int home_agent_to_node(ctx_t *ctx, struct binding *b, __be32 local,
 					      const struct iphdr *header, __u64 now, __u32 outcome, struct plan *plan)
 {
 	int verdict = plan_to_node(ctx, b, local, now, plan);
@@ -25,16 +25,22 @@ static __always_inline int home_agent_to_node(ctx_t *ctx, const struct binding *
 static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet *p, __be32 local, __u64 now,
 						struct plan *plan)
 {
-	int is_keepalive = p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local;
-	int verdict = match_tunnel(local, p->inner.saddr, p, now, is_keepalive);
-	const struct binding *to;
+	struct binding *b, *to;
+	int verdict;
 
-	if (verdict < 0)
-		return verdict;
-	if (is_keepalive) {
-		verdict = decide_keepalive(p, local, verdict, plan);
+	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local) {
+		verdict = match_tunnel(local, p->inner.saddr, p, now, 1);
+		if (verdict >= 0)
+			verdict = decide_keepalive(p, local, verdict, plan);
 		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, interface_of(ctx), 0);
 	}
+	b = find_binding(local, p->inner.saddr);
+	if (!b)
+		return DROP(no_binding);
+	verdict = match_tunnel_of(b, p, now, 0);
+	if (verdict < 0)
+		return verdict;
+	plan->from_node = &b->from_node;
 	verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
@@ -50,7 +56,7 @@ static __always_inline int decide_home_agent(ctx_t *ctx, struct packet *p, struc
 	__u32 key = 0;
 	const struct home_agent_settings *s = bpf_map_lookup_elem(&home_agent_settings, &key);
 	__u64 now = bpf_ktime_get_boot_ns();
-	const struct binding *b;
+	struct binding *b;
 	int verdict;
 
 	if (!s || !s->address)

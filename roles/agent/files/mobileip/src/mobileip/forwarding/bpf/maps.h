@@ -9,6 +9,8 @@
 #include "reasons.h"
 #include "structs.h"
 
+#define INTERFACE_SLOTS 64
+
 #define ONE_ENTRY(map, type_of_value) \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_ARRAY); \
@@ -21,6 +23,8 @@ ONE_ENTRY(proxy_settings, struct proxy_settings);
 ONE_ENTRY(home_agent_settings, struct home_agent_settings);
 ONE_ENTRY(foreign_agent_settings, struct foreign_agent_settings);
 ONE_ENTRY(object_identity, struct object_identity);
+ONE_ENTRY(epoch, struct epoch);
+ONE_ENTRY(drop_sampling, struct drop_sampling);
 
 /* A hash, because its update replaces the whole entry at once: no packet may see half of an old path. */
 struct {
@@ -83,5 +87,26 @@ struct {
 	__type(key, __u32);
 	__type(value, struct traffic);
 } outcomes SEC(".maps");
+
+/* Found by ifindex with open addressing: see count.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, INTERFACE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct interface_traffic);
+} interfaces SEC(".maps");
+
+/* When the next drop of a reason may be sampled. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REASON_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drop_sampled SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} drop_events SEC(".maps");
 
 #endif

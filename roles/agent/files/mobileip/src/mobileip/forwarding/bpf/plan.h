@@ -14,6 +14,8 @@
 #define PLAN_ROUTE 32		/* let the FIB choose the interface */
 
 struct plan {
+	struct traffic *from_node;	/* the bindings' counters to add to, if any */
+	struct traffic *to_node;
 	__u32 flags;
 	__u32 outcome;
 	__u32 ifindex;		/* with PLAN_REDIRECT; 0 until the FIB has chosen with PLAN_ROUTE */

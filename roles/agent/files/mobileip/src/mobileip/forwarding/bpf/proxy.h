@@ -96,15 +96,20 @@ static __always_inline int proxy_keepalive(const struct proxy_settings *s, const
 static __always_inline int proxy_from_node(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)
 {
+	struct binding *b;
 	int verdict;
 
 	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == s->public_address)
 		return proxy_keepalive(s, p, now, plan);
 	if (!is_gateway(s, p->inner.daddr))
 		return DROP(unknown_gateway);
-	verdict = match_tunnel(p->inner.daddr, p->inner.saddr, p, now, 0);
+	b = find_binding(p->inner.daddr, p->inner.saddr);
+	if (!b)
+		return DROP(no_binding);
+	verdict = match_tunnel_of(b, p, now, 0);
 	if (verdict < 0)
 		return verdict;
+	plan->from_node = &b->from_node;
 	if (p->inner.ihl != 5)
 		return DROP(inner_options);
 	if (!may_pass(p, &p->inner, 1))

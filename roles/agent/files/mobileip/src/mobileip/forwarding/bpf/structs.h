@@ -35,9 +35,18 @@ struct tunnel {
 	__u64 expires_ns;
 };
 
+struct traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Its counters live in the entry: the packet's CPU has that memory at hand anyway. Whoever replaces an entry brings
+ * them along (forwarding/tables.py). */
 struct binding {
 	__be32 home_agent;
 	__u32 tunnel_count;
+	struct traffic from_node;	/* as they came out of, and went into, the node's tunnels */
+	struct traffic to_node;
 	struct tunnel tunnels[MAX_CARE_OF];
 };
 
@@ -128,9 +137,35 @@ struct mobile_node_settings {
 	__be32 gateways[MAX_GATEWAYS];
 };
 
-struct traffic {
-	__u64 packets;
-	__u64 bytes;
+/* What came in on an interface, by what became of it. */
+struct interface_traffic {
+	__u32 ifindex;		/* 0: the slot is free */
+	__u32 reserved;
+	struct traffic forwarded;
+	struct traffic dropped;
+	struct traffic passed;	/* left to the kernel's stack */
+};
+
+/* Samples of what is dropped, for an operator who watches. The watcher puts off `until_ns`; who dies stops sampling. */
+struct drop_sampling {
+	__u64 interval_ns;	/* between two samples of one reason */
+	__u64 until_ns;
+};
+
+#define DROP_EVENT_BYTES 128
+
+struct drop_event {
+	__u64 time_ns;
+	__u32 reason;
+	__u32 ifindex;
+	__u32 length;		/* of the frame */
+	__u32 captured;		/* of it, in `frame` */
+	__u8 frame[DROP_EVENT_BYTES];
+};
+
+/* Where CLOCK_BOOTTIME's zero lies in Unix time, as the expiries in the tables were reckoned. */
+struct epoch {
+	__s64 boot_ns;
 };
 
 /* Which object the pinned programs came from, and which layout the pinned tables have. */
