@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 
 from mobileip.wire import identification as timestamps
 from mobileip.wire.agent_discovery import IcmpType, parse_advertisement
 from mobileip.wire.authentication import Authentication
 from mobileip.wire.codes import describe
-from mobileip.wire.encapsulation import IPv4Packet, TunnelData
+from mobileip.wire.encapsulation import IPv4Packet, TunnelData, checksum
 from mobileip.wire.errors import Malformed
 from mobileip.wire.extensions import FIRST_SKIPPABLE, Extension, ExtensionType, read_extensions
 from mobileip.wire.messages import (
@@ -41,6 +43,10 @@ _LETTERS = (
 _AUTHENTICATIONS = {32, 33, 34}
 _HA_PARAMETER = HomeAgentParameterFormat()
 _REPLY_FIXED = 20
+_ETHERNET = struct.Struct("!6s6sH")
+_IPV4 = struct.Struct("!BBHHHBBHII")
+_ETHERTYPE_IPV4 = 0x0800
+_PROTOCOLS = {1: "ICMP", 4: "IP-in-IP", 6: "TCP", 17: "UDP", 47: "GRE", 50: "ESP", 55: "minimal encapsulation"}
 
 
 def from_hex(text: str) -> bytes:
@@ -62,6 +68,95 @@ def decode(payload: bytes, now: float | None = None) -> tuple[list[str], bool]:
         return _lines(payload, present)
     except Malformed as exc:
         return [f"malformed: {exc}"], False
+
+
+def decode_frame(frame: bytes, now: float | None = None) -> list[str]:
+    """Lines that describe an Ethernet frame, a header each, however much of it is there and whatever is wrong with it.
+
+    Of a registration that is whole, what `decode` says as well.
+    """
+    if len(frame) < _ETHERNET.size:
+        return [f"frame of {len(frame)} bytes: no Ethernet header"]
+    destination, source, kind = _ETHERNET.unpack_from(frame)
+    lines = [f"Ethernet {source.hex(':')} > {destination.hex(':')}, type {kind:#06x}"]
+    if kind == _ETHERTYPE_IPV4:
+        _ip_headers(frame[_ETHERNET.size :], lines, time.time() if now is None else now)
+    return lines
+
+
+def _ip_headers(data: bytes, lines: list[str], now: float) -> None:
+    """Down through tunnels; ends where the bytes end."""
+    if len(data) < _IPV4.size:
+        lines.append(f"IPv4, cut after {len(data)} bytes")
+        return
+    first, tos, total, identification, fragment, ttl, protocol, _, source, destination = _IPV4.unpack_from(data)
+    length = (first & 0xF) * 4
+    notes = [
+        *([] if first >> 4 == 4 else [f"version {first >> 4}"]),
+        *([f"{length - _IPV4.size} bytes of options"] if length > _IPV4.size else []),
+        *(["header too short"] if length < _IPV4.size else []),
+        *([f"TOS {tos:#04x}"] if tos else []),
+        *(["DF"] if fragment & 0x4000 else []),
+        *(["more fragments"] if fragment & 0x2000 else []),
+        *([f"offset {(fragment & 0x1FFF) * 8}"] if fragment & 0x1FFF else []),
+        *(["wrong checksum"] if _IPV4.size <= length <= len(data) and checksum(data[:length]) else []),
+    ]
+    shown = f"{_PROTOCOLS.get(protocol, 'protocol')} ({protocol})"
+    lines.append(
+        f"IPv4 {IPv4Address(source)} > {IPv4Address(destination)}, {shown}, TTL {ttl}, {total} bytes, "
+        + ", ".join([f"id {identification:#06x}", *notes])
+    )
+    if fragment & 0x1FFF or length < _IPV4.size:
+        return
+    _next_header(protocol, data[length:], lines, now)
+
+
+def _next_header(protocol: int, data: bytes, lines: list[str], now: float) -> None:
+    if protocol == 4:
+        _ip_headers(data, lines, now)
+    elif protocol == 17:
+        _udp_header(data, lines, now)
+    elif protocol == 47:
+        _gre_header(data, lines, now)
+    elif protocol == 55 and len(data) >= 8:
+        source = f"{IPv4Address(data[8:12])} > " if data[1] & 0x80 and len(data) >= 12 else ""
+        lines.append(f"Minimal encapsulation (RFC 2004), {source}{IPv4Address(data[4:8])}, protocol {data[0]}")
+        _next_header(data[0], data[12 if data[1] & 0x80 else 8 :], lines, now)
+    elif protocol == 50 and len(data) >= 8:
+        lines.append(f"ESP, SPI {int.from_bytes(data[:4]):#010x}, sequence {int.from_bytes(data[4:8])}")
+    elif protocol == 1 and len(data) >= 2:
+        lines.append(f"ICMP type {data[0]} code {data[1]}")
+    elif protocol == 6 and len(data) >= 4:
+        lines.append(f"TCP {int.from_bytes(data[:2])} > {int.from_bytes(data[2:4])}")
+
+
+def _udp_header(data: bytes, lines: list[str], now: float) -> None:
+    if len(data) < 8:
+        lines.append(f"UDP, cut after {len(data)} bytes")
+        return
+    source, destination, length = (int.from_bytes(data[at : at + 2]) for at in (0, 2, 4))
+    payload = data[8 : max(length, 8)]
+    lines.append(f"UDP {source} > {destination}, {length} bytes")
+    if 434 not in (source, destination) or not payload:
+        return
+    if payload[0] == MessageType.TUNNEL_DATA and len(payload) >= 4:
+        lines.append(f"MIP Tunnel Data (RFC 3519), next header {payload[1]}")
+        _next_header(payload[1], payload[4:], lines, now)
+    elif len(payload) == length - 8:
+        lines += decode(payload, now)[0]
+
+
+def _gre_header(data: bytes, lines: list[str], now: float) -> None:
+    if len(data) < 4:
+        lines.append(f"GRE, cut after {len(data)} bytes")
+        return
+    flags, kind = int.from_bytes(data[:2]), int.from_bytes(data[2:4])
+    at = 8 if flags & 0x8000 else 4
+    key = f", key {int.from_bytes(data[at : at + 4])}" if flags & 0x2000 else ""
+    lines.append(f"GRE (RFC 2784), flags {flags:#06x}, protocol type {kind:#06x}{key}")
+    at += 4 * (bool(flags & 0x2000) + bool(flags & 0x1000))
+    if kind == _ETHERTYPE_IPV4:
+        _ip_headers(data[at:], lines, now)
 
 
 def _lines(payload: bytes, now: float) -> tuple[list[str], bool]:

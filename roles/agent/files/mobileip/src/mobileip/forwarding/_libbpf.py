@@ -68,7 +68,11 @@ class _TestRun(ctypes.Structure):
     ]
 
 
+SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+"""What a ring buffer calls for each record: its own argument, address and length of the record."""
+
 _POINTER_FUNCTIONS = {
+    "ring_buffer__new": [c_int, SAMPLE_CALLBACK, c_void_p, c_void_p],
     "bpf_object__open_file": [c_char_p, c_void_p],
     "bpf_object__next_map": [c_void_p, c_void_p],
     "bpf_object__next_program": [c_void_p, c_void_p],
@@ -97,6 +101,7 @@ _INTEGER_FUNCTIONS = {
     "bpf_map_delete_batch": [c_int, c_char_p, POINTER(c_uint32), c_void_p],
     "bpf_prog_test_run_opts": [c_int, c_void_p],
     "libbpf_num_possible_cpus": [],
+    "ring_buffer__poll": [c_void_p, c_int],
 }
 
 
@@ -112,8 +117,9 @@ def library() -> ctypes.CDLL:
             function = getattr(found, name)
             function.argtypes = arguments
             function.restype = result
-    found.bpf_object__close.argtypes = [c_void_p]
-    found.bpf_object__close.restype = None
+    for name in ("bpf_object__close", "ring_buffer__free"):
+        function = getattr(found, name)
+        function.argtypes, function.restype = [c_void_p], None
     return found
 
 

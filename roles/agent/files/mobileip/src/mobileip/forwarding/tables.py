@@ -219,7 +219,7 @@ class Tables:
         table = self._open("passes")
         have = dict(table.items())
         want = {struct.pack("=I", number): struct.pack("=Q", word) for number, word in enumerate(words)}
-        table.put_many({key: value for key, value in want.items() if have[key] != value})
+        table.put_many([(key, value) for key, value in want.items() if have[key] != value])
 
 
 def _replace(table: Map, want: dict[bytes, bytes]) -> None:
