@@ -107,16 +107,18 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 def _captured(site: Site, directory: Path) -> Iterator[None]:
     """tcpdump on the far ends of the proxy's wires: what goes in there, the proxy has sent."""
     names = []
-    for side in ("pub", "priv"):
-        for name, direction in (("sent", "in"), ("received", "out")):
+    # What comes in is captured first, and a second before the rest: what the proxy is seen to send, it is seen to get.
+    for name, direction in (("received", "out"), ("sent", "in")):
+        for side in ("pub", "priv"):
             file = str(directory / f"{name}-{side}.pcap")
             # Without what the kernel says of itself in IPv6: these hosts have none of it that is ours.
             options = ["-Q", direction, "--immediate-mode", "-U", "-w", file, "ip or arp"]
             command = ["tcpdump", "-i", f"mipp-{side}", *options]
             site.spawn(f"capture-{name}-{side}", "wires", command)
             names.append(f"capture-{name}-{side}")
-    for name in names:
-        until(lambda: "listening on" in site.log(name), what=f"{name}: {site.log(name)}")  # noqa: B023
+        for listening in names:
+            until(lambda: "listening on" in site.log(listening), what=f"{listening}: {site.log(listening)}")  # noqa: B023
+        time.sleep(1.0)
     yield
     time.sleep(0.5)
     for name in names:
