@@ -17,9 +17,11 @@ from mobileip.forwarding.entries import (
     NodeMode,
     NodePath,
     Passes,
+    PathMtu,
     ProxyBinding,
     ProxyForwarding,
     Tunnel,
+    TunnelPolicy,
     Visitor,
 )
 from mobileip.forwarding.one_box import WIRE_MAC
@@ -27,6 +29,8 @@ from mobileip.forwarding.tables import ForeignAgentTables, HomeAgentTables, Mobi
 
 PUBLIC_MAC, PRIVATE_MAC = bytes.fromhex("020000000010"), bytes.fromhex("020000000011")
 PUBLIC_MTU, PRIVATE_MTU = 1500, 1400
+UNLIMITED = 1_000_000_000
+"""ICMP errors a second: more than a test can ask for."""
 INTERFACES = """
 ip link add pub address 02:00:00:00:00:10 mtu 1500 type veth peer name pub_peer
 ip link add priv address 02:00:00:00:00:11 mtu 1400 type veth peer name priv_peer
@@ -98,6 +102,11 @@ class World:
         """Make the pinned tables hold this."""
         tables = self.tables
         proxy, agent = ProxyTables(pin_dir), HomeAgentTables(pin_dir)
+        proxy.set_policy(tables.policy)
+        for remote in proxy.path_mtus():
+            proxy.delete_path_mtu(remote)
+        for remote, path in tables.path_mtus.items():
+            proxy.put_path_mtu(remote, path)
         if tables.proxy is not None:
             proxy.configure(tables.proxy)
         if tables.home_agent is not None:
@@ -158,10 +167,19 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         foreign_agent=ForeignAgentForwarding(FOREIGN_AGENT, address("198.51.100.129"), public, private),
         bindings=_bindings(now),
         visitors=_visitors(now),
+        path_mtus={
+            CARE_OF: PathMtu(1280, now + 300),
+            NAT: PathMtu(1420, now + 300),
+            OTHER_CARE_OF: PathMtu(576, now - 1),
+            HOME_AGENT: PathMtu(9000, now + 300),
+        },
+        policy=TunnelPolicy(errors_per_second=UNLIMITED),
     )
     settings = (proxy, replace(proxy, direct_delivery=True, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
+    policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46), TunnelPolicy())
     for number, path in enumerate(_paths()):
-        yield World(replace(everything, proxy=settings[number % 2], mobile_node=path))
+        policy = policies[number % 3]
+        yield World(replace(everything, proxy=settings[number % 2], mobile_node=path, policy=policy))
     # Another VPN than IPsec: WireGuard's port, one of TCP, a whole protocol; and no UDP at all.
     for passes in (WIREGUARD, Passes(frozenset({50, 115}), frozenset({(6, 1194)}))):
         yield World(

@@ -173,6 +173,26 @@ class NodePath:
 
 
 @dataclass(frozen=True)
+class PathMtu:
+    """What routers have said of the path to a tunnel's end: bytes that a packet may have, until `expires`."""
+
+    mtu: int
+    expires: float
+
+
+@dataclass(frozen=True)
+class TunnelPolicy:
+    """What all tunnels of a host have in common."""
+
+    errors_per_second: int = 0
+    """ICMP errors to one source at most; 0: none are sent."""
+    dscp: int | None = None
+    """DSCP of the outer header, 0 to 63; None: the inner one's."""
+    reassembly: bool = False
+    """Fragments of tunnel packets go to the stack, which hands the whole to the daemon."""
+
+
+@dataclass(frozen=True)
 class Counters:
     """Packets dropped by reason; packets and bytes (of the frames as they came) by outcome. Zeros included."""
 

@@ -149,6 +149,8 @@ DROP_EVENT = Layout(
     ),
 )
 EPOCH = Layout("epoch", (("boot_ns", "q"),))
+PATH_MTU = Layout("path_mtu", (("mtu", "I"), ("reserved", "I"), ("expires_ns", "Q")))
+TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("reserved", "H")))
 OBJECT_IDENTITY = Layout("object_identity", (("object", "32s"), ("layout", "32s")))
 
 ALL = (
@@ -163,6 +165,8 @@ ALL = (
     FOREIGN_AGENT_SETTINGS,
     VISITOR,
     MOBILE_NODE_SETTINGS,
+    PATH_MTU,
+    TUNNEL_POLICY,
     TRAFFIC,
     INTERFACE_TRAFFIC,
     DROP_SAMPLING,

@@ -22,8 +22,10 @@ from mobileip.forwarding.entries import (
     NodeMode,
     NodePath,
     Passes,
+    PathMtu,
     ProxyForwarding,
     Tunnel,
+    TunnelPolicy,
     Visitor,
 )
 
@@ -39,6 +41,11 @@ _ICMP, _IPIP, _TCP, _UDP, _GRE, _MINIMAL = 1, 4, 6, 17, 47, 55
 _TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
 _ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10  # ICMP types
 _DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
+_ICMP_ERRORS = (3, 4, 5, 11, 12)
+_ERROR_TOS = 0xC0
+_LEAST_MTU = 68
+_QUOTED, _QUOTED_LITTLE, _QUOTED_AT_LEAST = 528, 40, 60
+_LONGEST_PIECE = 4 * 4088
 # The closest miss is reported where several bindings or care-of addresses were tried: later in this row is closer.
 _MISSES = (
     "no_binding",
@@ -118,6 +125,9 @@ class Snapshot:
     bindings: Mapping[Key, Bound] = field(default_factory=dict)
     """By (gateway, home address) on a proxy, by (own address, home address) on a home agent."""
     visitors: Mapping[IPv4Address, Visitor] = field(default_factory=dict)
+    path_mtus: Mapping[IPv4Address, PathMtu] = field(default_factory=dict)
+    """By the tunnel's end."""
+    policy: TunnelPolicy = TunnelPolicy()
 
 
 class _Stack(Exception):  # noqa: N818 (not an error)
@@ -128,6 +138,14 @@ class _Drop(Exception):  # noqa: N818
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class _TooLong(Exception):  # noqa: N818
+    """Does not fit; `most` bytes would."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
 
 
 @dataclass(frozen=True)
@@ -185,6 +203,21 @@ class _Packet:
     next_hop: IPv4Address | None = None
     copies: tuple[int, ...] = ()
     learnt: tuple[Key, int, Tunnel] | None = None
+    before_hop: bytes = b""
+    """The frame as it was before its TTL went down: what an ICMP error quotes."""
+    refusal: _Refusal | None = None
+    cuttable: bool = False
+    """Its fragments can come in anew in its place."""
+    segment: int = 0
+    """Payload bytes of each segment that GRO merged; 0: one packet."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """In whose name the source of what does not fit is told, and whether through the tunnel that it came by."""
+
+    by: IPv4Address
+    through_tunnel: bool = False
 
 
 def checksum(data: bytes) -> int:
@@ -195,8 +228,13 @@ def checksum(data: bytes) -> int:
     return total ^ 0xFFFF
 
 
-def decide(program: str, frame: bytes, tables: Snapshot, now: float, *, ifindex: int, mark: int = 0) -> Verdict:
-    """What becomes of `frame`, seen by `program` on the interface `ifindex` at Unix time `now`."""
+def decide(
+    program: str, frame: bytes, tables: Snapshot, now: float, *, ifindex: int, mark: int = 0, segment: int = 0
+) -> Verdict:
+    """What becomes of `frame`, seen by `program` on the interface `ifindex` at Unix time `now`.
+
+    `segment`: payload bytes of each of the segments that GRO merged into it; 0: it is one packet.
+    """
     rules = {
         "proxy_pub": _proxy_public,
         "proxy_priv": _proxy_private,
@@ -210,7 +248,11 @@ def decide(program: str, frame: bytes, tables: Snapshot, now: float, *, ifindex:
     is_copy = mark & 0xFFFFFF00 == COPY_MARK
     try:
         packet = _receive(program, frame, tables, now, ifindex, mark)
-        rules[program](packet)
+        packet.segment = segment
+        try:
+            rules[program](packet)
+        except _TooLong as too_long:
+            _does_not_fit(packet, too_long.most)
     except _Stack:
         if is_copy:
             return Verdict(Action.DROP, "helper_failed")
@@ -436,22 +478,53 @@ def _check_ttl(header: _Header) -> None:
 
 
 def _decrement_ttl(packet: _Packet) -> None:
+    packet.before_hop = packet.frame
     at = ETHERNET + 8
     _replace_word(packet, 8, bytes([packet.frame[at] - 1, packet.frame[at + 1]]))
 
 
-def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int = MIP_PORT) -> None:
-    """RFC 2003 3.1, RFC 3519 3.3. `packet.out` is set: what does not fit there does not leave."""
-    inner = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
-    total = inner.total + OVERHEAD[tunnel.encapsulation]
+def _fits(packet: _Packet, tunnel: Tunnel | None = None, overhead: int = 0) -> None:
+    """Whether the packet behind Ethernet fits the way that it leaves by, and through a tunnel fits the tunnel's path.
+
+    Merged segments need no room for the tunnel's headers: the kernel makes them that much shorter.
+    """
+    header = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
     link = packet.tables.links.get(packet.out)
-    if total > 0xFFFF:
-        raise _Drop("too_big")
     if link is None:
         raise _Drop("helper_failed")
-    if total > link.mtu:
-        raise _Drop("too_big")
-    outer = bytes([0x45, inner.tos]) + total.to_bytes(2)
+    mtu = link.mtu
+    if tunnel is not None:
+        path = packet.tables.path_mtus.get(tunnel.care_of)
+        if path is not None and path.expires > packet.now:
+            mtu = min(mtu, path.mtu)
+    if _travelling_length(packet, header) > mtu - (0 if packet.segment else overhead):
+        raise _TooLong(max(0, mtu - overhead))
+    if header.total + overhead > 0xFFFF:
+        raise _TooLong(max(0, mtu - overhead))
+
+
+def _travelling_length(packet: _Packet, header: _Header) -> int:
+    """Of merged segments the length of one."""
+    at = ETHERNET + header.length
+    if packet.segment and header.protocol == _UDP:
+        return int(header.length + UDP_HEADER + packet.segment)
+    if packet.segment and header.protocol == _TCP and len(packet.frame) > at + 12:
+        return int(header.length + (packet.frame[at + 12] >> 4) * 4 + packet.segment)
+    return int(header.total)
+
+
+def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int = MIP_PORT) -> None:
+    """RFC 2003 3.1, RFC 3519 3.3. `packet.out` is set: what does not fit there does not leave."""
+    _fits(packet, tunnel, OVERHEAD[tunnel.encapsulation])
+    _push_headers(packet, local, tunnel, local_port)
+
+
+def _push_headers(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int) -> None:
+    inner = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
+    total = inner.total + OVERHEAD[tunnel.encapsulation]
+    dscp = packet.tables.policy.dscp
+    tos = inner.tos if dscp is None else dscp << 2 | inner.tos & 3
+    outer = bytes([0x45, tos]) + total.to_bytes(2)
     outer += (inner.identification + inner.offset & 0xFFFF).to_bytes(2) + (_DF if inner.dont_fragment else 0).to_bytes(
         2
     )
@@ -461,6 +534,70 @@ def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port
         header += local_port.to_bytes(2) + tunnel.port.to_bytes(2) + (total - IP_HEADER).to_bytes(2) + b"\0\0"
         header += bytes([_TUNNEL_DATA, _IPIP, 0, 0])
     packet.frame = packet.frame[:ETHERNET] + header + packet.frame[ETHERNET : ETHERNET + inner.total]
+
+
+# What does not fit
+
+
+def _does_not_fit(packet: _Packet, most: int) -> None:
+    """With DF the source is told (RFC 2003 5.1); without, two fragments come in anew (RFC 2003 5.1, RFC 3519 4.8)."""
+    packet.frame = packet.before_hop
+    header = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
+    if packet.program == "fa_uplink":
+        packet.redirect, packet.out, packet.next_hop = False, 0, None  # the stack is a router
+    elif header.dont_fragment:
+        _refuse(packet, header, most)
+    elif packet.cuttable:
+        _cut(packet, header, most)
+    else:
+        raise _Drop("too_big")
+
+
+def _refuse(packet: _Packet, header: _Header, most: int) -> None:
+    """ICMP fragmentation needed instead of the packet, back to where it came from."""
+    refusal = packet.refusal
+    policy = packet.tables.policy
+    if refusal is None or not policy.errors_per_second or not _may_be_told(packet, header):
+        raise _Drop("too_big")
+    if header.total < _QUOTED_AT_LEAST:
+        raise _Drop("too_big")
+    quoted = packet.frame[ETHERNET:][: _QUOTED if header.total >= _QUOTED else _QUOTED_LITTLE]
+    message = bytes([3, 4, 0, 0, 0, 0]) + max(most, _LEAST_MTU).to_bytes(2) + quoted
+    message = message[:2] + checksum(message).to_bytes(2) + message[4:]
+    start = bytes([0x45, _ERROR_TOS]) + (IP_HEADER + len(message)).to_bytes(2) + b"\0\0" + _DF.to_bytes(2)
+    start += bytes([TUNNEL_TTL, _ICMP, 0, 0]) + refusal.by.packed + header.source.packed
+    ethernet = packet.frame[:ETHERNET] if refusal.through_tunnel else _turned_frame(packet.frame[:ETHERNET])
+    packet.frame = ethernet + _with_checksum(start) + message
+    _leave(packet, "too_big_answered", packet.ifindex)
+    packet.copies = ()
+    if refusal.through_tunnel:
+        assert packet.tunnel is not None
+        end = Tunnel(packet.outer.source, packet.now, packet.tunnel, packet.port)
+        _push_headers(packet, packet.outer.destination, end, MIP_PORT)
+
+
+def _turned_frame(ethernet: bytes) -> bytes:
+    return ethernet[6:12] + ethernet[:6] + ethernet[12:]
+
+
+def _may_be_told(packet: _Packet, header: _Header) -> bool:
+    """RFC 1812 4.3.2.7."""
+    source = int(header.source) >> 24
+    if header.offset or _is_group(header.destination) or source in (0, 127) or source >= 224:
+        return False
+    return bool(header.protocol != _ICMP or (packet.head and packet.head[0] not in _ICMP_ERRORS))
+
+
+def _cut(packet: _Packet, header: _Header, most: int) -> None:
+    """The first `most` bytes come in as a copy of the frame; what is left here comes in after it."""
+    step = most - IP_HEADER & ~7
+    if header.length != IP_HEADER or packet.segment or not 8 <= step <= _LONGEST_PIECE or most >= header.total:
+        raise _Drop("too_big")
+    flags = (_MF if int.from_bytes(header.raw[6:8]) & _MF else 0) | (header.offset + step // 8) & _OFFSET
+    start = header.raw[:2] + (header.total - step).to_bytes(2) + header.raw[4:6] + flags.to_bytes(2) + header.raw[8:]
+    rest = packet.frame[ETHERNET + IP_HEADER + step :]
+    packet.frame = packet.frame[:ETHERNET] + _with_checksum(start[:10] + b"\0\0" + start[12:]) + rest
+    _leave(packet, "cut_in_two", packet.ifindex)
 
 
 def _leave(packet: _Packet, outcome: str, ifindex: int, next_hop: IPv4Address | None = None) -> None:
@@ -531,8 +668,10 @@ def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) ->
         raise _Drop("inner_protocol")
     _check_ttl(inner)
     _decapsulate(packet)
+    packet.refusal = _Refusal(packet.outer.destination, through_tunnel=True)
     _decrement_ttl(packet)
     _leave(packet, "node_to_gateway", proxy.gateway_public_ifindex, inner.destination)
+    _fits(packet)
 
 
 def _covers(networks: tuple[IPv4Network, ...], address: IPv4Address) -> bool:
@@ -562,6 +701,7 @@ def _proxy_from_gateway(packet: _Packet, proxy: ProxyForwarding) -> None:
         raise _Drop("inner_protocol")
     tunnel = _tunnel_to_node(packet, bound)
     _check_ttl(outer)
+    packet.refusal, packet.cuttable = _Refusal(proxy.public_address), True
     _decrement_ttl(packet)
     _leave(packet, "gateway_to_node", proxy.public_ifindex)
     _encapsulate(packet, proxy.public_address, tunnel)
@@ -600,9 +740,11 @@ def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, home_agent: IPv4Ad
     if not _covers(proxy.mobility_subnets, packet.outer.destination):
         raise _Drop("not_mobility_subnet")
     _check_ttl(packet.outer)
+    packet.refusal, packet.cuttable = _Refusal(proxy.private_address), True
     _decrement_ttl(packet)
     if proxy.direct_delivery:
         _leave(packet, "gateway_to_subnet", proxy.private_ifindex)
+        _fits(packet)
         return
     _leave(packet, "gateway_to_home_agent", proxy.private_ifindex)
     _encapsulate(packet, proxy.private_address, Tunnel(home_agent, packet.now))
@@ -630,8 +772,10 @@ def _proxy_private(packet: _Packet) -> None:
         else:
             _check_ttl(inner)
             _decapsulate(packet)
+            packet.refusal = _Refusal(packet.outer.destination)
             _decrement_ttl(packet)
             _leave(packet, "home_agent_to_gateway", proxy.gateway_private_ifindex, gateway.private_address)
+            _fits(packet)
             return
     raise _closest(misses)
 
@@ -673,6 +817,7 @@ def _home_agent_to_node(packet: _Packet, local: IPv4Address, bound: Bound, heade
     _check_ttl(header)
     if header.source in (local, tunnel.care_of):
         raise _Drop("tunnel_loop")
+    packet.refusal, packet.cuttable = _Refusal(local, through_tunnel=packet.tunnel is not None), True
     _decrement_ttl(packet)
     ifindex = packet.tables.route(tunnel.care_of)
     if ifindex is None:
@@ -702,6 +847,7 @@ def _foreign_agent_uplink(packet: _Packet) -> None:
     _decapsulate(packet)
     _decrement_ttl(packet)
     _leave(packet, "foreign_agent_to_visitor", agent.link_ifindex, inner.destination)
+    _fits(packet)
 
 
 def _foreign_agent_link(packet: _Packet) -> None:
@@ -735,6 +881,7 @@ def _into_reverse_tunnel(packet: _Packet, agent: ForeignAgentForwarding, visitor
     if header.destination == agent.care_of:
         raise _Drop("tunnel_loop")
     _check_ttl(header)
+    packet.refusal, packet.cuttable = _Refusal(agent.care_of), header is packet.outer
     if header is packet.inner:
         _decapsulate(packet)
     _decrement_ttl(packet)
@@ -773,6 +920,7 @@ def _node_egress(packet: _Packet) -> None:
         raise _Stack
     if path.mode is not NodeMode.TUNNEL or not (allowed or is_keepalive):
         raise _Drop("clear_outside")
+    packet.before_hop = packet.frame
     _leave(packet, "stack_to_tunnel", packet.ifindex)
     end = Tunnel(path.peer, packet.now, path.encapsulation, path.peer_port)
     _encapsulate(packet, path.care_of, end, path.local_port)

@@ -25,11 +25,13 @@ from mobileip.forwarding.entries import (
     InterfaceTraffic,
     NodePath,
     Passes,
+    PathMtu,
     ProxyBinding,
     ProxyForwarding,
     Synchronised,
     Traffic,
     Tunnel,
+    TunnelPolicy,
     Visitor,
 )
 from mobileip.forwarding.reasons import OUTCOME_NAMES, REASON_NAMES
@@ -39,6 +41,8 @@ _HALF_BOUND = 1
 _REVERSE_TUNNEL = 1
 _ENCAPSULATING_DELIVERY = 2
 _ENCAPSULATE_ALL = 1
+_SET_DSCP = 1
+_REASSEMBLY = 2
 _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
 _COUNT = struct.Struct("=Q")
@@ -158,6 +162,8 @@ class Tables:
         self._interfaces = self._open("interfaces")
         self._epoch = self._open("epoch")
         self._boot_ns: int | None = layouts.EPOCH.unpack(self._epoch.get(_FIRST) or bytes(8))["boot_ns"] or None
+        self._policy = self._open("tunnel_policy")
+        self._path_mtus = self._open("path_mtus")
 
     def _open(self, name: str) -> Map:
         path = self._directory / name
@@ -195,6 +201,33 @@ class Tables:
             ifindex: InterfaceTraffic(*(Traffic(*each[at : at + 2]) for at in (0, 2, 4)))
             for ifindex, each in sorted(found.items())
         }
+
+    def set_policy(self, policy: TunnelPolicy) -> None:
+        """Write what all tunnels have in common."""
+        flags = (0 if policy.dscp is None else _SET_DSCP) | (_REASSEMBLY if policy.reassembly else 0)
+        packed = layouts.TUNNEL_POLICY.pack(
+            errors_per_second=policy.errors_per_second, flags=flags, dscp=policy.dscp or 0
+        )
+        if self._policy.get(_FIRST) != packed:
+            self._policy.put(_FIRST, packed)
+
+    def put_path_mtu(self, remote: IPv4Address, path: PathMtu) -> None:
+        """Packets to this end of a tunnel have so many bytes at most from now on."""
+        expires_ns = _expiry(path.expires, self._boot())
+        self._path_mtus.put(remote.packed, layouts.PATH_MTU.pack(mtu=path.mtu, expires_ns=expires_ns))
+
+    def delete_path_mtu(self, remote: IPv4Address) -> bool:
+        """Forget what was said of a path; False if nothing was."""
+        return self._path_mtus.delete(remote.packed)
+
+    def path_mtus(self) -> dict[IPv4Address, PathMtu]:
+        """What is known of paths, by the tunnel's end; expired entries included."""
+        boot = self._known_boot()
+        found = {}
+        for key, value in self._path_mtus.items():
+            raw = layouts.PATH_MTU.unpack(value)
+            found[IPv4Address(key)] = PathMtu(raw["mtu"], _unix(raw["expires_ns"], boot))
+        return found
 
     def counters(self) -> Counters:
         """Drops by reason and traffic by outcome, summed over the CPUs. Nothing is stopped for it."""

@@ -130,6 +130,8 @@ static __always_inline int plan_to_node(const ctx_t *ctx, struct binding *b, __b
 			miss = DROP(half_bound);
 		} else if (!chosen) {
 			chosen = 1;
+			plan->tunnel = i;
+			plan->flags |= PLAN_ERRORS | PLAN_CUT | PLAN_TO_BINDING;
 			plan_tunnel(plan, local, t);
 		} else {
 			plan->copies |= 1 << i;

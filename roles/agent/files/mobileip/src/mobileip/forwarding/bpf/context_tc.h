@@ -57,6 +57,16 @@ static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 
 	return bpf_skb_load_bytes(ctx, offset, to, length);
 }
 
+static __always_inline int store_bytes(ctx_t *ctx, __u32 offset, const void *from, __u32 length)
+{
+	return bpf_skb_store_bytes(ctx, offset, from, length, 0);
+}
+
+static __always_inline __u32 segment_size(const ctx_t *ctx)
+{
+	return ctx->gso_size;
+}
+
 static __always_inline int trim(ctx_t *ctx, __u32 length)
 {
 	if (ctx->len <= length)
@@ -74,6 +84,12 @@ static __always_inline int open_room(ctx_t *ctx, int bytes, int is_udp)
 static __always_inline int close_room(ctx_t *ctx, int bytes)
 {
 	return bpf_skb_adjust_room(ctx, -bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+/* For headers that are none of a tunnel's. */
+static __always_inline int make_room(ctx_t *ctx, int bytes)
+{
+	return bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 static __always_inline int copy_index(const ctx_t *ctx)

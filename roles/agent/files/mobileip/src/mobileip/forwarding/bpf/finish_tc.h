@@ -6,6 +6,8 @@
 #include <linux/pkt_cls.h>
 
 #include "count.h"
+#include "icmp.h"
+#include "mtu.h"
 #include "rewrite.h"
 
 #define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
@@ -44,9 +46,58 @@ static __always_inline void send_copies(ctx_t *ctx, const struct plan *plan)
 	ctx->mark = mark;
 }
 
+/* Back through the node's tunnel: what it sent came in by it. */
+static __always_inline int answer_through_tunnel(ctx_t *ctx, const struct packet *p, struct plan *plan)
+{
+	struct tunnel back = { .care_of = p->outer.saddr, .port = p->source_port, .encapsulation = p->tunnel };
+
+	plan_tunnel(plan, p->outer.daddr, &back);
+	plan_redirect(plan, OUTCOME_too_big_answered, interface_of(ctx), 0);
+	return encapsulate(ctx, plan);
+}
+
+/* RFC 2003 5.1: with DF the source is told, in the name of the tunnel's beginning; without, the packet is cut. */
+static __always_inline int too_long(ctx_t *ctx, const struct packet *p, struct plan *plan, const struct iphdr *ip)
+{
+	__be32 from = plan->local ? plan->local : p->outer.daddr;
+	int verdict;
+
+	if (plan->flags & PLAN_OR_STACK) {
+		plan->flags &= ~PLAN_REDIRECT;
+		return VERDICT_CONTINUE;
+	}
+	plan->to_node = 0;
+	if (!(ip->frag_off & bpf_htons(IP_DF))) {
+		verdict = plan->flags & PLAN_CUT
+			? cut(ctx, plan->most, plan->flags & PLAN_TO_BINDING ? COPY_MARK | plan->tunnel : ctx->mark)
+			: DROP(too_big);
+		plan->flags |= PLAN_ANEW;
+		plan->outcome = OUTCOME_cut_in_two;
+		return verdict;
+	}
+	if (!(plan->flags & PLAN_ERRORS))
+		return DROP(too_big);
+	verdict = make_error(ctx, p, from, plan->most);
+	if (verdict < 0)
+		return verdict;
+	plan->from_node = 0;
+	if (plan->flags & PLAN_ERRORS_BACK)
+		return answer_through_tunnel(ctx, p, plan);
+	plan->flags |= PLAN_BACK;
+	plan->outcome = OUTCOME_too_big_answered;
+	return turn_frame(ctx);
+}
+
+/* The ways on which a packet can become too long, or be too long for the next link. */
+static __always_inline int is_measured(const struct plan *plan)
+{
+	return (plan->flags & (PLAN_ENCAPSULATE | PLAN_REDIRECT)) && !(plan->flags & PLAN_ANSWER_ECHO);
+}
+
 static __always_inline int change(ctx_t *ctx, const struct packet *p, struct plan *plan)
 {
 	int verdict = VERDICT_CONTINUE;
+	struct iphdr ip;
 
 	if (plan->copies)
 		send_copies(ctx, plan);
@@ -54,10 +105,16 @@ static __always_inline int change(ctx_t *ctx, const struct packet *p, struct pla
 		verdict = answer_echo(ctx, p);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECAPSULATE))
 		verdict = decapsulate(ctx, p, plan);
-	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
-		verdict = decrement_ttl(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ROUTE))
 		verdict = route(ctx, plan);
+	if (verdict == VERDICT_CONTINUE && is_measured(plan)) {
+		verdict = load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)) ? DROP(helper_failed)
+								    : check_length(ctx, plan, &ip);
+		if (verdict == DROP(too_big))
+			return too_long(ctx, p, plan, &ip);
+	}
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
+		verdict = decrement_ttl(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
 		verdict = encapsulate(ctx, plan);
 	return verdict;
@@ -85,7 +142,7 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		verdict = DROP(helper_failed); /* a copy's binding went away: the original is enough for the stack */
 	if (verdict == VERDICT_FORWARD) {
 		verdict = change(ctx, p, plan);
-		if (copy_index(ctx) >= 0)
+		if (copy_index(ctx) >= 0 && !(plan->flags & PLAN_ANEW))
 			ctx->mark = 0;
 	}
 	if (verdict < 0) {
@@ -97,6 +154,8 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		return TC_ACT_UNSPEC; /* not ours: other filters of the interface have their say */
 	}
 	count_outcome(ctx, plan, bytes);
+	if (plan->flags & (PLAN_BACK | PLAN_ANEW))
+		return bpf_redirect(interface_of(ctx), plan->flags & PLAN_ANEW ? BPF_F_INGRESS : 0);
 	return plan->flags & PLAN_REDIRECT ? redirect(plan) : TC_ACT_OK;
 }
 

@@ -50,6 +50,7 @@ static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan->flags |= PLAN_OR_STACK;
 	return plan_redirect(plan, OUTCOME_foreign_agent_to_visitor, s->link_ifindex, p->inner.daddr);
 }
 
@@ -68,6 +69,7 @@ static __always_inline int visitor_to_home_agent(const struct foreign_agent_sett
 	t.care_of = v->home_agent;
 	t.port = v->port;
 	t.encapsulation = v->encapsulation;
+	plan->flags |= PLAN_ERRORS;
 	plan_tunnel(plan, s->care_of, &t);
 	return plan_redirect(plan, OUTCOME_visitor_to_home_agent, s->uplink_ifindex, 0);
 }
@@ -109,6 +111,7 @@ static __always_inline int decide_foreign_agent_link(ctx_t *ctx, struct packet *
 	if (!(v->flags & VISITOR_REVERSE_TUNNEL) || (v->flags & VISITOR_ENCAPSULATING_DELIVERY) ||
 	    is_group(p->outer.daddr))
 		return VERDICT_STACK;
+	plan->flags |= PLAN_CUT;
 	return visitor_to_home_agent(s, v, &p->outer, plan);
 }
 

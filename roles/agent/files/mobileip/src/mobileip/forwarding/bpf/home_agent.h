@@ -45,8 +45,10 @@ static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet 
 	if (verdict < 0)
 		return verdict;
 	to = find_binding(local, p->inner.daddr);
-	if (to && is_live(to, now))
+	if (to && is_live(to, now)) {
+		plan->flags |= PLAN_ERRORS_BACK;
 		return home_agent_to_node(ctx, to, local, &p->inner, now, OUTCOME_node_to_node, plan);
+	}
 	plan->outcome = OUTCOME_node_to_home_agent;
 	return VERDICT_FORWARD;
 }

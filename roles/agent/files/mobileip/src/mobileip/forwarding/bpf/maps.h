@@ -10,6 +10,8 @@
 #include "structs.h"
 
 #define INTERFACE_SLOTS 64
+#define PATH_MTUS 4096
+#define ERROR_SLOTS 256
 
 #define ONE_ENTRY(map, type_of_value) \
 	struct { \
@@ -25,6 +27,8 @@ ONE_ENTRY(foreign_agent_settings, struct foreign_agent_settings);
 ONE_ENTRY(object_identity, struct object_identity);
 ONE_ENTRY(epoch, struct epoch);
 ONE_ENTRY(drop_sampling, struct drop_sampling);
+
+ONE_ENTRY(tunnel_policy, struct tunnel_policy);
 
 /* A hash, because its update replaces the whole entry at once: no packet may see half of an old path. */
 struct {
@@ -73,6 +77,23 @@ struct {
 	__type(key, __be32);
 	__type(value, struct visitor);
 } visitors SEC(".maps");
+
+/* By the tunnel's end. The daemon writes it and throws out what is old. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PATH_MTUS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __be32);
+	__type(value, struct path_mtu);
+} path_mtus SEC(".maps");
+
+/* When the next ICMP error may be sent to the sources of each slot, and when it would have been its turn. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ERROR_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} error_turns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -12,6 +12,13 @@
 #define PLAN_ENCAPSULATE 8
 #define PLAN_REDIRECT 16	/* else the stack goes on with the packet */
 #define PLAN_ROUTE 32		/* let the FIB choose the interface */
+#define PLAN_ERRORS 64		/* who sends what does not fit is told (RFC 1812 4.3.2) */
+#define PLAN_ERRORS_BACK 128	/* through the tunnel that it came by */
+#define PLAN_CUT 256		/* what does not fit and may be cut can come in anew as fragments */
+#define PLAN_TO_BINDING 512	/* to `tunnel` of a binding */
+#define PLAN_OR_STACK 1024	/* what does not fit is the stack's, as any router's packet */
+#define PLAN_BACK 2048		/* out where it came in, to the MAC address that it has */
+#define PLAN_ANEW 4096		/* in where it came in */
 
 struct plan {
 	struct traffic *from_node;	/* the bindings' counters to add to, if any */
@@ -27,7 +34,8 @@ struct plan {
 	__u8 encapsulation;
 	__u8 tos;		/* of the inner header, after ECN is merged in; with PLAN_DECAPSULATE */
 	__u8 copies;		/* bit for each further care-of address that is to get a copy */
-	__u8 reserved;
+	__u8 tunnel;		/* index of the care-of address that it goes to itself */
+	__u32 most;		/* bytes that the packet may have, once it is known to have more */
 };
 
 /* RFC 6040 4.2, figure 4: the inner TOS byte after decapsulation, or a drop. */
@@ -70,6 +78,12 @@ static __always_inline void plan_tunnel(struct plan *plan, __be32 local, const s
 	plan->local_port = bpf_htons(MIP_PORT);
 	plan->remote_port = tunnel->port;
 	plan->encapsulation = tunnel->encapsulation;
+}
+
+/* Bytes of the headers that the plan pushes. */
+static __always_inline int plan_overhead(const struct plan *plan)
+{
+	return plan->encapsulation == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
 }
 
 static __always_inline int plan_redirect(struct plan *plan, __u32 outcome, __u32 ifindex, __be32 next_hop)

@@ -119,6 +119,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan->flags |= PLAN_ERRORS | PLAN_ERRORS_BACK;
 	return plan_redirect(plan, OUTCOME_node_to_gateway, s->gateway_public_ifindex, p->inner.daddr);
 }
 
@@ -160,6 +161,8 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 	verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
 		return verdict;
+	plan->local = s->private_address;
+	plan->flags |= PLAN_ERRORS | PLAN_CUT;
 	if (s->direct_delivery)
 		return plan_redirect(plan, OUTCOME_gateway_to_subnet, s->private_ifindex, 0);
 	plan_tunnel(plan, s->private_address, &to_home_agent);
@@ -256,6 +259,7 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan->flags |= PLAN_ERRORS;
 	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->gateway_private_ifindex, next_hop);
 }
 

@@ -32,7 +32,7 @@
 	REASON(21, not_mobility_subnet, "clear packet of a node for a destination outside the mobility subnets") \
 	REASON(22, ttl_expired, "TTL used up") \
 	REASON(23, ecn, "outer header marked congestion experienced, inner is not ECN capable (RFC 6040 4.2)") \
-	REASON(24, too_big, "longer than the interface's MTU once encapsulated") \
+	REASON(24, too_big, "longer than the way to the tunnel's end allows once encapsulated, and nobody could be told") \
 	REASON(25, tunnel_loop, "source is an end of the tunnel that the packet would enter (RFC 2003 3.2)") \
 	REASON(26, wrong_interface, "a tunnel packet for the address of the other interface") \
 	REASON(27, clear_outside, "clear packet from or to the home address outside the home network") \
@@ -54,7 +54,9 @@
 	OUTCOME(10, foreign_agent_to_visitor, "foreign agent: decapsulated, to the visitor") \
 	OUTCOME(11, visitor_to_home_agent, "foreign agent: encapsulated to the visitor's home agent") \
 	OUTCOME(12, tunnel_to_stack, "mobile node: decapsulated, to the stack") \
-	OUTCOME(13, stack_to_tunnel, "mobile node: encapsulated to the proxy or home agent")
+	OUTCOME(13, stack_to_tunnel, "mobile node: encapsulated to the proxy or home agent") \
+	OUTCOME(14, too_big_answered, "too long for the way: answered with ICMP fragmentation needed (RFC 2003 5.1)") \
+	OUTCOME(15, cut_in_two, "too long for the way, and may be cut: two fragments that come in anew")
 
 enum drop_reason {
 #define REASON(number, name, text) DROP_##name = number,

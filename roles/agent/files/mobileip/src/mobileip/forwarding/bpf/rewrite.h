@@ -68,8 +68,17 @@ static __always_inline int decapsulate(ctx_t *ctx, const struct packet *p, const
 	return set_tos(ctx, plan->tos);
 }
 
+/* The outer TOS byte: ECN as inside (RFC 6040 4.1, normal mode), DSCP as inside or as configured (RFC 2983 3.1). */
+static __always_inline __u8 outer_tos(__u8 inner)
+{
+	__u32 key = 0;
+	const struct tunnel_policy *policy = bpf_map_lookup_elem(&tunnel_policy, &key);
+
+	return policy && (policy->flags & POLICY_SET_DSCP) ? policy->dscp << 2 | (inner & 3) : inner;
+}
+
 /*
- * The outer header, RFC 2003 3.1: TOS with ECN as inside (RFC 6040 4.1, normal mode), DF as inside. The identification
+ * The outer header, RFC 2003 3.1: DF as inside. The identification
  * needs to differ between fragments of one inner packet only where DF is clear.
  */
 static __always_inline void fill_outer(struct iphdr *outer, const struct iphdr *inner, const struct plan *plan,
@@ -78,7 +87,7 @@ static __always_inline void fill_outer(struct iphdr *outer, const struct iphdr *
 	*outer = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
-		.tos = inner->tos,
+		.tos = outer_tos(inner->tos),
 		.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + overhead),
 		.id = bpf_htons(bpf_ntohs(inner->id) + (bpf_ntohs(inner->frag_off) & IP_OFFSET)),
 		.frag_off = inner->frag_off & bpf_htons(IP_DF),
@@ -125,26 +134,18 @@ static __always_inline int push_udp(ctx_t *ctx, const struct iphdr *outer, const
 	return VERDICT_CONTINUE;
 }
 
+/* The packet fits: check_length has said so. */
 static __always_inline int encapsulate(ctx_t *ctx, const struct plan *plan)
 {
-	int overhead = plan->encapsulation == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
 	void *data = packet_start(ctx), *end = packet_end(ctx);
 	struct iphdr *ip = data + ETH_HLEN, inner, outer;
-	__u32 mtu;
-	int fits;
 
 	if ((void *)(ip + 1) > end)
 		return DROP(helper_failed);
 	inner = *ip;
-	mtu = bpf_ntohs(inner.tot_len) + overhead; /* in: the length to check; out: the MTU */
-	if (mtu > 0xffff)
-		return DROP(too_big);
-	fits = bpf_check_mtu(ctx, plan->ifindex, &mtu, 0, 0);
-	if (fits)
-		return fits == BPF_MTU_CHK_RET_FRAG_NEEDED ? DROP(too_big) : DROP(helper_failed);
 	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)))
 		return DROP(helper_failed);
-	fill_outer(&outer, &inner, plan, overhead);
+	fill_outer(&outer, &inner, plan, plan_overhead(plan));
 	return plan->encapsulation == ENCAPSULATION_UDP ? push_udp(ctx, &outer, plan) : push_ipip(ctx, &outer);
 }
 

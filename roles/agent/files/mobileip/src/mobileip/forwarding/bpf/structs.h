@@ -168,6 +168,24 @@ struct epoch {
 	__s64 boot_ns;
 };
 
+/* What routers have said of the path to a tunnel's end. */
+struct path_mtu {
+	__u32 mtu;
+	__u32 reserved;
+	__u64 expires_ns;
+};
+
+#define POLICY_SET_DSCP 1		/* the outer header has `dscp`; else the inner one's */
+#define POLICY_REASSEMBLY 2		/* fragments of tunnel packets go to the stack, and from there to the daemon */
+
+/* What all tunnels of this host have in common. */
+struct tunnel_policy {
+	__u32 errors_per_second;	/* ICMP errors to one source; 0: none are sent */
+	__u8 flags;
+	__u8 dscp;
+	__u16 reserved;
+};
+
 /* Which object the pinned programs came from, and which layout the pinned tables have. */
 struct object_identity {
 	__u8 object[32];

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What fits: the interface's MTU, or less where routers have said so about the path to a care-of address (RFC 1191,
+ * RFC 2003 5.1). What does not fit and may be cut is cut in two before it enters the tunnel (RFC 2003 5.1,
+ * RFC 3519 4.8): each piece is an IP fragment that comes in anew, is checked anew, and is cut again if need be.
+ */
+#ifndef MOBILEIP_MTU_H
+#define MOBILEIP_MTU_H
+
+#include "context.h"
+#include "maps.h"
+#include "parse.h"
+#include "plan.h"
+
+/* What may be read of a TCP header to know its length. */
+#define TCP_LENGTH_AT 12
+
+/* What routers have said of the path to a tunnel's end; 0 when they have not, or too long ago. */
+static __always_inline __u32 path_mtu(__be32 remote)
+{
+	const struct path_mtu *known = bpf_map_lookup_elem(&path_mtus, &remote);
+
+	return known && known->expires_ns > bpf_ktime_get_boot_ns() ? known->mtu : 0;
+}
+
+/* Bytes that a packet may have on the way that the plan takes, tunnel headers included; or a drop. */
+static __always_inline int way_mtu(ctx_t *ctx, const struct plan *plan)
+{
+	__u32 mtu = 0, path; /* in: the whole frame's length is asked about; out: the MTU */
+
+	if (bpf_check_mtu(ctx, plan->ifindex, &mtu, 0, 0) < 0)
+		return DROP(helper_failed);
+	path = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->remote) : 0;
+	return path && path < mtu ? path : mtu;
+}
+
+/* Of segments that GRO merged, the length of one, headers included: it is these that travel. */
+static __always_inline __u32 travelling_length(ctx_t *ctx, const struct iphdr *ip)
+{
+	__u32 size = segment_size(ctx);
+	__u8 tcp = 0;
+
+	if (!size)
+		return bpf_ntohs(ip->tot_len);
+	if (ip->protocol == IPPROTO_UDP)
+		return ip->ihl * 4 + sizeof(struct udphdr) + size;
+	if (ip->protocol != IPPROTO_TCP || load_bytes(ctx, ETH_HLEN + ip->ihl * 4 + TCP_LENGTH_AT, &tcp, sizeof(tcp)))
+		return bpf_ntohs(ip->tot_len);
+	return ip->ihl * 4 + (tcp >> 4) * 4 + size;
+}
+
+/*
+ * Does the packet behind Ethernet fit? Otherwise DROP(too_big), and the plan says how long it may be at most.
+ * Merged segments fit a tunnel without room for its headers: the kernel makes them that much shorter when it pushes
+ * the headers (bpf_skb_adjust_room).
+ */
+static __always_inline int check_length(ctx_t *ctx, struct plan *plan, const struct iphdr *ip)
+{
+	int overhead = plan->flags & PLAN_ENCAPSULATE ? plan_overhead(plan) : 0;
+	int mtu = way_mtu(ctx, plan);
+
+	if (mtu < 0)
+		return mtu;
+	plan->most = mtu > overhead ? mtu - overhead : 0;
+	if (travelling_length(ctx, ip) > (segment_size(ctx) ? (__u32)mtu : plan->most))
+		return DROP(too_big);
+	return bpf_ntohs(ip->tot_len) + overhead > 0xffff ? DROP(too_big) : VERDICT_CONTINUE;
+}
+
+/* One fragment's header: length behind it, offset in units of eight bytes, and whether others follow. */
+static __always_inline void fill_fragment(struct iphdr *ip, __u32 payload, __u32 offset, __u16 more)
+{
+	ip->tot_len = bpf_htons(sizeof(*ip) + payload);
+	ip->frag_off = bpf_htons(more | (offset & IP_OFFSET));
+	ip->check = 0;
+	ip->check = ~sum_header(ip);
+}
+
+#define CUT_AT_ONCE 4088	/* bpf_skb_adjust_room takes 4095 bytes at most; fragments are multiples of eight */
+#define MOST_CUTS 4
+
+/*
+ * Cut the packet behind Ethernet so that the first piece has `most` bytes. It is sent into this interface as a copy:
+ * its header says where it ends, so the rest is padding, which goes with the encapsulation. What is left in `ctx` is
+ * the other piece, for the caller to send the same way. Both get `mark`.
+ */
+GLOBAL_FUNCTION int cut(ctx_t *ctx, __u32 most, __u32 mark)
+{
+	struct iphdr ip;
+	__u32 step, left, offset;
+	__u16 more;
+
+	if (load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return DROP(helper_failed);
+	left = bpf_ntohs(ip.tot_len);
+	/* Options are not all for every fragment; merged segments are several packets; and some room there must be. */
+	if (ip.ihl != 5 || segment_size(ctx) || most < sizeof(ip) + 8 || most >= left)
+		return DROP(too_big);
+	step = (most - sizeof(ip)) & ~7;
+	if (step > CUT_AT_ONCE * MOST_CUTS)
+		return DROP(too_big);
+	offset = bpf_ntohs(ip.frag_off) & IP_OFFSET;
+	more = bpf_ntohs(ip.frag_off) & IP_MF;
+	left -= sizeof(ip) + step;
+
+	fill_fragment(&ip, step, offset, IP_MF);
+	ctx->mark = mark;
+	if (store_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)) || bpf_clone_redirect(ctx, interface_of(ctx), BPF_F_INGRESS))
+		return DROP(helper_failed);
+
+	fill_fragment(&ip, left, offset + step / 8, more);
+	for (int i = 0; i < MOST_CUTS; i++) {
+		__u32 bytes = step < CUT_AT_ONCE ? step : CUT_AT_ONCE;
+
+		if (!bytes)
+			break;
+		if (close_room(ctx, bytes))
+			return DROP(helper_failed);
+		step -= bytes;
+	}
+	return store_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)) ? DROP(helper_failed) : VERDICT_CONTINUE;
+}
+
+#endif
