@@ -96,10 +96,18 @@ class Generator:
                 self._keepalive,
                 self._from_gateway,
                 self._clear,
+                self._too_long,
                 self._other,
             ),
             "proxy_priv": (self._from_home_agent, self._from_home_agent, self._from_home_agent, self._other),
-            "ha_core": (self._to_home_agent, self._to_home_agent, self._intercepted, self._intercepted, self._other),
+            "ha_core": (
+                self._to_home_agent,
+                self._to_home_agent,
+                self._intercepted,
+                self._intercepted,
+                self._long_intercepted,
+                self._other,
+            ),
             "ha_home": (self._intercepted, self._intercepted, self._to_home_agent, self._other),
             "fa_uplink": (self._to_visitor, self._to_visitor, self._to_visitor, self._other),
             "fa_link": (self._from_visitor, self._from_visitor, self._from_visitor, self._other),
@@ -232,6 +240,29 @@ class Generator:
         destination = IPv4Address(self._random.choice(["192.0.2.80", "192.0.2.100", "192.0.2.50", str(home)]))
         source = self._maybe(home, [IPv4Address("192.0.2.50"), IPv4Address("192.0.2.91")], 0.2)
         return mac, ip(source, destination, TCP, self._payload(), **self._header())
+
+    def _too_long(self, _program: str) -> tuple[bytes, bytes]:
+        """Of the gateway, ESP for a node or a node's clear packet: what hardly fits, or not."""
+        gateway, home, _ = self._binding(home_agent=False)
+        mac = self._mac_of(self._proxy().gateways, gateway)
+        if self._random.random() < 0.5:
+            return mac, self._long(gateway, home, ESP)
+        return mac, self._long(home, IPv4Address("192.0.2.80"), TCP)
+
+    def _long_intercepted(self, _program: str) -> tuple[bytes, bytes]:
+        _, home, _ = self._binding(home_agent=True)
+        return STRANGE_MAC, self._long(IPv4Address("192.0.2.50"), home, TCP)
+
+    def _long(self, source: IPv4Address, destination: IPv4Address, protocol: int) -> bytes:
+        """Whole or a fragment, with and without DF; now and then an ICMP message, or of somebody not to be told."""
+        payload = self._random.randbytes(self._random.choice([1200, 1229, 1240, 1380, 1400, 1441, 1460, 1480]))
+        header = {**self._header(), "ttl": 64}
+        header["fragment"] = self._random.choice([0, 0x2000, 0x00B9, 0x20B9, 0x4000, 0x4000, 0x4000, 0x40B9])
+        if protocol == TCP and self._random.random() < 0.5:
+            protocol = ICMP
+            payload = bytes([self._random.choice([0, 3, 4, 5, 8, 11, 12])]) + payload[1:]
+        nobody = [IPv4Address("0.0.0.7"), IPv4Address("127.0.0.7"), IPv4Address("224.0.0.7")]
+        return ip(self._maybe(source, nobody, 0.1), destination, protocol, payload, **header)
 
     def _from_home_agent(self, _program: str) -> tuple[bytes, bytes]:
         _, home, bound = self._binding(home_agent=False)

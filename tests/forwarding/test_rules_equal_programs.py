@@ -170,6 +170,16 @@ PLANTED = [
     ("rewrite.h", "ip->ttl--;", "ip->ttl = TUNNEL_TTL;"),
     ("rewrite.h", ".frag_off = inner->frag_off & bpf_htons(IP_DF),", ".frag_off = 0,"),
     ("rewrite.h", "outer->udp.check = 0;", ""),
+    ("mtu.h", "known->expires_ns > bpf_ktime_get_boot_ns()", "known->expires_ns"),
+    ("mtu.h", "plan->most = mtu > overhead ? mtu - overhead : 0;", "plan->most = mtu;"),
+    (
+        "mtu.h",
+        "fill_fragment(&ip, left, offset + step / 8, more);",
+        "fill_fragment(&ip, left, offset + step / 8, more & 0);",
+    ),
+    ("icmp.h", "if (is_later_fragment(ip) || is_group", "if (is_group"),
+    ("icmp.h", "type != ICMP_TIME_EXCEEDED &&", "1 &&"),
+    ("rewrite.h", "policy->dscp << 2 | (inner & 3)", "policy->dscp << 2"),
     ("parse.h", "if (sum_header(&p->outer) != 0xffff)\n\t\treturn DROP(outer_checksum);", ""),
 ]
 

@@ -127,7 +127,7 @@ class Snapshot:
     visitors: Mapping[IPv4Address, Visitor] = field(default_factory=dict)
     path_mtus: Mapping[IPv4Address, PathMtu] = field(default_factory=dict)
     """By the tunnel's end."""
-    policy: TunnelPolicy = TunnelPolicy()
+    policy: TunnelPolicy = field(default_factory=TunnelPolicy)
 
 
 class _Stack(Exception):  # noqa: N818 (not an error)
