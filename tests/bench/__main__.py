@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from . import handoff, site
+from .datapath import rows as datapath
 from .registration import rows as registration
 from .rows import Group, entry
 
 REPORT = Path("build/bench/report.json")
 GROUPS: tuple[Group, ...] = (
     handoff.GROUP,
+    datapath.TC_GROUP,
+    datapath.SCALE_GROUP,
     site.GROUP,
     registration.SHIPPED_GROUP,
     registration.PURE_GROUP,
@@ -61,15 +64,18 @@ def run_facts() -> dict[str, Any]:
     return {"commit": commit, "kernel": platform.release(), "cpus": os.cpu_count()}
 
 
+MET = {True: "yes", False: "NO", None: "-"}
+
+
 def table(report: dict[str, Any]) -> str:
-    """Return the report as a table for the terminal."""
-    lines = [f"{'row':34} {'value':>12} {'goal':>10}  {'unit':8} met"]
+    """Return the report as a table for the terminal; below a row, what it is the worst of."""
+    lines = [f"{'row':40} {'value':>12} {'goal':>10}  {'unit':10} met"]
     for name in known():
         if name in report:
             row = report[name]
-            lines.append(
-                f"{name:34} {row['value']:>12g} {row['goal']:>10g}  {row['unit']:8} {'yes' if row['met'] else 'NO'}"
-            )
+            goal = "-" if row["goal"] is None else f"{row['goal']:g}"
+            lines.append(f"{name:40} {row['value']:>12g} {goal:>10}  {row['unit']:10} {MET[row['met']]}")
+            lines += [f"    {part:36} {value:>12g}" for part, value in row.get("each", {}).items()]
     return "\n".join(lines)
 
 

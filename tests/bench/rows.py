@@ -9,24 +9,27 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row's name, the unit of its value, and the goal it is held against."""
+    """A row's name, the unit of its value, and the goal it is held against; None: it is told beside another one."""
 
     name: str
     unit: str
-    goal: float
+    goal: float | None
     at_most: bool = True
 
-    def met(self, value: float) -> bool:
-        """Return whether `value` reaches the goal."""
+    def met(self, value: float) -> bool | None:
+        """Return whether `value` reaches the goal; None without one."""
+        if self.goal is None:
+            return None
         return value <= self.goal if self.at_most else value >= self.goal
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A value and how it was measured: enough for someone else to repeat it."""
+    """A value and how it was measured: enough for someone else to repeat it. `each`: what the value is the worst of."""
 
     value: float
     how: str
+    each: dict[str, float] | None = None
 
 
 Measurement = Callable[[Callable[[str], None]], dict[str, Measured]]
@@ -44,10 +47,12 @@ class Group:
 
 def entry(row: Row, measured: Measured) -> dict[str, Any]:
     """Return the row as the report holds it."""
+    each = {} if measured.each is None else {"each": measured.each}
     return {
         "value": measured.value,
         "unit": row.unit,
         "goal": row.goal,
         "met": row.met(measured.value),
         "how": measured.how,
+        **each,
     }
