@@ -266,11 +266,35 @@ static void md5_end(struct md5 *s, uint8_t digest[16])
 		digest[i] = s->h[i >> 2] >> 8 * (i & 3);
 }
 
+static void authenticate(const uint8_t *key, size_t key_size, const uint8_t *data, size_t size, uint8_t digest[16])
+{
+	uint8_t pad[64] = {0};
+	struct md5 s;
+
+	if (key_size > 64) {
+		md5_start(&s);
+		md5_take(&s, key, key_size);
+		md5_end(&s, pad);
+	} else
+		memcpy(pad, key, key_size);
+	for (int i = 0; i < 64; i++)
+		pad[i] ^= 0x36;
+	md5_start(&s);
+	md5_take(&s, pad, 64);
+	md5_take(&s, data, size);
+	md5_end(&s, digest);
+	for (int i = 0; i < 64; i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	md5_start(&s);
+	md5_take(&s, pad, 64);
+	md5_take(&s, digest, 16);
+	md5_end(&s, digest);
+}
+
 static PyObject *hmac_md5(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
 	Py_buffer key, data;
-	uint8_t pad[64] = {0}, digest[16];
-	struct md5 s;
+	uint8_t digest[16];
 
 	(void)module;
 	if (count != 2)
@@ -281,27 +305,85 @@ static PyObject *hmac_md5(PyObject *module, PyObject *const *args, Py_ssize_t co
 		PyBuffer_Release(&key);
 		return NULL;
 	}
-	if (key.len > 64) {
-		md5_start(&s);
-		md5_take(&s, key.buf, key.len);
-		md5_end(&s, pad);
-	} else
-		memcpy(pad, key.buf, key.len);
-	for (int i = 0; i < 64; i++)
-		pad[i] ^= 0x36;
-	md5_start(&s);
-	md5_take(&s, pad, 64);
-	md5_take(&s, data.buf, data.len);
-	md5_end(&s, digest);
-	for (int i = 0; i < 64; i++)
-		pad[i] ^= 0x36 ^ 0x5c;
-	md5_start(&s);
-	md5_take(&s, pad, 64);
-	md5_take(&s, digest, 16);
-	md5_end(&s, digest);
+	authenticate(key.buf, key.len, data.buf, data.len, digest);
 	PyBuffer_Release(&key);
 	PyBuffer_Release(&data);
 	return PyBytes_FromStringAndSize((char *)digest, 16);
+}
+
+/* --- messages, see wire/exchange.py --- */
+
+enum { REQUEST_SIZE = 24, REPLY_SIZE = 20, AUTHENTICATION = 22, DIGEST = 16 };
+
+static uint32_t get32(const uint8_t *p) { return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3]; }
+static uint64_t get64(const uint8_t *p) { return (uint64_t)get32(p) << 32 | get32(p + 4); }
+
+/* split_request(payload) -> (form, home address, care-of address, identification) or None */
+static PyObject *split_request(PyObject *module, PyObject *payload)
+{
+	(void)module;
+	if (!PyBytes_Check(payload))
+		return PyErr_Format(PyExc_TypeError, "split_request: payload must be bytes");
+	const uint8_t *m = (const uint8_t *)PyBytes_AS_STRING(payload);
+	Py_ssize_t size = PyBytes_GET_SIZE(payload);
+
+	if (size < REQUEST_SIZE + AUTHENTICATION || m[0] != 1 || m[size - 22] != 32 || m[size - 21] != 20)
+		Py_RETURN_NONE;
+	PyObject *form = PyBytes_FromStringAndSize(NULL, 3 + 4 + size - REQUEST_SIZE - DIGEST);
+	PyObject *home = address_made(get32(m + 4)), *care_of = address_made(get32(m + 12));
+	PyObject *identification = PyLong_FromUnsignedLongLong(get64(m + 16)), *parts = NULL;
+	if (form && home && care_of && identification && (parts = PyTuple_New(4))) {
+		uint8_t *to = (uint8_t *)PyBytes_AS_STRING(form);
+
+		memcpy(to, m + 1, 3);
+		memcpy(to + 3, m + 8, 4);
+		memcpy(to + 7, m + REQUEST_SIZE, size - REQUEST_SIZE - DIGEST);
+		PyTuple_SET_ITEM(parts, 0, form);
+		PyTuple_SET_ITEM(parts, 1, home);
+		PyTuple_SET_ITEM(parts, 2, care_of);
+		PyTuple_SET_ITEM(parts, 3, identification);
+		return parts;
+	}
+	Py_XDECREF(form);
+	Py_XDECREF(home);
+	Py_XDECREF(care_of);
+	Py_XDECREF(identification);
+	return NULL;
+}
+
+/* split_reply(payload) -> (code, lifetime, home address, identification, SPI) or None */
+static PyObject *split_reply(PyObject *module, PyObject *payload)
+{
+	(void)module;
+	if (!PyBytes_Check(payload))
+		return PyErr_Format(PyExc_TypeError, "split_reply: payload must be bytes");
+	const uint8_t *m = (const uint8_t *)PyBytes_AS_STRING(payload);
+
+	if (PyBytes_GET_SIZE(payload) != REPLY_SIZE + AUTHENTICATION || m[0] != 3 || m[20] != 32 || m[21] != 20)
+		Py_RETURN_NONE;
+	PyObject *home = address_made(get32(m + 4));
+	if (!home)
+		return NULL;
+	return Py_BuildValue("(iiNKI)", (int)m[1], m[2] << 8 | m[3], home, (unsigned long long)get64(m + 12),
+			     (unsigned int)get32(m + 22));
+}
+
+/* is_signed(key, payload): are the last 16 bytes the HMAC-MD5 of all before? In constant time. */
+static PyObject *is_signed(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+	uint8_t digest[DIGEST], different = 0;
+
+	(void)module;
+	if (count != 2 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1]))
+		return PyErr_Format(PyExc_TypeError, "is_signed: expected key and payload as bytes");
+	const uint8_t *m = (const uint8_t *)PyBytes_AS_STRING(args[1]);
+	Py_ssize_t size = PyBytes_GET_SIZE(args[1]);
+	if (size < DIGEST)
+		Py_RETURN_FALSE;
+	authenticate((const uint8_t *)PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]), m, size - DIGEST, digest);
+	for (int i = 0; i < DIGEST; i++)
+		different |= digest[i] ^ m[size - DIGEST + i];
+	return PyBool_FromLong(!different);
 }
 
 /* --- datagrams --- */
@@ -409,6 +491,9 @@ static PyObject *send_batch(PyObject *module, PyObject *args)
 static PyMethodDef functions[] = {
 	{"address", address_function, METH_O, "address(number) -> Address"},
 	{"hmac_md5", (PyCFunction)(void (*)(void))hmac_md5, METH_FASTCALL, "hmac_md5(key, data) -> 16 bytes"},
+	{"is_signed", (PyCFunction)(void (*)(void))is_signed, METH_FASTCALL, "is_signed(key, payload) -> bool"},
+	{"split_request", split_request, METH_O, "split_request(payload) -> (form, home, care-of, identification)"},
+	{"split_reply", split_reply, METH_O, "split_reply(payload) -> (code, lifetime, home, identification, SPI)"},
 	{"receive", receive, METH_O, "receive(fd) -> list of arrivals"},
 	{"send", send_batch, METH_VARARGS, "send(fd, datagrams) -> how many"},
 	{0},

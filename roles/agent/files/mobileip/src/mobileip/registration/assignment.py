@@ -65,6 +65,17 @@ class AssignmentRule:
         """The format of the first HA Parameter extension, also of one that is not valid."""
         return next((form for extension in extensions if (form := self.form_of(extension)) is not None), None)
 
+    def is_named(self, home_agent: IPv4Address, extensions: Iterable[Extension]) -> bool:
+        """Does the first HA Parameter extension, a valid one, name this home agent?"""
+        for extension in extensions:
+            form = self.form_of(extension)
+            if form is not None:
+                try:
+                    return HomeAgentParameter.of(extension, form).address == home_agent
+                except Malformed:
+                    return False
+        return False
+
     def serves(self, home_agent: IPv4Address, home_address: IPv4Address) -> bool:
         """May this home agent serve this home address? Any one that is allowed, where the address is yet to come."""
         prefixes = self._prefixes.get(home_agent)

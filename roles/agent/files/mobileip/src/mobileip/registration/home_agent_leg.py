@@ -25,7 +25,7 @@ class HomeAgentLeg:
     def __init__(self, settings: ProxySettings, policy: ExtensionPolicy) -> None:
         self._settings = settings
         self._policy = policy
-        self._source_ports = cycle(settings.source_ports)
+        self._sources = cycle([Endpoint(settings.private_address, port) for port in settings.source_ports])
 
     def request(
         self,
@@ -77,8 +77,11 @@ class HomeAgentLeg:
     def _send(self, request: RegistrationRequest, association: SecurityAssociation) -> Send:
         payload = append(request.serialize(), association)  # D-2.2.3-b
         payload = self._settings.replies.sign(payload, request.home_agent, request.lifetime)
-        source = Endpoint(self._settings.private_address, next(self._source_ports))  # D-2.7.1-a
-        return Send(payload, source, Endpoint(request.home_agent, REGISTRATION_PORT))
+        return Send(payload, self.next_source(), Endpoint(request.home_agent, REGISTRATION_PORT))
+
+    def next_source(self) -> Endpoint:
+        """Where the next request leaves from: MIPP-Priv (D-2.7.1-a), each port in turn."""
+        return next(self._sources)
 
     def _flags(self, message: RegistrationRequest) -> int:
         """D-2.2.1: B as the node says, T as we deliver, never S. D never with B, so that broadcasts come nested."""

@@ -53,6 +53,11 @@ class Peers:
         """The one with this key, or None."""
         return self._by_key.get(key)
 
+    def only(self, home_address: IPv4Address) -> Peer | None:
+        """The one with this home address, if there is one and no other."""
+        found = self._by_home_address.get(home_address)
+        return found[0] if found is not None and len(found) == 1 else None
+
     def candidates(self, request: RegistrationRequest) -> Sequence[Peer]:
         """Who may have sent this: those with its home address, else those with its NAI. Nothing is proven yet."""
         by_home_address = self._by_home_address.get(request.home_address)

@@ -59,6 +59,8 @@ class PendingRequest:
     sent: Send
     adds: bool = False
     fresh: bool = True
+    answer: bytes | None = field(default=None, compare=False, repr=False)
+    """The extensions of the reply, if it turns out to be a plain acceptance (see `renewals`)."""
     key: PendingKey = field(init=False, compare=False, repr=False)
     """What tells it from other requests."""
 
@@ -137,6 +139,15 @@ class PendingList:
     def of_node(self, node: NodeKey) -> list[PendingRequest]:
         """The requests of one node, in the order in which they were relayed."""
         return list(self._of_node.get(node, {}).values())
+
+    def last_of(self, node: NodeKey) -> PendingRequest | None:
+        """The request of this node that was relayed last."""
+        waiting = self._of_node.get(node)
+        return next(reversed(waiting.values())) if waiting else None
+
+    def is_awaited(self, node: NodeKey) -> bool:
+        """Does any request of this node wait?"""
+        return node in self._of_node
 
     def before(self, request: PendingRequest) -> list[PendingRequest]:
         """Those of the same node that were relayed before this one."""

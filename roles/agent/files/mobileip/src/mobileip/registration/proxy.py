@@ -44,6 +44,7 @@ from mobileip.registration.peers import Peers
 from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.registration.proxy_answers import ParameterInReplies, ProxyAnswers
 from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
+from mobileip.registration.renewals import Renewals
 from mobileip.registration.replay import ReplayGuard
 from mobileip.registration.security import associations_of
 from mobileip.registration.sessions import ProxyLists, Sessions
@@ -86,10 +87,11 @@ class Proxy:
         parameters = ParameterInReplies(settings, assignment)
         ours = {(form.vendor, form.vendor_type) for form in settings.home_agent_parameter if form.vendor}
         vendors = settings.checks.vendors | ours
+        peers = Peers(node.peer for node in settings.nodes)
         self._gate = Gate(
             GateSettings(
                 address=settings.public_address,
-                peers=Peers(node.peer for node in settings.nodes),
+                peers=peers,
                 understood=policy.understood_in_request,
                 policy=replace(settings.checks, vendors=vendors),
                 in_denials=parameters.of_nobody,
@@ -111,6 +113,23 @@ class Proxy:
             self._revocation,
             self._guard,
             vendors,
+            draw,
+        )
+        self._renewals = Renewals(
+            settings,
+            self._nodes,
+            peers,
+            self._location,
+            self._guard,
+            self._pending,
+            self._sessions,
+            self._admission,
+            assignment,
+            leg,
+            policy,
+            self._revocation,
+            self._answers,
+            self._node,
             draw,
         )
 
@@ -160,9 +179,9 @@ class Proxy:
     def _receive(self, event: DatagramReceived, now: float) -> list[Action]:
         kind = event.payload[0] if event.payload else None
         if kind == MessageType.REQUEST:
-            return self._request(event, now)
+            return self._renewals.request(event, now) or self._request(event, now)
         if kind == MessageType.REPLY:
-            return self._node.receive(event, now)
+            return self._renewals.reply(event, now) or self._node.receive(event, now)
         if kind == MessageType.REVOCATION:
             return self._revoked(event, now)
         if kind == MessageType.REVOCATION_ACKNOWLEDGEMENT:
@@ -217,7 +236,15 @@ class Proxy:
         if isinstance(admitted, list):
             return admitted
         node = self._nodes[admitted.peer.key]
-        return admitted.actions + self._home_agent.decide(admitted, node, location, now)
+        actions = self._home_agent.decide(admitted, node, location, now)
+        relayed = self._pending.last_of(node.key)
+        if relayed is not None and relayed.received is received:
+            self._note(relayed)
+        return admitted.actions + actions
+
+    def _note(self, relayed: PendingRequest) -> None:
+        """The rules have decided to relay this request: others of its form need not be decided again."""
+        self._renewals.learn(relayed)
 
     # -- revocation (RFC 3543) -------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from mobileip.registration.pending import PendingRequest
 from mobileip.registration.proxy_settings import ProxySettings, WhichReplies
 from mobileip.registration.security import AuthenticReply, AuthenticRequest
 from mobileip.wire.codes import Code
-from mobileip.wire.extensions import Extension
+from mobileip.wire.extensions import Extension, serialize_extensions
 from mobileip.wire.typed_extensions import MessageString
 from mobileip.wire.unreachable import Unreachable
 
@@ -114,10 +114,7 @@ class ProxyAnswers:
         if message.accepted and request.simultaneous:  # AMB-9: what the home agent can do is not what we can do
             code = Code.ACCEPTED if self._settings.simultaneous else Code.ACCEPTED_NO_SIMULTANEOUS
         extensions = self._policy.relayed(reply.covered)  # D-2.3.1-h
-        extensions += self._parameters.of(pending.assignment, code) + ours
-        accepted = self._settings.replies.accepts(message)
-        if accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
-            extensions += (pending.tunnel.answer.extension(),)
+        extensions += self._of_reply(pending, code, ours, accepted=self._settings.replies.accepts(message))
         return self._gate.answer(
             _with_home_address(pending.request, message.home_address),  # D-2.3.1-e
             pending.received,
@@ -126,6 +123,18 @@ class ProxyAnswers:
             extensions=extensions,
             identification=message.identification,
         )
+
+    def of_acceptance(self, pending: PendingRequest) -> bytes:
+        """The extensions of the reply to this request if the home agent just accepts it, and says nothing more."""
+        return serialize_extensions(self._of_reply(pending, Code.ACCEPTED, (), accepted=True))
+
+    def _of_reply(
+        self, pending: PendingRequest, code: int, ours: tuple[Extension, ...], *, accepted: bool
+    ) -> tuple[Extension, ...]:
+        extensions = self._parameters.of(pending.assignment, code) + ours
+        if accepted and pending.tunnel is not None and pending.tunnel.answer is not None:
+            extensions += (pending.tunnel.answer.extension(),)
+        return extensions
 
 
 def _with_home_address(request: AuthenticRequest, home_address: IPv4Address) -> AuthenticRequest:

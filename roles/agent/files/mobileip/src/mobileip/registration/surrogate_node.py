@@ -139,7 +139,7 @@ class SurrogateNode:
         ours: tuple[Extension, ...] = ()
         if lifetime > 0:
             lifetime = jittered(lifetime, self._settings.lifetime_jitter, self._draw())
-            binding = self._binding(message, pending, lifetime, at_home_agent_until)
+            binding = self.binding(message.home_address, pending, lifetime, at_home_agent_until)
             of_node = self._revocation.peer(
                 pending.request,
                 foreign_agent=pending.received.source.address in self._settings.checks.foreign_agents,
@@ -229,13 +229,15 @@ class SurrogateNode:
         ended = self._sessions.retire(node, now, now)
         return [*ended, *denials, self._leg.deregistration(reply, pending, association), Count("deregistered_by_us")]
 
-    def _binding(
-        self, reply: RegistrationReply, pending: PendingRequest, lifetime: int, home_agent_expires: float
+    @staticmethod
+    def binding(
+        home_address: IPv4Address, pending: PendingRequest, lifetime: int, home_agent_expires: float
     ) -> Binding:
+        """What an accepted request binds, for `lifetime` seconds."""
         request, tunnel = pending.request.message, pending.tunnel
         assert tunnel is not None, "a request with a lifetime has negotiated a tunnel"
         return Binding(
-            home_address=reply.home_address,
+            home_address=home_address,
             home_agent=pending.home_agent,
             care_of_address=request.care_of_address,
             source=pending.received.source,
