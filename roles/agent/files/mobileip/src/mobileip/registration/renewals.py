@@ -187,9 +187,12 @@ class Renewals:
         ):
             return None
         bound = self._sessions.of_node(key)
+        node = self._nodes[key]
         if not bound or any(binding.care_of_address != care_of_address for binding in bound):
             return None
-        node, request = self._nodes[key], AuthenticRequest(message, association, len(form.covered))
+        if not is_plain(node.home_agent_association):
+            return None
+        request = AuthenticRequest(message, association, len(form.covered))
         actions: list[Action] = [*self._guard.accept(key, association, identification)]
         why = self._admission.refuses(home_address, now, renews=True, adds=False)
         if why is not None:
@@ -285,7 +288,6 @@ class Renewals:
             or relayed.lifetime != relayed.at_home_agent
             or relayed.home_agent in settings.replies.fa_ha
             or not self._is_ordinary(relayed.request.association)
-            or not is_plain(self._nodes[relayed.node].home_agent_association)
         )
 
     @staticmethod
