@@ -170,7 +170,7 @@ class BindingTable:
     def __init__(self) -> None:
         self._by_node: dict[tuple[IPv4Address | None, IPv4Address], list[Binding]] = {}
         self._size = 0
-        self._heap: list[tuple[float, BindingKey]] = []
+        self._heap: list[tuple[float, BindingKey]] = []  # for each that ends, an entry at its expiry or before
 
     def __len__(self) -> int:
         return self._size
@@ -193,16 +193,17 @@ class BindingTable:
         """Add the binding, or replace the one with its key; True: it was added."""
         key = binding.key
         of_node = self._by_node.setdefault(key[:2], [])
+        before = math.inf
         for place, other in enumerate(of_node):
             if other.care_of_address == key.care_of_address:
                 of_node[place] = binding
-                added = False
+                before, added = other.expires, False
                 break
         else:
             of_node.append(binding)
             self._size += 1
             added = True
-        if binding.expires != math.inf:
+        if binding.expires < before:  # else its entry in the heap is put off when that is due
             heapq.heappush(self._heap, (binding.expires, key))
         return added
 
@@ -225,7 +226,11 @@ class BindingTable:
             binding = self.get(key)
             if binding is not None and binding.expires == expires:
                 return expires
-            heapq.heappop(self._heap)
+            entry = heapq.heappop(self._heap)
+            while self._heap and self._heap[0] == entry:
+                heapq.heappop(self._heap)
+            if binding is not None and binding.expires != math.inf:
+                heapq.heappush(self._heap, (binding.expires, key))
         return None
 
     def expire(self, now: float) -> list[Binding]:

@@ -74,8 +74,11 @@ class Sessions:
 
         If one that was registered later has overtaken it, what that one's reply said of the home agent counts.
         """
-        key = binding.key
-        others = [other for other in self.of_node(node) if other.key != key]
+        others = [
+            other
+            for other in self.of_node(node)
+            if other.care_of_address != binding.care_of_address or other.home_address != binding.home_address
+        ]
         if not others:
             self._put(node, binding)
             return [PersistBinding(binding), Bind(binding)]
