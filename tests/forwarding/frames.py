@@ -239,6 +239,8 @@ class Generator:
         mac = self._mac_of(self._proxy().gateways, gateway)
         destination = IPv4Address(self._random.choice(["192.0.2.80", "192.0.2.100", "192.0.2.50", str(home)]))
         source = self._maybe(home, [IPv4Address("192.0.2.50"), IPv4Address("192.0.2.91")], 0.2)
+        if self._random.random() < 0.3:
+            source = IPv4Address(self._random.choice(["192.0.2.130", "198.18.0.7", "192.0.2.160"]))
         return mac, ip(source, destination, TCP, self._payload(), **self._header())
 
     def _too_long(self, _program: str) -> tuple[bytes, bytes]:

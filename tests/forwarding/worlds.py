@@ -69,6 +69,7 @@ CARE_OF, OTHER_CARE_OF = address("198.51.100.10"), address("198.51.100.11")
 NAT, FOREIGN_AGENT, ROUTED = address("198.51.100.40"), address("198.51.100.100"), address("198.51.100.140")
 
 
+OTHER_USERS = IPv4Network("192.0.2.128/27")
 WIREGUARD = Passes(frozenset(), frozenset({(17, 51820), (6, 51820)}))
 
 
@@ -154,7 +155,12 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         private_ifindex=private,
         gateways=(
             Gateway(GATEWAY, address("192.0.2.20"), frozenset({"02:00:00:00:00:20", "02:00:00:00:00:2a"})),
-            Gateway(OTHER_GATEWAY, address("192.0.2.21"), frozenset({"02:00:00:00:00:21"})),
+            Gateway(
+                OTHER_GATEWAY,
+                address("192.0.2.21"),
+                frozenset({"02:00:00:00:00:21"}),
+                other_sources=(OTHER_USERS, IPv4Network("198.18.0.0/15")),
+            ),
         ),
         home_networks=(IPv4Network("192.0.2.64/27"),),
         mobility_subnets=(IPv4Network("192.0.2.64/28"), IPv4Network("192.0.2.80/28"), IPv4Network("192.0.2.96/27")),
@@ -175,7 +181,8 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         },
         policy=TunnelPolicy(errors_per_second=UNLIMITED),
     )
-    settings = (proxy, replace(proxy, direct_delivery=True, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
+    direct = (replace(proxy.gateways[0], direct_delivery=True), proxy.gateways[1])
+    settings = (proxy, replace(proxy, gateways=direct, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
     policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46), TunnelPolicy())
     for number, path in enumerate(_paths()):
         policy = policies[number % 3]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -252,6 +253,22 @@ class Site:
         command = [sys.executable, "-m", "mobileip", "run", str(self.directory / f"{host}.yml")]
         self.spawn(host, host, [*command, "--keys", str(self.directory / "keys.yml")])
         until(lambda: self._answers(host), 30.0, what=f"{host} answers; its log: {self.log(host)}")
+
+    def reconfigure(self, host: str, **changes: Any) -> None:
+        """Change settings of a running daemon as an operator does: in its file, then SIGHUP."""
+        file = self.directory / f"{host}.yml"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+        before = self.show(host, "status")["started"]
+        self.processes[host].send_signal(signal.SIGHUP)
+        until(lambda: self._started(host) not in (None, before), 20.0, what=f"a new start of {host}: {self.log(host)}")
+
+    def _started(self, host: str) -> float | None:
+        from mobileip.runtime.control import ControlError
+
+        try:
+            return float(self.show(host, "status")["started"])
+        except (ControlError, OSError):
+            return None
 
     def _answers(self, host: str) -> bool:
         process = self.processes[host]

@@ -84,6 +84,17 @@ def test_what_cannot_pass_is_refused(tmp_path: Path, value: str, expected: str) 
     assert expected in error
 
 
+def test_other_vpn_users_are_nobody_that_is_known_otherwise(tmp_path: Path) -> None:
+    for network, expected in (
+        ("192.0.2.64/28", "overlaps the home network 192.0.2.64/27"),
+        ("192.0.2.0/26", "contains 192.0.2.10, MIPP-Priv"),
+        ("203.0.113.16/28", "contains 203.0.113.20, VPNGW-Pub"),
+    ):
+        line = "    vpngw_priv: 192.0.2.20\n"
+        found = errors(tmp_path, changed(PROXY, line, f"{line}    other_sources: [{network}]\n"))
+        assert any("vpn_gateways[0].other_sources[0]" in error and expected in error for error in found), found
+
+
 def passes_of(directory: Path, text: str) -> Passes:
     config = load(directory, text).config
     assert isinstance(config, ProxyConfig)

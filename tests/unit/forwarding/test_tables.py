@@ -73,3 +73,10 @@ def test_a_wrong_mac_address_is_named(mac: str) -> None:
 def test_the_longest_prefix_carries_what_covers_it() -> None:
     home, subnet = IPv4Network("192.0.2.64/27"), IPv4Network("192.0.2.0/24")
     assert prefix_flags([home], [subnet]) == {home: 3, subnet: 2}
+    users, more = IPv4Network("192.0.2.128/27"), IPv4Network("198.18.0.0/15")
+    assert prefix_flags([home], [subnet], [[users], [more, users]]) == {
+        home: 3,
+        subnet: 2,
+        users: 0x30002,
+        more: 0x20000,
+    }

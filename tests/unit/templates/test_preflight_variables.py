@@ -55,6 +55,12 @@ GOOD = {
     "fewer ports than the firewall guards": {"mip_proxy_haleg_source_ports": 2},
     "no ports but 434": {"mip_proxy_haleg_source_ports": 0, "dmz_firewall_haleg_source_ports": []},
     "another firewall's business": {"mip_proxy_haleg_first_source_port": 30000, "dmz_firewall_kind": "inner"},
+    "another VPN": {"mip_proxy_passes": ["ESP", 115, "udp/51820", "tcp/443"]},
+    "other VPN users beside the home network": {
+        "mip_proxy_vpn_gateways": [
+            {"name": "one", "home_networks": ["192.0.2.64/27"], "other_sources": ["192.0.2.128/27"]}
+        ]
+    },
     "other ports, and the firewall knows": {
         "mip_proxy_haleg_first_source_port": 30000,
         "dmz_firewall_haleg_source_ports": ["434", "30000-30015"],
@@ -99,6 +105,17 @@ WRONG = {
     ),
     "no key for FA-HA": (
         {"mip_proxy_home_agents": [{"address": "192.0.2.40", "fa_ha_spi": 6001}]}, "no key for 192.0.2.40; expected"
+    ),
+    "nothing that may pass": ({"mip_proxy_passes": []}, "mip_proxy_passes: empty; expected one or more of esp"),
+    "what cannot pass": (
+        {"mip_proxy_passes": ["esp", "udp", 17, "udp/434", "icmp"]},
+        "mip_proxy_passes: udp, 17, udp/434, icmp; expected",
+    ),
+    "other VPN users in the home network": (
+        {"mip_proxy_vpn_gateways": [
+            {"name": "one", "home_networks": ["192.0.2.64/27"], "other_sources": ["192.0.2.64/28"]}
+        ]},
+        "mip_proxy_vpn_gateways[].other_sources: 192.0.2.64/28; expected networks",
     ),
     "ports that the firewall does not guard": (
         {"mip_proxy_haleg_first_source_port": 20440}, "the ports 20440-20455; expected them in one of"

@@ -28,7 +28,7 @@ PROXY = {
     "mip_proxy_priv": {"address": "192.0.2.10", "interface": "priv"},
     "mip_proxy_vpn_gateways": [
         {"name": "one", "vpngw_pub": "203.0.113.20", "vpngw_priv": "192.0.2.20", "home_networks": ["192.0.2.64/27"],
-         "macs": ["02:00:00:00:00:14"]},
+         "macs": ["02:00:00:00:00:14"], "mobility_delivery": "reverse_tunnel", "other_sources": ["192.0.2.160/27"]},
         {"name": "two", "vpngw_pub": "203.0.113.21", "vpngw_priv": "192.0.2.21", "home_networks": ["192.0.2.96/27"]},
     ],
     "mip_proxy_home_agents": [

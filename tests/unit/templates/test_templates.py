@@ -114,6 +114,11 @@ RULESETS = {
     "outer with the site's own": ("firewall/outer.nft.j2", firewall(dmz_firewall_allow=ALLOW)),
     "inner": ("firewall/inner.nft.j2", firewall()),
     "inner, direct delivery": ("firewall/inner.nft.j2", firewall(dmz_firewall_direct_delivery=True)),
+    "inner, other VPN users": ("firewall/inner.nft.j2", firewall(dmz_firewall_other_sources=["192.0.2.128/27"])),
+    "inner, other VPN users, any MAC": (
+        "firewall/inner.nft.j2",
+        firewall(dmz_firewall_other_sources=["192.0.2.128/27"], __dmz_firewall_mipp_priv_macs=[]),
+    ),
     "inner, any MAC": ("firewall/inner.nft.j2", firewall(__dmz_firewall_vpngw_priv_macs=[])),
     "inner with the site's own": ("firewall/inner.nft.j2", firewall(dmz_firewall_allow=ALLOW)),
     "host": ("firewall/host.nft.j2", firewall()),

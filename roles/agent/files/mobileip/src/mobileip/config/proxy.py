@@ -16,6 +16,8 @@ from mobileip.config.shared import AgentNat, Association, Revocation, SecurityAs
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
 from mobileip.config.values import Interface, Mac, Model, Nai, Network, Passing, Seconds, Unicast
 
+MobilityDelivery = Literal["reverse_tunnel", "direct"]
+
 
 class ProxyInterface(Model):
     address: Unicast = Field(description="IPv4 address of the MIP Proxy on this side")
@@ -30,6 +32,13 @@ class VpnGateway(Model):
         default_factory=list, description="Ethernet addresses the gateway sends from, besides the one that ARP shows"
     )
     home_networks: list[Network] = Field(min_length=1, description="home networks whose nodes use this gateway")
+    mobility_delivery: MobilityDelivery | None = Field(
+        default=None, description="as mobility_delivery, for this gateway's nodes; left out: as that says"
+    )
+    other_sources: list[Network] = Field(
+        default_factory=list,
+        description="addresses of its other VPN users, if its route to the proxy brings their packets along",
+    )
 
 
 class OneBox(Model):
@@ -205,7 +214,7 @@ class ProxyConfig(AnsweringParty):
     mobility_subnets: list[Network] | None = Field(
         default=None, description="subnets reached by clear packets (draft 5.2)"
     )
-    mobility_delivery: Literal["reverse_tunnel", "direct"] = Field(
+    mobility_delivery: MobilityDelivery = Field(
         default="reverse_tunnel",
         description="how these packets go on: through the node's reverse tunnel to its home agent, or directly",
     )
@@ -274,6 +283,7 @@ class ProxyConfig(AnsweringParty):
     def findings(self) -> Iterator[Finding]:
         yield from super().findings()
         yield from _check_addresses(self)
+        yield from _check_other_sources(self)
         yield from _check_one_box(self)
         yield from _check_home_agents(self)
         yield from _check_nodes(self)
@@ -448,6 +458,24 @@ def _check_overlaps(config: ProxyConfig) -> Iterator[Finding]:
             expected = f"another node has the home address {node.home_address}, too"
             yield path, node.home_agent, expected, "name a home agent for each of them, and not the same one"
         seen.setdefault(key, path)
+
+
+def _check_other_sources(config: ProxyConfig) -> Iterator[Finding]:
+    """Whom the proxy passes on without a tunnel is nobody that it knows otherwise."""
+    known = {config.mipp_pub.address: "MIPP-Pub", config.mipp_priv.address: "MIPP-Priv"}
+    known.update({agent.address: "a home agent" for agent in config.home_agents})
+    for gateway in config.vpn_gateways:
+        known.update({gateway.vpngw_pub: "VPNGW-Pub", gateway.vpngw_priv: "VPNGW-Priv"})
+    for index, gateway in enumerate(config.vpn_gateways):
+        for number, network in enumerate(gateway.other_sources):
+            path: KeyPath = ("vpn_gateways", index, "other_sources", number)
+            home = next((home for home in config.home_networks if network.overlaps(home)), None)
+            if home is not None:
+                expected = f"overlaps the home network {home}"
+                yield path, network, expected, "other VPN users have addresses of their own: name those alone"
+            for address, name in known.items():
+                if address in network:
+                    yield path, network, f"contains {address}, {name}", "name the addresses of VPN users alone"
 
 
 def _check_extensions(config: ProxyConfig) -> Iterator[Finding]:

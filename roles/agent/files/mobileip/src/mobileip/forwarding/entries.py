@@ -65,6 +65,10 @@ class Gateway:
     public_address: IPv4Address
     private_address: IPv4Address
     macs: frozenset[str] = frozenset()
+    direct_delivery: bool = False
+    """Clear packets of its nodes for a mobility subnet straight to it, instead of through the home agent's tunnel."""
+    other_sources: tuple[IPv4Network, ...] = ()
+    """Its other VPN users, where it routes by destination only: their packets for a mobility subnet come here, too."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,6 @@ class ProxyForwarding:
     gateways: tuple[Gateway, ...]
     home_networks: tuple[IPv4Network, ...]
     mobility_subnets: tuple[IPv4Network, ...]
-    direct_delivery: bool = False
-    """Clear packets for a mobility subnet straight to it, instead of through the home agent's tunnel."""
     wire_ifindex: int | None = None
     """One box: the proxy's end of the wire to the gateway on this host. None: gateways are on the two segments."""
     passes: Passes = IPSEC

@@ -18,6 +18,7 @@ from mobileip.forwarding.entries import (
     MIP_PORT,
     Encapsulation,
     ForeignAgentForwarding,
+    Gateway,
     HomeAgentForwarding,
     NodeMode,
     NodePath,
@@ -726,23 +727,40 @@ def _proxy_clear(packet: _Packet, proxy: ProxyForwarding) -> None:
         raise _Drop("no_sa_at_gateway" if sent_by_one else "gateway_mac")
     senders = [gateway for gateway in source_gateways if _is_from(packet, proxy, gateway)]
     if senders:
-        _proxy_to_subnet(packet, proxy, packet.tables.bindings[senders[0], outer.source].home_agent)
+        gateway = next(each for each in proxy.gateways if each.public_address == senders[0])
+        _proxy_to_subnet(packet, proxy, gateway, packet.tables.bindings[senders[0], outer.source].home_agent)
     elif source_gateways:
         raise _Drop("gateway_mac")
     elif _covers(proxy.home_networks + proxy.mobility_subnets, outer.destination):
-        raise _Drop("no_binding")
+        _proxy_from_other_user(packet, proxy)
     else:
         raise _Stack
 
 
-def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, home_agent: IPv4Address) -> None:
+def _proxy_from_other_user(packet: _Packet, proxy: ProxyForwarding) -> None:
+    """A VPN user that is no node of ours, behind a gateway whose route to the home network catches everybody."""
+    theirs = [gateway for gateway in proxy.gateways if _covers(gateway.other_sources, packet.outer.source)]
+    if not theirs:
+        raise _Drop("no_binding")
+    if not any(_is_from(packet, proxy, gateway.public_address) for gateway in theirs):
+        raise _Drop("gateway_mac")
+    if not _covers(proxy.mobility_subnets, packet.outer.destination):
+        raise _Drop("not_mobility_subnet")
+    _check_ttl(packet.outer)
+    packet.refusal, packet.cuttable = _Refusal(proxy.private_address), True
+    _decrement_ttl(packet)
+    _leave(packet, "other_source_to_subnet", proxy.private_ifindex)
+    _fits(packet)
+
+
+def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, gateway: Gateway, home_agent: IPv4Address) -> None:
     """Row 5."""
     if not _covers(proxy.mobility_subnets, packet.outer.destination):
         raise _Drop("not_mobility_subnet")
     _check_ttl(packet.outer)
     packet.refusal, packet.cuttable = _Refusal(proxy.private_address), True
     _decrement_ttl(packet)
-    if proxy.direct_delivery:
+    if gateway.direct_delivery:
         _leave(packet, "gateway_to_subnet", proxy.private_ifindex)
         _fits(packet)
         return

@@ -45,6 +45,7 @@ _SET_DSCP = 1
 _REASSEMBLY = 2
 _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
+_PREFIX_OTHER_SOURCES = 0x10000
 _COUNT = struct.Struct("=Q")
 _TRAFFIC = struct.Struct("=QQ")
 _BINDING_TRAFFIC = struct.Struct("=4Q")
@@ -134,11 +135,18 @@ def pack_mac(mac: str) -> bytes:
 
 
 def prefix_flags(
-    home_networks: Iterable[IPv4Network], mobility_subnets: Iterable[IPv4Network]
+    home_networks: Iterable[IPv4Network],
+    mobility_subnets: Iterable[IPv4Network],
+    other_sources: Iterable[Iterable[IPv4Network]] = (),
 ) -> dict[IPv4Network, int]:
-    """What each prefix is. The longest match alone counts in the kernel, so each one carries what covers it."""
+    """What each prefix is. The longest match alone counts in the kernel, so each one carries what covers it.
+
+    `other_sources` are those of each gateway, in the gateways' order.
+    """
     marked = [(network, _PREFIX_HOME) for network in home_networks]
     marked += [(network, _PREFIX_MOBILITY) for network in mobility_subnets]
+    for place, networks in enumerate(other_sources):
+        marked += [(network, _PREFIX_OTHER_SOURCES << place) for network in networks]
     flags: dict[IPv4Network, int] = {}
     for network, _ in marked:
         flags[network] = 0
@@ -280,7 +288,8 @@ class ProxyTables(Tables):
         if len(settings.gateways) > layouts.MAX_GATEWAYS:
             raise ValueError(f"{len(settings.gateways)} VPN gateways, expected {layouts.MAX_GATEWAYS} at most")
         self._allow(settings.passes)
-        flags = prefix_flags(settings.home_networks, settings.mobility_subnets)
+        others = [gateway.other_sources for gateway in settings.gateways]
+        flags = prefix_flags(settings.home_networks, settings.mobility_subnets, others)
         _replace(
             self._prefixes,
             {
@@ -311,7 +320,7 @@ class ProxyTables(Tables):
             private_ifindex=settings.private_ifindex,
             gateway_public_ifindex=settings.gateway_public_ifindex,
             gateway_private_ifindex=settings.gateway_private_ifindex,
-            direct_delivery=int(settings.direct_delivery),
+            direct_delivery=sum(gateway.direct_delivery << place for place, gateway in enumerate(settings.gateways)),
             gateway_count=len(settings.gateways),
             gateways=gateways,
         )

@@ -139,12 +139,17 @@ class ProxyParty(Party):
                 public_ifindex=index_of(config.mipp_pub.interface, "mipp_pub.interface"),
                 private_ifindex=index_of(config.mipp_priv.interface, "mipp_priv.interface"),
                 gateways=tuple(
-                    Gateway(gateway.vpngw_pub, gateway.vpngw_priv, frozenset(self._macs[gateway.vpngw_pub]))
+                    Gateway(
+                        gateway.vpngw_pub,
+                        gateway.vpngw_priv,
+                        frozenset(self._macs[gateway.vpngw_pub]),
+                        direct_delivery=(gateway.mobility_delivery or config.mobility_delivery) == "direct",
+                        other_sources=tuple(gateway.other_sources),
+                    )
                     for gateway in config.vpn_gateways
                 ),
                 home_networks=config.home_networks,
                 mobility_subnets=config.effective_mobility_subnets,
-                direct_delivery=config.mobility_delivery == "direct",
                 wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
                 passes=passes(config),
             )

@@ -68,6 +68,12 @@ static __always_inline __u32 prefix_flags(__be32 address)
 	return flags ? *flags : 0;
 }
 
+/* Is a destination ours to know: in a home network or mobility subnet? */
+static __always_inline __u32 subnet_flags(__be32 address)
+{
+	return prefix_flags(address) & (PREFIX_HOME | PREFIX_MOBILITY);
+}
+
 /* Row 2. It is addressed to the proxy, so the gateway is not known from it: try those that there are. */
 static __always_inline int proxy_keepalive(const struct proxy_settings *s, const struct packet *p, __u64 now,
 					   struct plan *plan)
@@ -131,7 +137,7 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 	int verdict;
 
 	if (!b)
-		return prefix_flags(p->outer.daddr) ? DROP(no_binding) : VERDICT_STACK;
+		return subnet_flags(p->outer.daddr) ? DROP(no_binding) : VERDICT_STACK;
 	if (!is_gateway_mac(p->outer.saddr, p))
 		return DROP(gateway_mac);
 	if (p->outer.ihl != 5)
@@ -148,7 +154,7 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 
 /* Row 5: a node's decrypted packet for a mobility subnet, to the node's own home agent or straight there. */
 static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const struct packet *p,
-					   const struct binding *source, __u32 prefix, struct plan *plan)
+					   const struct binding *source, __u32 prefix, int direct, struct plan *plan)
 {
 	struct tunnel to_home_agent = { .encapsulation = ENCAPSULATION_IPIP };
 	int verdict;
@@ -163,10 +169,29 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 		return verdict;
 	plan->local = s->private_address;
 	plan->flags |= PLAN_ERRORS | PLAN_CUT;
-	if (s->direct_delivery)
+	if (direct)
 		return plan_redirect(plan, OUTCOME_gateway_to_subnet, s->private_ifindex, 0);
 	plan_tunnel(plan, s->private_address, &to_home_agent);
 	return plan_redirect(plan, OUTCOME_gateway_to_home_agent, s->private_ifindex, 0);
+}
+
+/*
+ * A VPN user that is no node of ours, behind a gateway that routes by destination only: its route to the home network
+ * brings everybody's packets here. Nobody has a tunnel for them, so they go on as they are.
+ */
+static __always_inline int proxy_from_other_source(const struct proxy_settings *s, const struct packet *p,
+						   __u32 prefix, struct plan *plan)
+{
+	int verdict;
+
+	if (!(prefix & PREFIX_MOBILITY))
+		return DROP(not_mobility_subnet);
+	verdict = plan_forwarding(&p->outer, plan);
+	if (verdict < 0)
+		return verdict;
+	plan->local = s->private_address;
+	plan->flags |= PLAN_ERRORS | PLAN_CUT;
+	return plan_redirect(plan, OUTCOME_other_source_to_subnet, s->private_ifindex, 0);
 }
 
 /*
@@ -176,9 +201,10 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 static __always_inline int proxy_clear(const struct proxy_settings *s, const struct packet *p, __u64 now,
 				       struct plan *plan)
 {
-	__u32 prefix = prefix_flags(p->outer.daddr);
+	__u32 prefix = subnet_flags(p->outer.daddr);
+	__u32 others = prefix ? prefix_flags(p->outer.saddr) / PREFIX_OTHER_SOURCES : 0;
+	int facts = 0, direct = 0, from_other = 0;
 	__be32 sender = 0;
-	int facts = 0;
 
 #pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
@@ -187,16 +213,22 @@ static __always_inline int proxy_clear(const struct proxy_settings *s, const str
 		if (i >= s->gateway_count)
 			break;
 		found = clear_facts(s->gateways[i].public_address, p, now);
-		if ((found & FROM_BOUND_BY_GATEWAY) && !sender)
+		if ((found & FROM_BOUND_BY_GATEWAY) && !sender) {
 			sender = s->gateways[i].public_address;
+			direct = s->direct_delivery >> i & 1;
+		}
+		if (others >> i & 1)
+			from_other |= is_gateway_mac(s->gateways[i].public_address, p);
 		facts |= found;
 	}
 	if (facts & TO_BOUND)
 		return facts & TO_BOUND_BY_GATEWAY ? DROP(no_sa_at_gateway) : DROP(gateway_mac);
 	if (sender)
-		return proxy_to_subnet(s, p, find_binding(sender, p->outer.saddr), prefix, plan);
+		return proxy_to_subnet(s, p, find_binding(sender, p->outer.saddr), prefix, direct, plan);
 	if (facts & FROM_BOUND)
 		return DROP(gateway_mac);
+	if (others)
+		return from_other ? proxy_from_other_source(s, p, prefix, plan) : DROP(gateway_mac);
 	return prefix ? DROP(no_binding) : VERDICT_STACK;
 }
 

@@ -56,7 +56,8 @@
 	OUTCOME(12, tunnel_to_stack, "mobile node: decapsulated, to the stack") \
 	OUTCOME(13, stack_to_tunnel, "mobile node: encapsulated to the proxy or home agent") \
 	OUTCOME(14, too_big_answered, "too long for the way: answered with ICMP fragmentation needed (RFC 2003 5.1)") \
-	OUTCOME(15, cut_in_two, "too long for the way, and may be cut: two fragments that come in anew")
+	OUTCOME(15, cut_in_two, "too long for the way, and may be cut: two fragments that come in anew") \
+	OUTCOME(16, other_source_to_subnet, "proxy: another VPN user's packet for a mobility subnet, delivered directly")
 
 enum drop_reason {
 #define REASON(number, name, text) DROP_##name = number,

@@ -62,7 +62,7 @@ struct proxy_settings {
 	__u32 private_ifindex;
 	__u32 gateway_public_ifindex;	/* towards the gateways: as above, or one box's wire for both */
 	__u32 gateway_private_ifindex;
-	__u32 direct_delivery;
+	__u32 direct_delivery;		/* a bit for each gateway, by its place below */
 	__u32 gateway_count;
 	struct gateway gateways[MAX_GATEWAYS];
 };
@@ -76,6 +76,7 @@ struct gateway_mac {
 
 #define PREFIX_HOME 1
 #define PREFIX_MOBILITY 2
+#define PREFIX_OTHER_SOURCES 0x10000	/* of the first gateway; of the others the bits above, by their places */
 
 struct prefix {
 	__u32 length;
