@@ -199,6 +199,9 @@ class Map(Pinned):
         self.type, self.id = int(info.type), int(info.id)
         self.key_size, self.value_size = int(info.key_size), int(info.value_size)
         self.max_entries = int(info.max_entries)
+        # Kept from call to call: entries are read one by one for each registration.
+        self._lookup = library().bpf_map_lookup_elem
+        self._value = ctypes.create_string_buffer(self.value_size)
         # The kernel rounds each CPU's value up to 8 bytes.
         self.stride = (
             (self.value_size + 7) // 8 * 8 * possible_cpus() if self.type == _PER_CPU_ARRAY else self.value_size
@@ -206,12 +209,14 @@ class Map(Pinned):
 
     def get(self, key: bytes) -> bytes | None:
         """The entry, or None."""
-        value = ctypes.create_string_buffer(self.value_size)
-        result = library().bpf_map_lookup_elem(self.fd, self._sized(key), value)
+        if len(key) != self.key_size:
+            raise self._wrong_key(key)
+        result = self._lookup(self.fd, key, self._value)
+        if not result:
+            return self._value.raw
         if result == -errno.ENOENT:
             return None
-        check(result, f"read {self.path.name}")
-        return value.raw
+        raise OSError(-result, f"read {self.path.name}: {os.strerror(-result)}")
 
     def put(self, key: bytes, value: bytes) -> None:
         """Add or replace an entry. Raises OSError, with E2BIG when the table is full."""
@@ -315,5 +320,8 @@ class Map(Pinned):
 
     def _sized(self, key: bytes) -> bytes:
         if len(key) != self.key_size:
-            raise ValueError(f"{self.path.name}: key of {len(key)} bytes, expected {self.key_size}")
+            raise self._wrong_key(key)
         return key
+
+    def _wrong_key(self, key: bytes) -> ValueError:
+        return ValueError(f"{self.path.name}: key of {len(key)} bytes, expected {self.key_size}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -50,9 +51,10 @@ class Layout:
             raise TypeError(f"struct {self.name} has no field {', '.join(values)}")
         return self._struct.pack(*row)
 
-    def pack_row(self, *values: Any) -> bytes:
+    @cached_property
+    def pack_row(self) -> Callable[..., bytes]:
         """The same from all values in the fields' order: what a registration has time for."""
-        return self._struct.pack(*values)
+        return self._struct.pack
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Values by field name."""
@@ -73,16 +75,11 @@ TUNNEL = Layout(
     ),
 )
 TRAFFIC = Layout("traffic", (("packets", "Q"), ("bytes", "Q")))
-BINDING = Layout(
-    "binding",
-    (
-        ("home_agent", "4s"),
-        ("tunnel_count", "I"),
-        ("from_node", f"{TRAFFIC.size}s"),
-        ("to_node", f"{TRAFFIC.size}s"),
-        ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s"),
-    ),
-)
+_COUNTERS = (("from_node", f"{TRAFFIC.size}s"), ("to_node", f"{TRAFFIC.size}s"))
+_HEAD = (*_COUNTERS, ("home_agent", "4s"), ("tunnel_count", "I"))
+BINDING = Layout("binding", (*_HEAD, ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s")))
+BINDING_OF_ONE = Layout("binding", (*_HEAD, *TUNNEL.fields, ("others", f"{TUNNEL.size * (MAX_CARE_OF - 1)}s")))
+"""The same with its first tunnel's fields: nearly all bindings have one, and are packed with one call."""
 GATEWAY = Layout("gateway", (("public_address", "4s"), ("private_address", "4s")))
 PROXY_SETTINGS = Layout(
     "proxy_settings",

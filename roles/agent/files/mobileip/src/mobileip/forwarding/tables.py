@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from pathlib import Path
 
 from mobileip.forwarding import layouts
@@ -60,26 +61,36 @@ _CLOCK_STEP = 0.2
 
 def _expiry(expires: float, boot: float) -> int:
     """Nanoseconds of CLOCK_BOOTTIME; the last one there is for what never ends."""
-    return _NEVER if expires == math.inf else max(0, round((expires - boot) * _NS))
+    return _NEVER if expires == math.inf else max(0, int((expires - boot) * _NS))
 
 
 def _unix(expires_ns: int, boot: float) -> float:
     return math.inf if expires_ns == _NEVER else expires_ns / _NS + boot
 
 
-_COUNTED = slice(8, 40)
+_COUNTED = slice(0, 32)
 """Of `struct binding`: from_node and to_node."""
 NOTHING_COUNTED = bytes(32)
+_pack_one = layouts.BINDING_OF_ONE.pack_row
+
+
+def _tunnel_row(tunnel: Tunnel, boot: float) -> tuple[bytes, bytes, bytes, int, int, int, int]:
+    """The fields of `struct tunnel` in order."""
+    care_of, source, expires = tunnel.care_of.packed, tunnel.source, tunnel.expires
+    return (
+        care_of,
+        care_of if source is None else source.packed,
+        tunnel.port.to_bytes(2),
+        tunnel.encapsulation.protocol,
+        _HALF_BOUND if tunnel.half_bound else 0,
+        0,
+        _expiry(expires, boot),
+    )
 
 
 def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
     """`struct tunnel`; `boot` is the Unix time of boot."""
-    care_of = tunnel.care_of.packed
-    source = care_of if tunnel.source is None else tunnel.source.packed
-    flags = _HALF_BOUND if tunnel.half_bound else 0
-    expires_ns = _expiry(tunnel.expires, boot)
-    protocol = tunnel.encapsulation.protocol
-    return layouts.TUNNEL.pack_row(care_of, source, tunnel.port.to_bytes(2), protocol, flags, 0, expires_ns)
+    return layouts.TUNNEL.pack_row(*_tunnel_row(tunnel, boot))
 
 
 def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
@@ -103,10 +114,14 @@ def pack_binding(
 
     Raises ValueError for more care-of addresses than a binding holds, or none.
     """
-    if not 1 <= len(tunnels) <= layouts.MAX_CARE_OF:
-        raise ValueError(f"{len(tunnels)} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
+    count = len(tunnels)
+    if count == 1:
+        row = _tunnel_row(tunnels[0], boot)
+        return _pack_one(counted[:16], counted[16:], home_agent.packed, 1, *row, b"")
+    if not 1 <= count <= layouts.MAX_CARE_OF:
+        raise ValueError(f"{count} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
     packed = b"".join([pack_tunnel(tunnel, boot) for tunnel in tunnels])
-    return layouts.BINDING.pack_row(home_agent.packed, len(tunnels), counted[:16], counted[16:], packed)
+    return layouts.BINDING.pack_row(counted[:16], counted[16:], home_agent.packed, count, packed)
 
 
 def counted_in(value: bytes) -> bytes:
@@ -343,7 +358,9 @@ class ProxyTables(Tables):
 
     def put(self, binding: ProxyBinding) -> None:
         """Add or replace a binding: from now on packets follow it."""
-        self.put_many([binding])
+        key = _key(binding.gateway, binding.home_address)
+        value = _pack_over(self._bindings.get(key), binding.home_agent, binding.tunnels, self._boot())
+        self._bindings.put(key, value)
 
     def put_many(self, bindings: Iterable[ProxyBinding]) -> None:
         """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""
@@ -401,24 +418,21 @@ def unpack_traffic(value: bytes) -> BindingTraffic:
     return BindingTraffic(Traffic(packets_from, bytes_from), Traffic(packets_to, bytes_to))
 
 
+def _pack_over(known: bytes | None, home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float) -> bytes:
+    """A binding in place of the entry `known`. What that has counted goes on in the new one, but for the packets of the
+    microseconds between the look at it and its replacement."""
+    if known is None:
+        return pack_binding(home_agent, tunnels, boot)
+    if any([tunnel.half_bound and not tunnel.port for tunnel in tunnels]):
+        tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
+    return pack_binding(home_agent, tunnels, boot, counted_in(known))
+
+
 def _put_bindings(table: Map, boot: float, rows: Iterable[Row]) -> None:
-    """Write rows in order. What an entry has counted goes on in the new one, but for the packets of the microseconds
-    between the look at the old one and its replacement."""
     written: dict[bytes, bytes] = {}
     for key, home_agent, tunnels in rows:
-        known = written.get(key) or table.get(key)
-        if known is None:
-            value = pack_binding(home_agent, tunnels, boot)
-        else:
-            if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels):
-                tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
-            value = pack_binding(home_agent, tunnels, boot, counted_in(known))
-        written[key] = value
-    if len(written) == 1:
-        ((key, value),) = written.items()
-        table.put(key, value)
-    else:
-        table.put_many(list(written.items()))
+        written[key] = _pack_over(written.get(key) or table.get(key), home_agent, tunnels, boot)
+    table.put_many(list(written.items()))
 
 
 def _sync_bindings(table: Map, boot: float, wanted: Iterable[Row]) -> Synchronised:
@@ -451,18 +465,22 @@ def _sync_bindings(table: Map, boot: float, wanted: Iterable[Row]) -> Synchronis
 
 def _essence(value: bytes) -> bytes:
     """A packed binding without its counters and without the zeros of the tunnels that it has not."""
-    return (value[: _COUNTED.start] + value[_COUNTED.stop :]).rstrip(b"\0")
+    return value[_COUNTED.stop :].rstrip(b"\0")
 
 
 def _whole(essence: bytes) -> bytes:
-    start = _COUNTED.start
-    return (essence[:start] + NOTHING_COUNTED + essence[start:]).ljust(layouts.BINDING.size, b"\0")
+    return (NOTHING_COUNTED + essence).ljust(layouts.BINDING.size, b"\0")
 
 
 def _without_counters(table: Map) -> dict[bytes, bytes]:
+    """The essence of each entry."""
+    keys_of = struct.Struct(f"={layouts.BINDING_KEY.size}s")
+    values_of = struct.Struct(f"={_COUNTED.stop}x{layouts.BINDING.size - _COUNTED.stop}s")
     found: dict[bytes, bytes] = {}
-    for key, value in table.items():
-        found[key] = _essence(value)
+    for count, keys, values in table.batches():
+        rows = zip(keys_of.iter_unpack(keys), values_of.iter_unpack(values), strict=True)
+        for (key,), (value,) in islice(rows, count):
+            found[key] = value.rstrip(b"\0")
     return found
 
 
@@ -504,7 +522,8 @@ class HomeAgentTables(Tables):
 
     def put(self, binding: HomeBinding) -> None:
         """Add or replace a binding: its home address is intercepted from now on."""
-        self.put_many([binding])
+        key, home_agent, tunnels = self._row(binding)
+        self._bindings.put(key, _pack_over(self._bindings.get(key), home_agent, tunnels, self._boot()))
 
     def put_many(self, bindings: Iterable[HomeBinding]) -> None:
         """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""

@@ -92,7 +92,7 @@ class ProxyParty(Party):
 
     def resync(self) -> None:
         self._bound = Bound(self.machine.bindings)
-        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())
 
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))

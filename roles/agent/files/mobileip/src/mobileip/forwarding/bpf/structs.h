@@ -43,10 +43,10 @@ struct traffic {
 /* Its counters live in the entry: the packet's CPU has that memory at hand anyway. Whoever replaces an entry brings
  * them along (forwarding/tables.py). */
 struct binding {
-	__be32 home_agent;
-	__u32 tunnel_count;
 	struct traffic from_node;	/* as they came out of, and went into, the node's tunnels */
 	struct traffic to_node;
+	__be32 home_agent;
+	__u32 tunnel_count;
 	struct tunnel tunnels[MAX_CARE_OF];
 };
 
