@@ -423,7 +423,7 @@ def _pack_over(known: bytes | None, home_agent: IPv4Address, tunnels: tuple[Tunn
     microseconds between the look at it and its replacement."""
     if known is None:
         return pack_binding(home_agent, tunnels, boot)
-    if any([tunnel.half_bound and not tunnel.port for tunnel in tunnels]):
+    if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels):
         tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
     return pack_binding(home_agent, tunnels, boot, counted_in(known))
 

@@ -111,7 +111,7 @@ class HomeAgentParty(Party):
 
     def _sync_table(self) -> None:
         self._bound = Bound(self.machine.bindings)
-        self._tables.sync([_entry(bindings) for bindings in self._bound.nodes().values()])
+        self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())
         self._broadcasts.replace(self.machine.bindings)
 
     def bind(self, action: Bind) -> None:
