@@ -90,7 +90,7 @@ def test_what_bindings_and_interfaces_counted_adds_up_to_the_outcomes(
     counted, interfaces = proxy.counters(), proxy.interfaces()
     arrived = of_outcomes(counted, "node_to_gateway", "keepalive_answered", "node_to_home_agent", "node_to_node")
     sent = of_outcomes(counted, "gateway_to_node", "home_agent_to_node", "node_to_node")
-    assert min(arrived.packets, sent.packets) > 80
+    assert min(arrived.packets, sent.packets) > 40
     # What a node sent and was cut is counted as it came; its pieces come in anew, from nobody's tunnel.
     cut = counted.packets["cut_in_two"]
     assert arrived.packets <= of_bindings("from_node").packets <= arrived.packets + cut
