@@ -91,6 +91,7 @@ class Generator:
         self._links = {program: tables.links[index] for program, index in programs.items()}
         self._makers = {
             "proxy_pub": (
+                self._probe_answer,
                 self._from_node,
                 self._from_node,
                 self._keepalive,
@@ -223,8 +224,14 @@ class Generator:
         here = self._proxy().public_address
         return STRANGE_MAC, self._tunnel_packet(self._random.choice(tunnels), here, self._echo(home, here))
 
-    def _echo(self, home: IPv4Address, to: IPv4Address) -> bytes:
-        message = echo(self._maybe(8, [0, 13]), self._payload())
+    def _probe_answer(self, _program: str) -> tuple[bytes, bytes]:
+        """The kernel of a node answers our echo request, by whatever tunnel it has."""
+        _, home, bound = self._binding(home_agent=False)
+        here = self._proxy().public_address
+        return STRANGE_MAC, self._tunnel_packet(self._random.choice(bound.tunnels), here, self._echo(home, here, 0))
+
+    def _echo(self, home: IPv4Address, to: IPv4Address, kind: int = 8) -> bytes:
+        message = echo(self._maybe(kind, [0, 8, 13]), self._payload())
         header = self._header()
         header["fragment"] = self._maybe(header["fragment"], [0x2000, 1])
         return ip(self._address(home), to, self._maybe(ICMP, [UDP, ESP]), message, **header)
@@ -338,7 +345,7 @@ class Generator:
         if kind < 0.1:
             return STRANGE_MAC, ip(path.home_address, gateway, UDP, udp(434, 434, self._registration()))
         if kind < 0.3:
-            return STRANGE_MAC, self._echo(path.home_address, path.peer)
+            return STRANGE_MAC, self._echo(path.home_address, path.peer, self._random.choice([0, 8]))
         to = self._maybe(self._address(gateway), GROUPS, 0.1)
         return STRANGE_MAC, self._ipsec(self._address(path.home_address), to)
 

@@ -81,7 +81,7 @@ def test_row_1_esp_in_udp_needs_the_port_that_registered_R3519_4_3_a() -> None:
 def test_row_1_each_check_drops_with_its_own_reason_D_5_3_a_and_D_5_3_b_and_D_5_3_c_and_D_5_3_d_and_D_5_3_e(
     packet: Callable[[], Any], reason: str
 ) -> None:
-    assert decide(ether(packet()), tables()) == rules.Verdict(rules.Action.DROP, reason)
+    assert replace(decide(ether(packet()), tables()), stray=None) == rules.Verdict(rules.Action.DROP, reason)
 
 
 def test_row_1_nothing_passes_after_the_binding_expired() -> None:
@@ -99,6 +99,51 @@ def test_row_2_a_keepalive_is_answered_and_completes_a_half_bound_tunnel() -> No
     assert verdict.frame == ether(answer)
     assert verdict.learnt is not None
     assert verdict.learnt[2] == Tunnel(IPv4Address(NAT), NOW + 60, Encapsulation.UDP, 40000)
+
+
+def test_what_comes_from_another_port_or_address_is_noted_and_moves_nothing_R3519_4_10_a() -> None:
+    known = Tunnel(IPv4Address(NAT), NOW + 300, Encapsulation.UDP, 40000)
+    key = (IPv4Address(VPNGW_PUB), IPv4Address(HOME))
+    for source, port, reason in ((NAT, 40001, "port_mismatch"), ("198.51.100.41", 40000, "care_of_mismatch")):
+        outer = IP(src=source, dst=MIPP_PUB) / UDP(sport=port, dport=434, chksum=0) / MIP
+        for inner in (inner_esp(), IP(src=HOME, dst=MIPP_PUB) / ICMP()):
+            verdict = decide(ether(outer / inner), tables(known))
+            assert (verdict.reason, verdict.learnt) == (reason, None)
+            assert verdict.stray == (key, IPv4Address(source), port)
+    right = IP(src=NAT, dst=MIPP_PUB) / UDP(sport=40000, dport=434, chksum=0) / MIP
+    assert decide(ether(right / inner_esp()), tables(known)).stray is None
+    unknown = right / IP(src="192.0.2.70", dst=VPNGW_PUB, proto=50) / ESP
+    assert decide(ether(unknown), tables(known)).stray is None
+
+
+@pytest.mark.parametrize("tunnel", [Encapsulation.IPIP, Encapsulation.UDP])
+def test_a_nodes_answer_to_a_probe_reaches_the_daemon_from_the_tunnels_end_alone(tunnel: Encapsulation) -> None:
+    end = Tunnel(IPv4Address(CARE_OF), NOW + 300, tunnel, 434 if tunnel is Encapsulation.UDP else 0)
+    answer = IP(src=HOME, dst=MIPP_PUB) / ICMP(type=0, id=7, seq=1)
+
+    def sent(source: str, inner: Any) -> bytes:
+        outer = IP(src=source, dst=MIPP_PUB)
+        if tunnel is Encapsulation.UDP:
+            outer = outer / UDP(sport=434, dport=434, chksum=0) / MIP
+        return ether(outer / inner)
+
+    verdict = decide(sent(CARE_OF, answer), tables(end))
+    assert (verdict.action, verdict.outcome) == (rules.Action.CHANGED, "probe_answered")
+    assert verdict.frame == ether(answer)
+    assert decide(sent(NAT, answer), tables(end)).reason == "care_of_mismatch"
+    forged = IP(src="192.0.2.70", dst=MIPP_PUB) / ICMP(type=0)
+    assert decide(sent(CARE_OF, forged), tables(end)).reason == "no_binding"
+
+
+@pytest.mark.parametrize("mode", [NodeMode.TUNNEL, NodeMode.FOREIGN_AGENT])
+def test_a_node_answers_the_other_end_of_its_tunnel_and_nobody_else(mode: NodeMode) -> None:
+    gateways = (IPv4Address(VPNGW_PUB),)
+    path = NodePath(IPv4Address(HOME), mode, IPv4Address(CARE_OF), IPv4Address(MIPP_PUB), gateways=gateways)
+    snapshot = replace(tables(), mobile_node=path)
+    answer = decide(ether(IP(src=HOME, dst=MIPP_PUB) / ICMP(type=0)), snapshot, "mn_egress")
+    assert answer.action is (rules.Action.REDIRECT if mode is NodeMode.TUNNEL else rules.Action.STACK)
+    for packet in (IP(src=HOME, dst=VPNGW_PUB) / ICMP(type=0), IP(src=HOME, dst=MIPP_PUB) / ICMP(type=8)):
+        assert decide(ether(packet), snapshot, "mn_egress").reason == "clear_outside"
 
 
 def test_row_3_goes_to_the_gateway_whatever_the_destination_D_5_4_a_and_D_5_7_c() -> None:

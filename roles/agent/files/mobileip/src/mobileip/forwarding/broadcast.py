@@ -14,11 +14,11 @@ from collections.abc import Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from mobileip.forwarding.entries import MIP_PORT, Encapsulation, Tunnel
-from mobileip.wire.encapsulation import IPPROTO_IPIP, IPPROTO_UDP, IPv4Packet, TunnelData, UdpDatagram
+from mobileip.forwarding.entries import Tunnel
+from mobileip.forwarding.tunnelling import is_ready, overhead, tunnelled, wrapped
+from mobileip.wire.encapsulation import IPv4Packet
 
 _IP_HEADER = 20
-_UDP_TUNNEL_HEADERS = _IP_HEADER + 8 + 4
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -52,40 +52,18 @@ class BroadcastDomain:
         `identification` is of the packets made here; several count up from it.
         """
         tunnel = listener.tunnel
-        known = not tunnel.half_bound or tunnel.port
         # What the node itself sent, or an end of its tunnel, would come back to where it is from (RFC 2003 3.2).
         looping = packet.source in (self.home_agent, listener.home_address, tunnel.care_of, tunnel.source)
-        if looping or not known or packet.ttl == 0:
+        if looping or not is_ready(tunnel) or packet.ttl == 0:
             return ()
-        headers = _UDP_TUNNEL_HEADERS if tunnel.encapsulation is Encapsulation.UDP else _IP_HEADER
-        if not listener.co_located:
-            headers += _IP_HEADER
+        headers = overhead(tunnel) + (0 if listener.co_located else _IP_HEADER)
         return tuple(
             self._tunnelled(piece, listener, (identification + number) & 0xFFFF)
             for number, piece in enumerate(packet.fragments(mtu - headers))
         )
 
     def _tunnelled(self, piece: IPv4Packet, listener: Listener, identification: int) -> IPv4Packet:
-        tunnel = listener.tunnel
         inner = piece
         if not listener.co_located:
-            inner = self._wrapped(piece, listener.home_address, IPPROTO_IPIP, piece.serialize(), identification)
-        payload, protocol = inner.serialize(), IPPROTO_IPIP
-        if tunnel.encapsulation is Encapsulation.UDP:
-            data = TunnelData(IPPROTO_IPIP, payload).serialize()
-            payload, protocol = UdpDatagram(MIP_PORT, tunnel.port, data).serialize(), IPPROTO_UDP
-        return self._wrapped(piece, tunnel.care_of, protocol, payload, identification)
-
-    def _wrapped(
-        self, piece: IPv4Packet, destination: IPv4Address, protocol: int, payload: bytes, identification: int
-    ) -> IPv4Packet:
-        """RFC 2003 3.1: type of service and DF of what is inside."""
-        return IPv4Packet(
-            source=self.home_agent,
-            destination=destination,
-            protocol=protocol,
-            payload=payload,
-            tos=piece.tos,
-            identification=identification,
-            dont_fragment=piece.dont_fragment,
-        )
+            inner = wrapped(piece, self.home_agent, listener.home_address, identification)
+        return tunnelled(inner, self.home_agent, listener.tunnel, identification)

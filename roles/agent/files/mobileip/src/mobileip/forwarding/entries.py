@@ -217,6 +217,18 @@ class BindingTraffic(NamedTuple):
     to_node: Traffic = Traffic()
 
 
+class Stray(NamedTuple):
+    """Where packets that claim to be a bound node's came from, other than its tunnel's end. Nobody has proven it."""
+
+    gateway: IPv4Address
+    home_address: IPv4Address
+    address: IPv4Address
+    port: int
+    """0 without UDP."""
+    packets: int
+    last: float
+
+
 class InterfaceTraffic(NamedTuple):
     """What came in on an interface, by what became of it; `passed` was left to the kernel's stack."""
 

@@ -80,6 +80,7 @@ _HEAD = (*_COUNTERS, ("home_agent", "4s"), ("tunnel_count", "I"))
 BINDING = Layout("binding", (*_HEAD, ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s")))
 BINDING_OF_ONE = Layout("binding", (*_HEAD, *TUNNEL.fields, ("others", f"{TUNNEL.size * (MAX_CARE_OF - 1)}s")))
 """The same with its first tunnel's fields: nearly all bindings have one, and are packed with one call."""
+STRAY = Layout("stray", (("address", "4s"), ("port", "2s"), ("reserved", "H"), ("packets", "Q"), ("last_ns", "Q")))
 GATEWAY = Layout("gateway", (("public_address", "4s"), ("private_address", "4s")))
 PROXY_SETTINGS = Layout(
     "proxy_settings",
@@ -154,6 +155,7 @@ ALL = (
     BINDING_KEY,
     TUNNEL,
     BINDING,
+    STRAY,
     GATEWAY,
     PROXY_SETTINGS,
     GATEWAY_MAC,

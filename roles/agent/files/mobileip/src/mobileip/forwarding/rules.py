@@ -87,6 +87,8 @@ class Verdict:
     """Tunnels of the binding that get a copy, by index; each is decided anew with its mark."""
     learnt: tuple[tuple[IPv4Address, IPv4Address], int, Tunnel] | None = None
     """Binding and index of a half-bound tunnel that this keepalive completed, and the tunnel now."""
+    stray: tuple[tuple[IPv4Address, IPv4Address], IPv4Address, int] | None = None
+    """Binding whose node's packet came from another address or UDP port, and those."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class _Drop(Exception):  # noqa: N818
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.stray: tuple[Key, IPv4Address, int] | None = None
 
 
 class _TooLong(Exception):  # noqa: N818
@@ -259,7 +262,7 @@ def decide(
             return Verdict(Action.DROP, "helper_failed")
         return Verdict(Action.STACK, frame=frame)
     except _Drop as drop:
-        return Verdict(Action.DROP, drop.reason)
+        return Verdict(Action.DROP, drop.reason, stray=drop.stray)
     action = Action.REDIRECT if packet.redirect else Action.CHANGED
     return Verdict(
         action,
@@ -383,15 +386,23 @@ def _closest(misses: list[str]) -> _Drop:
 
 def _match(packet: _Packet, keys: list[Key], *, learns: bool) -> tuple[Key, int, Tunnel]:
     """The tunnel that the packet came through, among these bindings."""
-    misses: list[str] = []
+    misses: list[tuple[str, Key]] = []
     for key in keys:
         bound = packet.tables.bindings.get(key)
         for index, tunnel in enumerate(bound.tunnels if bound else ()):
             miss = _check_tunnel(packet, tunnel, learns=learns)
             if miss is None:
                 return key, index, tunnel
-            misses.append(miss)
-    raise _closest(misses)
+            misses.append((miss, key))
+    drop = _closest([miss for miss, _ in misses])
+    if drop.reason in ("care_of_mismatch", "port_mismatch"):
+        claimed = next(key for miss, key in misses if miss == drop.reason)
+        drop.stray = claimed, packet.outer.source, packet.port
+    raise drop
+
+
+def _is_echo_reply(packet: _Packet, header: _Header) -> bool:
+    return header.protocol == _ICMP and not header.is_fragment and packet.head[:2] == b"\0\0"
 
 
 def _answer_keepalive(packet: _Packet, found: tuple[Key, int, Tunnel]) -> None:
@@ -656,6 +667,11 @@ def _proxy_public(packet: _Packet) -> None:
 def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) -> None:
     """Rows 1 and 2."""
     known = [gateway.public_address for gateway in proxy.gateways]
+    if inner.destination == proxy.public_address and _is_echo_reply(packet, inner):
+        _match(packet, [(gateway, inner.source) for gateway in known], learns=False)
+        _decapsulate(packet)
+        packet.outcome = "probe_answered"
+        return
     if packet.tunnel is Encapsulation.UDP and inner.destination == proxy.public_address:
         _answer_keepalive(packet, _match(packet, [(gateway, inner.source) for gateway in known], learns=True))
         _leave(packet, "keepalive_answered", proxy.public_ifindex)
@@ -932,11 +948,12 @@ def _node_egress(packet: _Packet) -> None:
         and not outer.is_fragment
         and packet.head[:2] == b"\x08\x00"
     )
-    if path.mode is NodeMode.FOREIGN_AGENT and allowed:
+    is_probe_answer = outer.destination == path.peer and _is_echo_reply(packet, outer)
+    if path.mode is NodeMode.FOREIGN_AGENT and (allowed or is_probe_answer):
         if _is_group(outer.destination):
             raise _Drop("group_through_agent")  # RFC 3024 5.2
         raise _Stack
-    if path.mode is not NodeMode.TUNNEL or not (allowed or is_keepalive):
+    if path.mode is not NodeMode.TUNNEL or not (allowed or is_keepalive or is_probe_answer):
         raise _Drop("clear_outside")
     packet.before_hop = packet.frame
     _leave(packet, "stack_to_tunnel", packet.ifindex)

@@ -29,6 +29,7 @@ from mobileip.forwarding.entries import (
     PathMtu,
     ProxyBinding,
     ProxyForwarding,
+    Stray,
     Synchronised,
     Traffic,
     Tunnel,
@@ -277,6 +278,27 @@ class Tables:
         want = {struct.pack("=I", number): struct.pack("=Q", word) for number, word in enumerate(words)}
         table.put_many([(key, value) for key, value in want.items() if have[key] != value])
 
+    def strays(self) -> list[Stray]:
+        """Proxy and home agent: nodes whose packets came from elsewhere since their last registration."""
+        boot, found = self._known_boot(), []
+        for key, value in self._open("strays").items():
+            stray = layouts.STRAY.unpack(value)
+            found.append(
+                Stray(
+                    IPv4Address(key[:4]),
+                    IPv4Address(key[4:]),
+                    IPv4Address(stray["address"]),
+                    int.from_bytes(stray["port"]),
+                    stray["packets"],
+                    _unix(stray["last_ns"], boot),
+                )
+            )
+        return found
+
+    def forget_stray(self, gateway: IPv4Address, home_address: IPv4Address) -> bool:
+        """The node has registered; False if nothing was noted of it. `gateway`: of a home agent its own address."""
+        return self._open("strays").delete(_key(gateway, home_address))
+
 
 def _replace(table: Map, want: dict[bytes, bytes]) -> None:
     """Make a small table hold exactly this: additions first, so nothing that stays is ever missing."""
@@ -378,6 +400,11 @@ class ProxyTables(Tables):
         """Gateway, home address and counters of each binding. Nothing is stopped for it."""
         for key, value in self._bindings.items():
             yield IPv4Address(key[:4]), IPv4Address(key[4:]), unpack_traffic(value)
+
+    def traffic_of(self, gateway: IPv4Address, home_address: IPv4Address) -> BindingTraffic | None:
+        """Counters of one binding; None without it."""
+        value = self._bindings.get(_key(gateway, home_address))
+        return None if value is None else unpack_traffic(value)
 
     def get(self, gateway: IPv4Address, home_address: IPv4Address) -> ProxyBinding | None:
         """One binding, with the port that a half-bound tunnel has learnt."""

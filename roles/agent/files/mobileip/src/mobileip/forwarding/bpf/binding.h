@@ -77,6 +77,36 @@ GLOBAL_FUNCTION int match_tunnel(__be32 gateway, __be32 home_address, const stru
 	return b && p ? match_tunnel_of(b, p, now, learns) : DROP(no_binding);
 }
 
+/*
+ * A bound node's packet from another address or port, by its own word alone: a NAT may have given the node a new one, or
+ * somebody forges. Data moves no binding (RFC 3519 4.10); this is noted, and the node's next registration tells.
+ */
+GLOBAL_FUNCTION int note_stray(__be32 gateway, const struct packet *p, __u64 now)
+{
+	struct binding_key key = { .gateway = gateway };
+	struct stray first = { .packets = 1, .last_ns = now };
+	struct stray *known;
+
+	if (!p)
+		return 0;
+	key.home_address = p->inner.saddr;
+	first.address = p->outer.saddr;
+	first.port = p->source_port;
+	known = bpf_map_lookup_elem(&strays, &key);
+	if (known && known->address == first.address && known->port == first.port) {
+		known->packets += 1;
+		known->last_ns = now;
+	} else {
+		bpf_map_update_elem(&strays, &key, &first, BPF_ANY);
+	}
+	return 0;
+}
+
+static __always_inline int is_stray(int verdict)
+{
+	return verdict == DROP(care_of_mismatch) || verdict == DROP(port_mismatch);
+}
+
 /* RFC 3519 4.9: the end of a tunnel answers the node's echo requests through the same tunnel. */
 static __always_inline int decide_keepalive(const struct packet *p, __be32 gateway, __u32 index, struct plan *plan)
 {

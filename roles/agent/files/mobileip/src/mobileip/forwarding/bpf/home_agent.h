@@ -30,6 +30,8 @@ static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet 
 
 	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local) {
 		verdict = match_tunnel(local, p->inner.saddr, p, now, 1);
+		if (is_stray(verdict))
+			note_stray(local, p, now);
 		if (verdict >= 0)
 			verdict = decide_keepalive(p, local, verdict, plan);
 		return verdict < 0 ? verdict : plan_redirect(plan, plan->outcome, interface_of(ctx), 0);
@@ -38,6 +40,8 @@ static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet 
 	if (!b)
 		return DROP(no_binding);
 	verdict = match_tunnel_of(b, p, now, 0);
+	if (is_stray(verdict))
+		note_stray(local, p, now);
 	if (verdict < 0)
 		return verdict;
 	plan->from_node = &b->from_node;

@@ -47,6 +47,14 @@ struct {
 	__type(value, struct binding);
 } bindings SEC(".maps");
 
+/* Few, and whoever forges packets may have them all: what is pushed out was only ever a hint. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct binding_key);
+	__type(value, struct stray);
+} strays SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

@@ -50,6 +50,13 @@ static __always_inline int is_keepalive(const struct mobile_node_settings *s, co
 	       p->inner_ports[0] == bpf_htons(ICMP_ECHO_REQUEST << 8);
 }
 
+/* The kernel's answer to the proxy's probe, which came by the way that this one goes back. */
+static __always_inline int is_probe_answer(const struct mobile_node_settings *s, const struct packet *p)
+{
+	return p->outer.daddr == s->peer && p->outer.protocol == IPPROTO_ICMP && !is_fragment(&p->outer) &&
+	       p->has_ports && !p->inner_ports[0];
+}
+
 static __always_inline int node_into_tunnel(ctx_t *ctx, const struct mobile_node_settings *s,
 					    struct plan *plan)
 {
@@ -67,10 +74,10 @@ static __always_inline int decide_node_egress(ctx_t *ctx, struct packet *p, stru
 	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(ctx, p) ||
 	    is_discovery(p))
 		return VERDICT_STACK;
-	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p)))
+	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p) || is_probe_answer(s, p)))
 		return node_into_tunnel(ctx, s, plan);
 	/* RFC 3024 5.2: the agent tunnels unicast only, unless it is wrapped; all else would stay on its link, in clear. */
-	if (s->mode == NODE_FOREIGN_AGENT && node_may_send(s, p))
+	if (s->mode == NODE_FOREIGN_AGENT && (node_may_send(s, p) || is_probe_answer(s, p)))
 		return is_group(p->outer.daddr) ? DROP(group_through_agent) : VERDICT_STACK;
 	return DROP(clear_outside);
 }

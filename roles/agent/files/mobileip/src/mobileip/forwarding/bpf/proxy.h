@@ -74,11 +74,29 @@ static __always_inline __u32 subnet_flags(__be32 address)
 	return prefix_flags(address) & (PREFIX_HOME | PREFIX_MOBILITY);
 }
 
-/* Row 2. It is addressed to the proxy, so the gateway is not known from it: try those that there are. */
-static __always_inline int proxy_keepalive(const struct proxy_settings *s, const struct packet *p, __u64 now,
-					   struct plan *plan)
+static __always_inline int is_echo_reply(const struct packet *p)
 {
-	int miss = DROP(no_binding), found;
+	return p->inner.protocol == IPPROTO_ICMP && !is_fragment(&p->inner) && p->has_ports && !p->inner_ports[0];
+}
+
+/* The node answers a probe of ours: it goes to the stack, where the daemon hears it. */
+static __always_inline int proxy_probe_answer(const struct packet *p, __be32 gateway, struct plan *plan)
+{
+	struct binding *b = find_binding(gateway, p->inner.saddr);
+
+	if (!b)
+		return DROP(no_binding);
+	plan->from_node = &b->from_node;
+	plan->outcome = OUTCOME_probe_answered;
+	return plan_decapsulation(p, plan) < 0 ? DROP(ecn) : VERDICT_FORWARD;
+}
+
+/* Row 2, and answers to our probes. They are addressed to the proxy, so the gateway is not known: try those there are. */
+static __always_inline int proxy_echo(const struct proxy_settings *s, const struct packet *p, __u64 now,
+				      struct plan *plan)
+{
+	int miss = DROP(no_binding), is_answer = is_echo_reply(p), found;
+	__be32 closest = 0;
 
 #pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
@@ -87,14 +105,20 @@ static __always_inline int proxy_keepalive(const struct proxy_settings *s, const
 		if (i >= s->gateway_count)
 			break;
 		gateway = s->gateways[i].public_address;
-		found = match_tunnel(gateway, p->inner.saddr, p, now, 1);
+		found = match_tunnel(gateway, p->inner.saddr, p, now, !is_answer);
+		if (found >= 0 && is_answer)
+			return proxy_probe_answer(p, gateway, plan);
 		if (found >= 0) {
 			found = decide_keepalive(p, gateway, found, plan);
 			return found < 0 ? found : plan_redirect(plan, plan->outcome, s->public_ifindex, 0);
 		}
-		if (found < miss)
+		if (found < miss) {
 			miss = found;
+			closest = gateway;
+		}
 	}
+	if (is_stray(miss))
+		note_stray(closest, p, now);
 	return miss;
 }
 
@@ -105,14 +129,16 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 	struct binding *b;
 	int verdict;
 
-	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == s->public_address)
-		return proxy_keepalive(s, p, now, plan);
+	if (p->inner.daddr == s->public_address && (p->tunnel == ENCAPSULATION_UDP || is_echo_reply(p)))
+		return proxy_echo(s, p, now, plan);
 	if (!is_gateway(s, p->inner.daddr))
 		return DROP(unknown_gateway);
 	b = find_binding(p->inner.daddr, p->inner.saddr);
 	if (!b)
 		return DROP(no_binding);
 	verdict = match_tunnel_of(b, p, now, 0);
+	if (is_stray(verdict))
+		note_stray(p->inner.daddr, p, now);
 	if (verdict < 0)
 		return verdict;
 	plan->from_node = &b->from_node;

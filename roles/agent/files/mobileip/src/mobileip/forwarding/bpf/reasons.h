@@ -57,7 +57,8 @@
 	OUTCOME(13, stack_to_tunnel, "mobile node: encapsulated to the proxy or home agent") \
 	OUTCOME(14, too_big_answered, "too long for the way: answered with ICMP fragmentation needed (RFC 2003 5.1)") \
 	OUTCOME(15, cut_in_two, "too long for the way, and may be cut: two fragments that come in anew") \
-	OUTCOME(16, other_source_to_subnet, "proxy: another VPN user's packet for a mobility subnet, delivered directly")
+	OUTCOME(16, other_source_to_subnet, "proxy: another VPN user's packet for a mobility subnet, delivered directly") \
+	OUTCOME(17, probe_answered, "proxy: a node's answer to a probe of its path, to the stack")
 
 enum drop_reason {
 #define REASON(number, name, text) DROP_##name = number,

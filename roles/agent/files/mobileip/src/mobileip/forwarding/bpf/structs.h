@@ -50,6 +50,15 @@ struct binding {
 	struct tunnel tunnels[MAX_CARE_OF];
 };
 
+/* Where packets that claim to be a bound node's have come from, other than its tunnel's end. */
+struct stray {
+	__be32 address;
+	__be16 port;		/* 0 without UDP */
+	__u16 reserved;
+	__u64 packets;
+	__u64 last_ns;
+};
+
 struct gateway {
 	__be32 public_address;
 	__be32 private_address;
