@@ -46,11 +46,11 @@ def binding(home: IPv4Address = HOME, **changes: object) -> ProxyBinding:
     return ProxyBinding(worlds.GATEWAY, home, worlds.HOME_AGENT, (replace(tunnel, **changes),))  # type: ignore[arg-type]
 
 
-def from_node(home: IPv4Address = HOME) -> bytes:
+def from_node(home: IPv4Address = HOME, mac: bytes = worlds.PUBLIC_MAC) -> bytes:
     """ESP of the node in IP-in-IP, as it arrives at MIPP-Pub: 14 + 20 + 20 + 16 bytes."""
     inner = ip(home, worlds.GATEWAY, 50, bytes(16))
     outer = ip(worlds.CARE_OF, IPv4Address("203.0.113.10"), 4, inner)
-    return ethernet(worlds.PUBLIC_MAC, bytes(6), outer)
+    return ethernet(mac, bytes(6), outer)
 
 
 def run(namespace: Namespace, pin_dir: Path, frame: bytes, times: int = 1) -> None:
@@ -159,7 +159,7 @@ def test_expiries_are_reckoned_anew_when_the_clock_was_set(world: worlds.World, 
     ProxyTables(pin_dir).sync([binding()])
     (boot,) = struct.unpack("=q", epoch.get(first) or b"")
     epoch.put(first, struct.pack("=q", boot - 3_000_000_000))
-    assert ProxyTables(pin_dir).sync([binding()]).written == 1
+    ProxyTables(pin_dir).sync([binding()])
     (again,) = struct.unpack("=q", epoch.get(first) or b"")
     assert abs(again - boot) < 100_000_000
 

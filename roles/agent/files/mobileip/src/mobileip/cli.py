@@ -21,6 +21,7 @@ TOPICS = {
     "drops": "what was dropped, by reason: messages by the daemon, packets by the kernel",
     "counters": "everything that is counted",
     "location": "mobile node: where it is, through whom, since when, why",
+    "datapath": "programs, tables and attachments in the kernel (root; needs no daemon)",
     "status": "the daemon: version, role, what it is doing",
 }
 _EXAMPLES = """\
@@ -28,6 +29,7 @@ examples:
   mobileip check-config /etc/mobileip/proxy.yml --keys /etc/mobileip/keys.yml
   mobileip load /etc/mobileip/proxy.yml && mobileip run /etc/mobileip/proxy.yml
   mobileip show bindings -i proxy
+  mobileip show drops --follow
   mobileip decode 01:22:01:2c:c0:00:02:45:...
 """
 
@@ -90,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("-i", "--instance", help="name of the instance; not needed where one runs alone")
     show.add_argument("--socket", type=Path, help="control socket, if it is not /run/mobileip/INSTANCE.sock")
     show.add_argument("--json", action="store_true", help="for programs")
+    show.add_argument("--counters", action="store_true", help="bindings: with packets and bytes, both directions")
+    show.add_argument("--follow", action="store_true", help="drops: samples of what is dropped from now on (root)")
+    show.add_argument("--rate", type=float, default=1.0, metavar="N", help="with --follow: samples a second and reason")
+    show.add_argument("--reason", action="append", metavar="NAME", help="with --follow: this reason only; repeatable")
+    show.add_argument(
+        "--verifier", action="store_true", help="datapath: what the verifier says of each program, loaded once more"
+    )
+    show.add_argument("--object", type=Path, help="with --verifier: the BPF object, if it is not where it is installed")
+    show.add_argument("--pins", type=Path, help="pin directory, if it is not /sys/fs/bpf/mobileip/INSTANCE")
     show.set_defaults(command=_show)
 
     revoke = commands.add_parser("revoke", help="proxy, home agent: end a node's registration now and tell it")
@@ -99,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke.set_defaults(command=_revoke)
 
     decode = commands.add_parser("decode", help="explain a registration message given as hex digits, or - for stdin")
+    decode.add_argument("--frame", action="store_true", help="the digits are a whole Ethernet frame")
     decode.add_argument("hex", nargs="+", metavar="HEX", help="UDP payload; blanks and colons do not matter")
     decode.set_defaults(command=_decode)
     return parser
@@ -193,8 +205,13 @@ def _probe(_: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from mobileip.runtime.control import ControlError, ask
 
+    if options.topic == "datapath":
+        return _show_datapath(options)
+    if options.topic == "drops" and options.follow:
+        return _follow_drops(options)
+    arguments = {"counters": True} if options.counters else {}
     try:
-        answer = ask(_socket(options), options.topic)
+        answer = ask(_socket(options), options.topic, **arguments)
     except ControlError as exc:
         return _failed(exc)
     if options.json:
@@ -202,6 +219,52 @@ def _show(options: argparse.Namespace) -> int:
     else:
         print("\n".join(_table(answer) if isinstance(answer, list) else _listing(answer)))
     return _DONE
+
+
+def _show_datapath(options: argparse.Namespace) -> int:
+    from mobileip.config import DEFAULT_BPF_OBJECT
+    from mobileip.forwarding.inspection import describe, verifier_statistics
+    from mobileip.forwarding.loader import LoadError
+    from mobileip.runtime.control import ControlError
+
+    try:
+        answer = describe(_pins(options))
+        if options.verifier:
+            names = [program["name"] for program in answer["programs"]]
+            answer["verifier"] = verifier_statistics(options.object or DEFAULT_BPF_OBJECT, names)
+    except (ControlError, LoadError, OSError) as exc:
+        return _failed(exc)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return _DONE
+    for title in ("attachments", "interfaces", "programs", "tables"):
+        print("\n".join([f"{title}:", *(f"  {line}" for line in _table(answer.pop(title))), ""]))
+    print("\n".join(_listing(answer)))
+    return _DONE
+
+
+def _follow_drops(options: argparse.Namespace) -> int:
+    from mobileip.decode import decode_frame
+    from mobileip.forwarding.samples import BusyError, DropWatch
+    from mobileip.runtime.control import ControlError
+    from mobileip.runtime.interfaces import name_of
+
+    try:
+        with DropWatch(_pins(options), options.rate) as watch:
+            while True:
+                for seen in watch.frames(1.0):
+                    if options.reason and seen.reason not in options.reason:
+                        continue
+                    interface, lines = name_of(seen.ifindex), decode_frame(seen.frame)
+                    if options.json:
+                        row = {"time": seen.time, "reason": seen.reason, "interface": interface}
+                        row |= {"length": seen.length, "frame": seen.frame.hex(), "headers": lines}
+                        print(json.dumps(row), flush=True)
+                    else:
+                        print(f"{_moment(seen.time)}  {seen.reason}  {interface}  {seen.length} bytes")
+                        print("\n".join(f"  {line}" for line in lines), flush=True)
+    except (BusyError, ControlError, OSError, ValueError) as exc:
+        return _failed(exc)
 
 
 def _revoke(options: argparse.Namespace) -> int:
@@ -216,7 +279,7 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
-    from mobileip.decode import decode, from_hex
+    from mobileip.decode import decode, decode_frame, from_hex
 
     text = sys.stdin.read() if options.hex == ["-"] else " ".join(options.hex)
     try:
@@ -224,6 +287,9 @@ def _decode(options: argparse.Namespace) -> int:
     except ValueError as exc:
         print(f"mobileip: {exc}", file=sys.stderr)
         return _WRONG
+    if options.frame:
+        print("\n".join(decode_frame(payload)))
+        return _DONE
     lines, well_formed = decode(payload)
     print("\n".join(lines))
     return _DONE if well_formed else _FAILED
@@ -248,6 +314,23 @@ def _socket(options: argparse.Namespace) -> Path:
         f"{len(found)} daemons run here ({', '.join(path.stem for path in found)})" if found else "no daemon runs here"
     )
     raise ControlError(f"{what}: name the instance with -i")
+
+
+def _pins(options: argparse.Namespace) -> Path:
+    """The pin directory of the instance that is meant; no daemon is needed for it."""
+    from mobileip.config import PIN_ROOT
+    from mobileip.runtime.control import ControlError
+
+    if options.pins is not None:
+        path: Path = options.pins
+        return path
+    if options.instance is not None:
+        return PIN_ROOT / str(options.instance)
+    found = sorted(PIN_ROOT.iterdir()) if PIN_ROOT.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} instances are loaded" if found else f"nothing is loaded below {PIN_ROOT}"
+    raise ControlError(f"{what}: name the instance with -i, or its pin directory with --pins")
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -16,14 +16,16 @@ from mobileip.config.foreign_agent import ForeignAgentConfig
 from mobileip.config.hap import HapForm
 from mobileip.config.home_agent import HomeAgentConfig
 from mobileip.config.keys import default_keys_file, load_keys
-from mobileip.config.load import Loaded, Paths, control_socket_of, load_config, summary
+from mobileip.config.load import PIN_ROOT, Loaded, Paths, control_socket_of, load_config, summary
 from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
-from mobileip.config.shared import AgentNat, Association, Replay, SecurityAssociation
+from mobileip.config.shared import DEFAULT_BPF_OBJECT, AgentNat, Association, Replay, SecurityAssociation
 
 __all__ = [
+    "DEFAULT_BPF_OBJECT",
+    "PIN_ROOT",
     "Admission",
     "AdmissionLimit",
     "AgentNat",

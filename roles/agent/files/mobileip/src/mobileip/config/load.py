@@ -23,6 +23,10 @@ class Paths:
     bpf_object: Path
 
 
+PIN_ROOT = Path("/sys/fs/bpf/mobileip")
+"""Below it each instance has its pin directory, unless its configuration names another one."""
+
+
 def control_socket_of(instance: str) -> Path:
     """The default control socket of an instance."""
     return Path("/run/mobileip") / f"{instance}.sock"
@@ -42,7 +46,7 @@ class Loaded:
         return Paths(
             state=config.state or Path("/var/lib/mobileip") / f"{self.instance}.sqlite",
             control_socket=config.control_socket or control_socket_of(self.instance),
-            pin_directory=config.pin_directory or Path("/sys/fs/bpf/mobileip") / self.instance,
+            pin_directory=config.pin_directory or PIN_ROOT / self.instance,
             bpf_object=config.bpf_object,
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 LIBRARY = "libbpf.so.1"
 BATCH = 4096
@@ -37,9 +37,23 @@ class _MapInfo(ctypes.Structure):
 
 
 class _ProgramInfo(ctypes.Structure):
-    """The first fields of `struct bpf_prog_info`."""
+    """`struct bpf_prog_info` as far as it is read; what an older kernel does not fill stays 0."""
 
-    _fields_ = [("type", c_uint32), ("id", c_uint32)]
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_length", c_uint32),
+        ("translated_length", c_uint32),
+        ("_addresses", c_uint64 * 2),
+        ("load_time", c_uint64),
+        ("_owner_maps_name_types", ctypes.c_uint8 * 144),
+        ("run_time_ns", c_uint64),
+        ("run_count", c_uint64),
+        ("recursion_misses", c_uint64),
+        ("verified_instructions", c_uint32),
+        ("_attach", c_uint32 * 3),
+    ]
 
 
 class _BatchOptions(ctypes.Structure):
@@ -89,6 +103,8 @@ _INTEGER_FUNCTIONS = {
     "bpf_map__set_pin_path": [c_void_p, c_char_p],
     "bpf_program__fd": [c_void_p],
     "bpf_program__set_autoload": [c_void_p, ctypes.c_bool],
+    "bpf_program__set_log_level": [c_void_p, c_uint32],
+    "bpf_program__set_log_buf": [c_void_p, c_void_p, c_size_t],
     "bpf_obj_pin": [c_int, c_char_p],
     "bpf_obj_get": [c_char_p],
     "bpf_obj_get_info_by_fd": [c_int, c_void_p, POINTER(c_uint32)],
@@ -101,6 +117,8 @@ _INTEGER_FUNCTIONS = {
     "bpf_map_delete_batch": [c_int, c_char_p, POINTER(c_uint32), c_void_p],
     "bpf_prog_test_run_opts": [c_int, c_void_p],
     "libbpf_num_possible_cpus": [],
+    "libbpf_major_version": [],
+    "libbpf_minor_version": [],
     "ring_buffer__poll": [c_void_p, c_int],
 }
 
@@ -137,10 +155,14 @@ def possible_cpus() -> int:
 
 def program_id(fd: int) -> int:
     """The kernel's number of an open program."""
+    return int(_program_info(fd).id)
+
+
+def _program_info(fd: int) -> _ProgramInfo:
     info = _ProgramInfo()
     length = c_uint32(ctypes.sizeof(info))
-    check(library().bpf_obj_get_info_by_fd(fd, byref(info), byref(length)), "ask for a program's number")
-    return int(info.id)
+    check(library().bpf_obj_get_info_by_fd(fd, byref(info), byref(length)), "ask about a program")
+    return info
 
 
 class Pinned:
@@ -149,6 +171,11 @@ class Pinned:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = check(library().bpf_obj_get(bytes(path)), f"open {path}")
+
+    def memory(self) -> int:
+        """Bytes of kernel memory, as the kernel reckons them (fdinfo, memlock)."""
+        lines = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)
 
     def close(self) -> None:
         """Give the descriptor back; the pinned object stays."""
@@ -161,6 +188,17 @@ class Pinned:
             self.close()
 
 
+class ProgramSizes(NamedTuple):
+    """Bytes of the kernel's instructions and of the machine's (0 without JIT); instructions that the verifier looked at
+    (0 before Linux 5.16); runs and nanoseconds, counted while the sysctl kernel.bpf_stats_enabled is 1."""
+
+    translated: int
+    jited: int
+    verified: int
+    runs: int
+    run_ns: int
+
+
 class Program(Pinned):
     """A pinned program."""
 
@@ -168,6 +206,17 @@ class Program(Pinned):
     def id(self) -> int:
         """The kernel's number of the program."""
         return program_id(self.fd)
+
+    def sizes(self) -> ProgramSizes:
+        """How large the program is, and what it took the verifier."""
+        info = _program_info(self.fd)
+        return ProgramSizes(
+            int(info.translated_length),
+            int(info.jited_length),
+            int(info.verified_instructions),
+            int(info.run_count),
+            int(info.run_time_ns),
+        )
 
     def test_run(self, frame: bytes, context: bytes = b"") -> tuple[int, bytes]:
         """BPF_PROG_TEST_RUN once: (return code, frame afterwards). Raises OSError."""
@@ -201,11 +250,11 @@ class Map(Pinned):
         self.max_entries = int(info.max_entries)
         # Kept from call to call: entries are read one by one for each registration.
         self._lookup = library().bpf_map_lookup_elem
-        self._value = ctypes.create_string_buffer(self.value_size)
         # The kernel rounds each CPU's value up to 8 bytes.
         self.stride = (
             (self.value_size + 7) // 8 * 8 * possible_cpus() if self.type == _PER_CPU_ARRAY else self.value_size
         )
+        self._value = ctypes.create_string_buffer(self.stride)
 
     def get(self, key: bytes) -> bytes | None:
         """The entry, or None."""

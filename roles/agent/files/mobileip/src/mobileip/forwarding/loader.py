@@ -115,13 +115,13 @@ def load(
     _prepare(directory)
     names = sorted({attachment.program for attachment in attachments} | set(programs))
     changed = False
-    identity = _identity(directory)
-    if identity is not None and identity["layout"] != layouts.fingerprint():
+    found = identity(directory)
+    if found is not None and found["layout"] != layouts.fingerprint():
         raise LoadError(
             f"{directory / 'maps'}: these tables were made by a release whose layout differs; their entries cannot be "
             "kept. Stop the daemon, run `mobileip unload`, load again; bindings come back from the daemon's store"
         )
-    if identity is None or identity["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
+    if found is None or found["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
         _load_object(path, directory, names, max_bindings)
         changed = True
     if owner is not None:
@@ -130,7 +130,7 @@ def load(
     with IPRoute() as netlink:
         for attachment in attachments:
             changed |= _attach(netlink, attachment, pinned[attachment.program])
-    if identity is None or identity["object"] != digest:
+    if found is None or found["object"] != digest:
         # Last, so that a load that was cut short is done again.
         value = layouts.OBJECT_IDENTITY.pack(object=digest, layout=layouts.fingerprint())
         Map(directory / "maps" / "object_identity").put(_IDENTITY, value)
@@ -155,8 +155,8 @@ def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
 def is_loaded(object_path: Path | str, pin_dir: Path | str, attachments: Sequence[Attachment]) -> bool:
     """Whether `load` would change nothing."""
     directory = Path(pin_dir)
-    identity = _identity(directory)
-    if identity is None or identity["object"] != hashlib.sha256(Path(object_path).read_bytes()).digest():
+    found = identity(directory)
+    if found is None or found["object"] != hashlib.sha256(Path(object_path).read_bytes()).digest():
         return False
     with IPRoute() as netlink:
         for attachment in attachments:
@@ -196,7 +196,7 @@ def _program_path(directory: Path, name: str) -> Path:
     return directory / "programs" / name
 
 
-def _identity(directory: Path) -> dict[str, bytes] | None:
+def identity(directory: Path) -> dict[str, bytes] | None:
     """Which object and layout the pinned tables belong to; None if there are none, or a load was cut short."""
     pin = directory / "maps" / "object_identity"
     if not pin.exists():
@@ -234,7 +234,7 @@ def _file_system(path: Path) -> int:
 
 
 @contextmanager
-def _log() -> Iterator[list[str]]:
+def log_of_libbpf() -> Iterator[list[str]]:
     """libbpf's warnings, the verifier's log among them. Its messages come through a C va_list: vsnprintf prints it."""
     lines: list[str] = []
     libc = ctypes.CDLL(None)
@@ -259,13 +259,13 @@ def _log() -> Iterator[list[str]]:
 def _load_object(path: Path, directory: Path, names: Sequence[str], max_bindings: int | None) -> None:
     """Load the named programs on the pinned tables (made where missing), and pin them in the old ones' place."""
     bpf = library()
-    with _log() as log:
+    with log_of_libbpf() as log:
         handle = bpf.bpf_object__open_file(bytes(path), None)
         if not handle:
             raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}; expected a BPF object\n" + "\n".join(log))
         try:
             _pin_tables(handle, directory, max_bindings)
-            available = _choose_programs(handle, names)
+            available = choose_programs(handle, names)
             result = bpf.bpf_object__load(handle)
             if result < 0:
                 raise LoadError(_load_error(path, -result, log))
@@ -282,7 +282,7 @@ def _load_error(path: Path, number: int, log: list[str]) -> str:
     return "\n".join([what, *(line for entry in log for line in entry.splitlines()[-30:])])
 
 
-def _each(handle: Any, step: str, name: str) -> Iterator[tuple[str, Any]]:
+def each_of(handle: Any, step: str, name: str) -> Iterator[tuple[str, Any]]:
     """Maps or programs of an object by name."""
     bpf = library()
     item = getattr(bpf, step)(handle, None)
@@ -294,7 +294,7 @@ def _each(handle: Any, step: str, name: str) -> Iterator[tuple[str, Any]]:
 def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
     """Say where each table is pinned: libbpf takes what is there, and makes and pins what is not."""
     bpf = library()
-    for name, item in _each(handle, "bpf_object__next_map", "bpf_map__name"):
+    for name, item in each_of(handle, "bpf_object__next_map", "bpf_map__name"):
         pin = directory / "maps" / name
         if name == "bindings" and max_bindings is not None and not pin.exists():
             check(bpf.bpf_map__set_max_entries(item, max_bindings), f"size the table {name}")
@@ -312,9 +312,9 @@ def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
         check(bpf.bpf_map__set_pin_path(item, bytes(pin)), f"pin the table {name}")
 
 
-def _choose_programs(handle: Any, names: Sequence[str]) -> dict[str, Any]:
+def choose_programs(handle: Any, names: Sequence[str]) -> dict[str, Any]:
     """Load only what is wanted: each party has its own programs."""
-    available = dict(_each(handle, "bpf_object__next_program", "bpf_program__name"))
+    available = dict(each_of(handle, "bpf_object__next_program", "bpf_program__name"))
     for name in names:
         if name not in available:
             raise LoadError(f"program {name} is not in the object; expected one of {', '.join(sorted(available))}")
@@ -368,6 +368,11 @@ def _attached_name(netlink: IPRoute, attachment: Attachment) -> str | None:
         if entry["info"] >> 16 == PRIORITY and entry["handle"] == HANDLE and options is not None:
             return str(options.get_attr("TCA_BPF_NAME"))
     return None
+
+
+def filter_name(netlink: IPRoute, interface: str, direction: Direction) -> str | None:
+    """Name of our filter there, `mobileip:PROGRAM:NUMBER`; None without one."""
+    return _attached_name(netlink, Attachment(interface, direction, ""))
 
 
 def _attach(netlink: IPRoute, attachment: Attachment, program: Program) -> bool:

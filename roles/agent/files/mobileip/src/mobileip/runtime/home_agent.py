@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from mobileip.config import HomeAgentConfig, Loaded
 from mobileip.forwarding.entries import HomeBinding
@@ -26,7 +27,7 @@ from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_row, plain
+from mobileip.runtime.listing import binding_rows, counts, plain
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
@@ -139,7 +140,11 @@ class HomeAgentParty(Party):
             self._repeat(self._announce_returned, action.home_address, action.interface)
 
     def commands(self) -> Mapping[str, Command]:
-        return {"bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings]}
+        return {"bindings": self._show_bindings}
+
+    def _show_bindings(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        counted = ((None, *row) for row in self._tables.traffic()) if counts(request) else None
+        return binding_rows(self.machine.bindings, time.time(), counted)
 
     def describe(self) -> Mapping[str, object]:
         return {

@@ -23,6 +23,14 @@ def index_of(interface: str, key: str) -> int:
         raise StartError(f"{key}: there is no interface {interface!r} on this host; it has {present}") from None
 
 
+def name_of(index: int) -> str:
+    """An interface's name, for people; of one that is gone, its number."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return f"#{index}"
+
+
 def mtu_of(interface: str) -> int:
     """Bytes that an IP packet on the interface may have. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:

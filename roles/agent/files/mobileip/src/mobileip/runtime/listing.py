@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from mobileip.forwarding.entries import BindingTraffic
 from mobileip.registration.bindings import Binding, Visitor
 from mobileip.registration.events import Endpoint
 from mobileip.registration.peers import nai_of
@@ -56,6 +58,35 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
         "expires": plain(binding.expires),
         "remaining": _remaining(binding.expires, now),
         "home_agent_remaining": _remaining(binding.home_agent_expires, now) if binding.registered else None,
+    }
+
+
+def counts(request: Mapping[str, Any]) -> bool:
+    """Whether `show bindings` is asked for counters, too."""
+    return request.get("counters") is True
+
+
+def binding_rows(
+    bindings: Collection[Binding],
+    now: float,
+    counted: Iterable[tuple[IPv4Address | None, IPv4Address, BindingTraffic]] | None = None,
+) -> list[dict[str, Any]]:
+    """`show bindings`; `counted`: VPN gateway (None at a home agent), home address, counters. None leaves them out."""
+    rows = [binding_row(binding, now) for binding in bindings]
+    if counted is not None:
+        by_node = {(gateway, home): traffic for gateway, home, traffic in counted}
+        for binding, row in zip(bindings, rows, strict=True):
+            row |= traffic_row(by_node.get((binding.gateway, binding.home_address), BindingTraffic()))
+    return rows
+
+
+def traffic_row(traffic: BindingTraffic) -> dict[str, int]:
+    """What `show bindings --counters` adds to a line. It is the node's, over all its care-of addresses."""
+    return {
+        "from_node_packets": traffic.from_node.packets,
+        "from_node_bytes": traffic.from_node.bytes,
+        "to_node_packets": traffic.to_node.packets,
+        "to_node_bytes": traffic.to_node.bytes,
     }
 
 

@@ -29,6 +29,7 @@ from mobileip.registration.actions import (
 from mobileip.registration.bindings import Binding, BindingKey, Visitor
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, RevokeRequested, UnreachableReceived
 from mobileip.runtime.control import Command, ControlError
+from mobileip.runtime.interfaces import name_of
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -115,7 +116,11 @@ class Party:
         if self._counted is None:
             return {}
         counters = self._counted.counters()
-        return {"packets": counters.packets, "bytes": counters.bytes}
+        interfaces = {
+            name_of(index): {way: list(getattr(traffic, way)) for way in traffic._fields}
+            for index, traffic in self._counted.interfaces().items()
+        }
+        return {"packets": counters.packets, "bytes": counters.bytes, "interfaces": interfaces}
 
     def describe(self) -> Mapping[str, Any]:
         """What `show status` says besides what the daemon knows."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
+from typing import Any
 
 from mobileip.config import Loaded, ProxyConfig
 from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding
@@ -20,7 +21,7 @@ from mobileip.registration.proxy import Proxy
 from mobileip.runtime.control import Command
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_row, request_row
+from mobileip.runtime.listing import binding_rows, counts, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import passes, proxy_settings
@@ -106,9 +107,13 @@ class ProxyParty(Party):
 
     def commands(self) -> Mapping[str, Command]:
         return {
-            "bindings": lambda _: [binding_row(binding, time.time()) for binding in self.machine.bindings],
+            "bindings": self._show_bindings,
             "pending": lambda _: [request_row(request, time.time()) for request in self.machine.waiting],
         }
+
+    def _show_bindings(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        counted = self._tables.traffic() if counts(request) else None
+        return binding_rows(self.machine.bindings, time.time(), counted)
 
     def describe(self) -> Mapping[str, object]:
         return {
