@@ -14,6 +14,7 @@ from typing import Any
 
 MAX_GATEWAYS = 16
 MAX_CARE_OF = 4
+MAX_LINKS = 16
 PASSES_PORTS = {17: 0, 6: 0x10000}
 """First bit of the ports of UDP and TCP in the table `passes`."""
 PASSES_PROTOCOLS = 0x20000
@@ -149,6 +150,8 @@ DROP_EVENT = Layout(
 EPOCH = Layout("epoch", (("boot_ns", "q"),))
 PATH_MTU = Layout("path_mtu", (("mtu", "I"), ("reserved", "I"), ("expires_ns", "Q")))
 TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("reserved", "H")))
+LINK = Layout("link", (("ifindex", "I"), ("mac", "6s"), ("flags", "B"), ("reserved", "B")))
+LINKS = Layout("links", (("entries", f"{LINK.size * MAX_LINKS}s"),))
 OBJECT_IDENTITY = Layout("object_identity", (("object", "32s"), ("layout", "32s")))
 
 ALL = (
@@ -166,6 +169,8 @@ ALL = (
     MOBILE_NODE_SETTINGS,
     PATH_MTU,
     TUNNEL_POLICY,
+    LINK,
+    LINKS,
     TRAFFIC,
     INTERFACE_TRAFFIC,
     DROP_SAMPLING,

@@ -11,7 +11,7 @@
  *   is_for_this_host                 its destination is this interface's own MAC address
  *   make_linear                      let as much of the frame's head be read directly; a failure shows in bounds checks
  *   load_bytes                       copy from an offset; not 0 when the frame ends before
- *   segment_size                 payload bytes of each segment that GRO merged into this frame; 0: it is one packet
+ *   segment_size                     payload bytes of each segment that GRO merged into this frame; 0: it is one packet
  *   trim                             cut the frame's end off; not 0 on failure
  *   open_room, close_room            bytes before the IP header; not 0 on failure
  *   copy_index                       which care-of address this frame is a copy for; -1: it is no copy
@@ -19,6 +19,10 @@
 #ifndef MOBILEIP_CONTEXT_H
 #define MOBILEIP_CONTEXT_H
 
+#ifdef CONTEXT_XDP
+#include "context_xdp.h"
+#else
 #include "context_tc.h"
+#endif
 
 #endif

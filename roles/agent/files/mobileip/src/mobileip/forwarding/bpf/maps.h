@@ -24,6 +24,7 @@
 ONE_ENTRY(proxy_settings, struct proxy_settings);
 ONE_ENTRY(home_agent_settings, struct home_agent_settings);
 ONE_ENTRY(foreign_agent_settings, struct foreign_agent_settings);
+ONE_ENTRY(links, struct links);
 ONE_ENTRY(object_identity, struct object_identity);
 ONE_ENTRY(epoch, struct epoch);
 ONE_ENTRY(drop_sampling, struct drop_sampling);

@@ -196,6 +196,22 @@ struct tunnel_policy {
 	__u16 reserved;
 };
 
+#define MAX_LINKS 16
+#define LINK_TAKES_XDP 1	/* frames of XDP programs may be redirected to it */
+#define LINK_TAGS_KEPT 2	/* the loader turned off that its NIC takes VLAN tags out of frames */
+
+/* An interface that XDP programs sit on or redirect to. */
+struct link {
+	__u32 ifindex;		/* 0: no further entries */
+	__u16 mac[3];
+	__u8 flags;
+	__u8 reserved;
+};
+
+struct links {
+	struct link entries[MAX_LINKS];
+};
+
 /* Which object the pinned programs came from, and which layout the pinned tables have. */
 struct object_identity {
 	__u8 object[32];

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The last step of a program for XDP. It forwards what needs no copy and whose next hop is resolved, and drops what tc
+ * would only drop. All else goes up to tc, which is always attached as well, and goes up unchanged: whatever may fail
+ * is asked before the first byte is written.
+ */
+#ifndef MOBILEIP_FINISH_XDP_H
+#define MOBILEIP_FINISH_XDP_H
+
+#include "count.h"
+#include "rewrite.h"
+
+#define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
+
+/* Reasons for which tc does nothing but drop, too: no error message, no second look. */
+#define FINAL(name) (1ULL << DROP_##name)
+#define FINAL_REASONS \
+	(FINAL(truncated) | FINAL(not_configured) | FINAL(outer_checksum) | FINAL(unsupported_encapsulation) | \
+	 FINAL(inner_malformed) | FINAL(unknown_gateway) | FINAL(no_binding) | FINAL(binding_expired) | \
+	 FINAL(care_of_mismatch) | FINAL(encapsulation_mismatch) | FINAL(port_mismatch) | FINAL(half_bound) | \
+	 FINAL(home_agent_mismatch) | FINAL(inner_protocol) | FINAL(gateway_mac) | FINAL(no_sa_at_gateway) | \
+	 FINAL(not_mobility_subnet) | FINAL(ecn) | FINAL(tunnel_loop) | FINAL(wrong_interface))
+
+/* The packet as it will leave. */
+static __always_inline void fill_lookup(const ctx_t *ctx, const struct packet *p, const struct plan *plan,
+					struct bpf_fib_lookup *fib)
+{
+	const struct iphdr *header = plan->flags & PLAN_DECAPSULATE ? &p->inner : &p->outer;
+
+	fib->family = IPV4_FAMILY;
+	fib->ipv4_src = header->saddr;
+	fib->ipv4_dst = header->daddr;
+	fib->l4_protocol = header->protocol;
+	fib->tos = plan->flags & PLAN_DECAPSULATE ? plan->tos : header->tos;
+	fib->tot_len = bpf_ntohs(header->tot_len);
+	if (plan->flags & PLAN_ENCAPSULATE) {
+		fib->ipv4_src = plan->local;
+		fib->ipv4_dst = plan->remote;
+		fib->l4_protocol = plan->encapsulation;
+		fib->tot_len += plan->encapsulation == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
+	} else if (plan->flags & PLAN_ANSWER_ECHO) {
+		fib->ipv4_src = header->daddr;
+		fib->ipv4_dst = header->saddr;
+	}
+	if (plan->next_hop)
+		fib->ipv4_dst = plan->next_hop;
+	fib->ifindex = plan->flags & PLAN_ROUTE ? interface_of(ctx) : plan->ifindex;
+}
+
+/* Fills in the next hop's MAC address and ours. Not 0: only tc can send this packet, if anybody can. */
+static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const struct plan *plan,
+				    struct bpf_fib_lookup *fib)
+{
+	__u32 flags = plan->flags & PLAN_ROUTE ? 0 : BPF_FIB_LOOKUP_OUTPUT;
+	const struct link *out;
+
+	fill_lookup(ctx, p, plan, fib);
+	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), flags) != BPF_FIB_LKUP_RET_SUCCESS)
+		return -1;
+	if (!(plan->flags & PLAN_ROUTE) && fib->ifindex != plan->ifindex)
+		return -1;
+	if (plan->next_hop && fib->ipv4_dst != plan->next_hop)
+		return -1; /* by a router, as the routes stand: not the layer-2 hand-over that is asked for */
+	out = find_link(fib->ifindex);
+	return out && (out->flags & LINK_TAKES_XDP) ? 0 : -1;
+}
+
+static __always_inline int change(ctx_t *ctx, const struct packet *p, struct plan *plan)
+{
+	int verdict = VERDICT_CONTINUE;
+
+	if (plan->flags & PLAN_ANSWER_ECHO)
+		verdict = answer_echo(ctx, p);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECAPSULATE))
+		verdict = decapsulate(ctx, p, plan);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
+		verdict = decrement_ttl(ctx);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
+		verdict = encapsulate(ctx, plan);
+	return verdict;
+}
+
+static __always_inline int address_frame(ctx_t *ctx, const struct bpf_fib_lookup *fib)
+{
+	struct ethhdr *ethernet = packet_start(ctx);
+
+	if ((void *)(ethernet + 1) > packet_end(ctx))
+		return DROP(helper_failed);
+	__builtin_memcpy(ethernet->h_dest, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, fib->smac, ETH_ALEN);
+	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	return VERDICT_CONTINUE;
+}
+
+/* The one exit of every program: carries out the plan, counts once, or leaves all of that to tc. */
+static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct plan *plan, int verdict)
+{
+	struct bpf_fib_lookup fib = {};
+	__u32 bytes;
+
+	if (verdict < 0 && (FINAL_REASONS >> -verdict) & 1) {
+		count_drop(-verdict);
+		return XDP_DROP;
+	}
+	if (verdict != VERDICT_FORWARD || !(plan->flags & PLAN_REDIRECT) || plan->copies ||
+	    find_way(ctx, p, plan, &fib))
+		return XDP_PASS;
+	bytes = frame_length(ctx);
+	verdict = change(ctx, p, plan);
+	if (verdict == VERDICT_CONTINUE)
+		verdict = address_frame(ctx, &fib);
+	if (verdict < 0) {
+		count_drop(-verdict);
+		return XDP_DROP;
+	}
+	count_outcome(plan->outcome, bytes);
+	return bpf_redirect(fib.ifindex, 0);
+}
+
+#endif
