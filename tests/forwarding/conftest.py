@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from mobileip.forwarding.build import build
+from mobileip.forwarding.build import build_both
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def needs_root() -> None:
 
 @pytest.fixture(scope="session")
 def bpf_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("bpf") / "mobileip.bpf.o")
+    return build_both(tmp_path_factory.mktemp("bpf") / "mobileip.bpf.o")
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ class Bench:
         want = rules.decide(case.program, case.frame, self.world.tables, self.now, ifindex=ifindex, mark=case.mark)
         before = self._proxy.counters()
         code, frame = self._programs[case.program].test_run(case.frame, CONTEXT.pack(case.mark, ifindex))
-        counted = _difference(before, self._proxy.counters())
+        counted = difference(before, self._proxy.counters())
         expected = {name: 1 for name in (want.reason, want.outcome) if name is not None}
         problems = []
         if code != want.action.value:
@@ -109,7 +109,7 @@ class Bench:
         return [replace(tunnel, expires=expires) for tunnel, expires in zip(found, expiry, strict=True)]
 
 
-def _difference(before: Counters, after: Counters) -> dict[str, int]:
+def difference(before: Counters, after: Counters) -> dict[str, int]:
     found = {}
     for old, new in ((before.drops, after.drops), (before.packets, after.packets)):
         found.update({name: new[name] - old[name] for name in new if new[name] != old[name]})

@@ -1,4 +1,7 @@
-"""`python -m mobileip.forwarding.build OUT`: compile the BPF object. Needs clang (14 or newer) and libbpf's headers."""
+"""`python -m mobileip.forwarding.build OUT`: compile the BPF objects. Needs clang (14 or newer) and libbpf's headers.
+
+There are two: OUT for tc, and beside it the one for XDP.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "bpf" / "tc.bpf.c"
+XDP_SOURCE = SOURCE.with_name("xdp.bpf.c")
+_SUFFIX = ".bpf.o"
 FLAGS = ("-O2", "-g", "-target", "bpf", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-sign-compare")
 
 
@@ -37,12 +42,25 @@ def build(output: Path, source: Path = SOURCE) -> Path:
     return output
 
 
+def xdp_object(tc_object: Path) -> Path:
+    """Where the object for XDP lies: beside the one for tc, such as mobileip-xdp.bpf.o beside mobileip.bpf.o."""
+    return tc_object.with_name(f"{tc_object.name.removesuffix(_SUFFIX)}-xdp{_SUFFIX}")
+
+
+def build_both(output: Path, directory: Path = SOURCE.parent) -> Path:
+    """Compile both objects of the sources in `directory`; `output` is the one for tc. Raises BuildError."""
+    build(xdp_object(output), directory / XDP_SOURCE.name)
+    return build(output, directory / SOURCE.name)
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m mobileip.forwarding.build", description=__doc__)
-    parser.add_argument("output", type=Path, metavar="OUT", help="where to write mobileip.bpf.o")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="where to write mobileip.bpf.o; the other one goes beside it"
+    )
     try:
-        build(parser.parse_args().output)
+        build_both(parser.parse_args().output)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

@@ -24,8 +24,9 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mobileip.forwarding import layouts
+from mobileip.forwarding import layouts, xdp
 from mobileip.forwarding._libbpf import LibraryMissingError, Map, Program, check, library
+from mobileip.forwarding.build import xdp_object
 
 # One filter an interface and direction: ours is known by its priority and handle, whatever its code.
 PRIORITY = 434
@@ -53,11 +54,15 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Attachment:
-    """Which program looks at an interface's packets in a direction."""
+    """Which program looks at an interface's packets in a direction.
+
+    `is_wire`: this host's own stack is at the other end, as in one box.
+    """
 
     interface: str
     direction: Direction
     program: str
+    is_wire: bool = False
 
 
 def proxy_attachments(public: str, private: str, wire: str | None = None) -> list[Attachment]:
@@ -65,7 +70,7 @@ def proxy_attachments(public: str, private: str, wire: str | None = None) -> lis
     return [
         Attachment(public, Direction.INGRESS, "proxy_pub"),
         Attachment(private, Direction.INGRESS, "proxy_priv"),
-        *([] if wire is None else [Attachment(wire, Direction.INGRESS, "proxy_pub")]),
+        *([] if wire is None else [Attachment(wire, Direction.INGRESS, "proxy_pub", is_wire=True)]),
     ]
 
 
@@ -98,12 +103,14 @@ def load(
     owner: tuple[int, int] | None = None,
     max_bindings: int | None = None,
     programs: Sequence[str] = (),
+    attach: xdp.Attach = xdp.Attach.AUTO,
 ) -> bool:
     """Load, pin and attach. Needs CAP_BPF and CAP_NET_ADMIN, and write access to the pin directory.
 
     `owner` (user and group number) gets the pinned tables, so that a daemon with another user may write them.
     `max_bindings` bounds the table of bindings (default 1,048,576); it counts at the first load only.
     `programs` are pinned as well, attached or not.
+    `attach` says where XDP programs look at packets before tc's, which are attached always.
     Returns whether anything changed. Raises LoadError with what to do; a program that is already attached stays then.
     """
     path, directory = Path(object_path), Path(pin_dir)
@@ -111,7 +118,7 @@ def load(
         code = path.read_bytes()
     except OSError as error:
         raise LoadError(f"{path}: {error.strerror}; expected the compiled object mobileip.bpf.o") from error
-    digest = hashlib.sha256(code).digest()
+    digest = _digest(path, code)
     _prepare(directory)
     names = sorted({attachment.program for attachment in attachments} | set(programs))
     changed = False
@@ -123,6 +130,7 @@ def load(
         )
     if found is None or found["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
         _load_object(path, directory, names, max_bindings)
+        _load_xdp(xdp_object(path), directory, names)
         changed = True
     if owner is not None:
         _hand_over(directory, owner)
@@ -130,6 +138,10 @@ def load(
     with IPRoute() as netlink:
         for attachment in attachments:
             changed |= _attach(netlink, attachment, pinned[attachment.program])
+    try:
+        changed |= xdp.attach(directory, _places(attachments), attach, loaded=_has_xdp(directory, names))
+    except xdp.AttachError as error:
+        raise LoadError(str(error)) from error
     if found is None or found["object"] != digest:
         # Last, so that a load that was cut short is done again.
         value = layouts.OBJECT_IDENTITY.pack(object=digest, layout=layouts.fingerprint())
@@ -140,10 +152,11 @@ def load(
 def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
     """Detach our filters (an interface that is gone is no error) and remove all that is pinned, bindings included."""
     directory = Path(pin_dir)
+    xdp.detach(directory)
     with IPRoute() as netlink:
         for attachment in attachments:
             _detach(netlink, attachment)
-    for folder in ("programs", "maps"):
+    for folder in ("xdp_links", "xdp", "programs", "maps"):
         if (directory / folder).is_dir():
             for pin in (directory / folder).iterdir():
                 pin.unlink()
@@ -156,14 +169,15 @@ def is_loaded(object_path: Path | str, pin_dir: Path | str, attachments: Sequenc
     """Whether `load` would change nothing."""
     directory = Path(pin_dir)
     found = identity(directory)
-    if found is None or found["object"] != hashlib.sha256(Path(object_path).read_bytes()).digest():
+    path = Path(object_path)
+    if found is None or found["object"] != _digest(path, path.read_bytes()):
         return False
     with IPRoute() as netlink:
         for attachment in attachments:
             pin = _program_path(directory, attachment.program)
             if not pin.exists() or _attached_name(netlink, attachment) != _filter_name(attachment, Program(pin)):
                 return False
-    return True
+    return xdp.is_attached(directory, _places(attachments))
 
 
 def probe() -> list[str]:
@@ -190,6 +204,37 @@ def probe() -> list[str]:
                 f"kernel {release}: {what} ({os.strerror(-fd)}); expected Linux 5.14 or newer with CONFIG_NET_CLS_BPF"
             )
     return lacks
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    """Of both objects."""
+    fast = xdp_object(path)
+    return hashlib.sha256(code + (fast.read_bytes() if fast.exists() else b"")).digest()
+
+
+def _places(attachments: Sequence[Attachment]) -> list[xdp.Place]:
+    return [
+        xdp.Place(attachment.interface, attachment.program, attachment.is_wire)
+        for attachment in attachments
+        if attachment.direction is Direction.INGRESS and attachment.program in xdp.PROGRAMS
+    ]
+
+
+def _has_xdp(directory: Path, names: Sequence[str]) -> bool:
+    return all((directory / "xdp" / name).exists() for name in names if name in xdp.PROGRAMS)
+
+
+def _load_xdp(path: Path, directory: Path, names: Sequence[str]) -> None:
+    """The XDP forms of the named programs. A kernel that refuses them is no failure: tc does all that they do."""
+    wanted = [name for name in names if name in xdp.PROGRAMS]
+    if not wanted or not path.exists():
+        return
+    (directory / "xdp").mkdir(exist_ok=True)
+    try:
+        _load_object(path, directory, wanted, None, "xdp")
+    except LoadError:
+        for name in wanted:
+            (directory / "xdp" / name).unlink(missing_ok=True)
 
 
 def _program_path(directory: Path, name: str) -> Path:
@@ -256,7 +301,9 @@ def log_of_libbpf() -> Iterator[list[str]]:
         library().libbpf_set_print(ctypes.c_void_p(previous))
 
 
-def _load_object(path: Path, directory: Path, names: Sequence[str], max_bindings: int | None) -> None:
+def _load_object(
+    path: Path, directory: Path, names: Sequence[str], max_bindings: int | None, folder: str = "programs"
+) -> None:
     """Load the named programs on the pinned tables (made where missing), and pin them in the old ones' place."""
     bpf = library()
     with log_of_libbpf() as log:
@@ -270,7 +317,7 @@ def _load_object(path: Path, directory: Path, names: Sequence[str], max_bindings
             if result < 0:
                 raise LoadError(_load_error(path, -result, log))
             for name in names:
-                _pin_program(bpf.bpf_program__fd(available[name]), _program_path(directory, name))
+                _pin_program(bpf.bpf_program__fd(available[name]), directory / folder / name)
         finally:
             bpf.bpf_object__close(handle)
 

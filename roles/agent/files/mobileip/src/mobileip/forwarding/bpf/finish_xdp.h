@@ -47,6 +47,11 @@ static __always_inline void fill_lookup(const ctx_t *ctx, const struct packet *p
 	fib->ifindex = plan->flags & PLAN_ROUTE ? interface_of(ctx) : plan->ifindex;
 }
 
+static __always_inline int is_linear(const ctx_t *ctx)
+{
+	return frame_length(ctx) == (__u32)(packet_end(ctx) - packet_start(ctx));
+}
+
 /* Fills in the next hop's MAC address and ours. Not 0: only tc can send this packet, if anybody can. */
 static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const struct plan *plan,
 				    struct bpf_fib_lookup *fib)
@@ -62,7 +67,7 @@ static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const st
 	if (plan->next_hop && fib->ipv4_dst != plan->next_hop)
 		return -1; /* by a router, as the routes stand: not the layer-2 hand-over that is asked for */
 	out = find_link(fib->ifindex);
-	return out && (out->flags & LINK_TAKES_XDP) ? 0 : -1;
+	return out && (out->flags & (is_linear(ctx) ? LINK_TAKES_FRAMES : LINK_TAKES_BUFFERS)) ? 0 : -1;
 }
 
 static __always_inline int change(ctx_t *ctx, const struct packet *p, struct plan *plan)

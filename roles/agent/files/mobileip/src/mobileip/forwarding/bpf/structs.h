@@ -197,15 +197,18 @@ struct tunnel_policy {
 };
 
 #define MAX_LINKS 16
-#define LINK_TAKES_XDP 1	/* frames of XDP programs may be redirected to it */
-#define LINK_TAGS_KEPT 2	/* the loader turned off that its NIC takes VLAN tags out of frames */
+#define LINK_TAKES_FRAMES 1	/* frames may be redirected to it */
+#define LINK_TAKES_BUFFERS 2	/* and those of several buffers */
+#define LINK_TAGS_KEPT 4	/* the loader turned off that its NIC takes VLAN tags out of frames */
+#define LINK_NATIVE 8		/* an XDP program of ours is attached, in the driver */
+#define LINK_GENERIC 16		/* or behind it */
 
-/* An interface that XDP programs sit on or redirect to. */
+/* An interface that the programs sit on. */
 struct link {
 	__u32 ifindex;		/* 0: no further entries */
 	__u16 mac[3];
 	__u8 flags;
-	__u8 reserved;
+	__u8 why;		/* of forwarding/xdp.py: why it has an XDP program, or none */
 };
 
 struct links {
