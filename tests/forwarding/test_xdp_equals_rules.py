@@ -35,19 +35,37 @@ RESOLVED = {
     "priv": ("192.0.2.11", "192.0.2.20", "192.0.2.21", "192.0.2.40", "192.0.2.41"),
     "mip1": ("192.0.2.20", "203.0.113.20"),
 }
-# Drops that tc answers with more than a drop, or that depend on what only it looks at; and a visitor, to whom no route
-# of the foreign agent leads.
-LEFT_TO_TC = {
-    "too_big",
-    "ttl_expired",
-    "outer_fragment",
-    "outer_options",
-    "inner_options",
-    "no_route",
-    "helper_failed",
-    "foreign_agent_to_visitor",
+ROUTES = {"198.51.100.0/24": "203.0.113.1", "192.0.2.32/27": "192.0.2.11", "192.0.2.64/26": "192.0.2.11"}
+# What the fast path is for: it does (nearly) all of these by itself.
+FAST = {
+    "node_to_gateway",
+    "keepalive_answered",
+    "home_agent_to_gateway",
+    "gateway_to_node",
+    "gateway_to_home_agent",
+    "gateway_to_subnet",
+    "home_agent_to_node",
+    "node_to_node",
+    "visitor_to_home_agent",
+    "truncated",
+    "outer_checksum",
+    "inner_malformed",
+    "unknown_gateway",
+    "no_binding",
+    "binding_expired",
+    "care_of_mismatch",
+    "encapsulation_mismatch",
+    "port_mismatch",
+    "half_bound",
+    "home_agent_mismatch",
+    "inner_protocol",
+    "gateway_mac",
+    "no_sa_at_gateway",
+    "not_mobility_subnet",
+    "wrong_interface",
 }
-ONLY_TC = {"stack", "copies", "to_stack", "to_wire"}
+# What is tc's alone. "to_stack": a decapsulated packet would be looked at by tc's program as if it had come so.
+ONLY_TC = {"stack", "copies", "to_stack", "to_wire", "too_big", "too_big_answered", "cut_in_two", "outer_fragment"}
 
 
 def neighbour(address: IPv4Address) -> bytes:
@@ -61,6 +79,7 @@ def interfaces_script() -> str:
         for address in addresses:
             mac = neighbour(IPv4Address(address)).hex(":")
             lines.append(f"ip neighbour replace {address} lladdr {mac} nud permanent dev {interface}")
+    lines += [f"ip route replace {network} via {router}" for network, router in ROUTES.items()]
     return "\n".join(lines)
 
 
@@ -87,8 +106,9 @@ def expected_macs(world: worlds.World, want: rules.Verdict) -> bytes:
     hop = want.next_hop
     if hop is None:
         hop = IPv4Address(want.frame[30:34])
-        if hop in IPv4Network("198.51.100.0/24"):
-            hop = IPv4Address("203.0.113.1")
+        for network, router in ROUTES.items():
+            if hop in IPv4Network(network):
+                hop = IPv4Address(router)
     return neighbour(hop) + world.tables.links[want.ifindex].mac
 
 
@@ -116,6 +136,8 @@ def compare(pin_dir: Path, world: worlds.World, case: Case, ifindex: int, now: f
             problems.append(f"       program {frame.hex()}")
     else:
         problems.append(f"action: model {want.action.name} {want.reason or want.outcome}, program {code} {counted}")
+    if code != PASS and _kind(world, want) in ONLY_TC:
+        problems.append(f"action: {_kind(world, want)} is tc's, program {code}")
     if problems:
         raise Differs("\n".join([f"{case.program} {case.frame.hex()}", *problems]))
     return _kind(world, want), code != PASS
@@ -128,6 +150,8 @@ def _kind(world: worlds.World, want: rules.Verdict) -> str:
         return "to_stack"
     if world.tables.proxy is not None and want.ifindex == world.tables.proxy.wire_ifindex is not None:
         return "to_wire"  # one box: the gateway is this host, and no route leads to it
+    if want.outcome == "keepalive_answered" and world.tables.route(IPv4Address(want.frame[30:34])) != want.ifindex:
+        return "no_way_back"  # it came in by an interface that does not lead to its sender
     return want.reason or want.outcome or "stack"
 
 
@@ -162,18 +186,16 @@ def test_xdp_does_what_the_model_says_or_leaves_it_to_tc(
     namespace, indices = interfaces
     seen, done = namespace.run(compare_all, bpf_object, pin_dir, indices, FRAMES)
     print(f"{sum(seen.values())} frames, by XDP {sum(done.values())}: {dict(seen.most_common())}")
-    assert not any(done[kind] for kind in ONLY_TC), done
-    for kind in set(seen) - LEFT_TO_TC - ONLY_TC:
-        assert done[kind] >= 0.9 * seen[kind], f"{kind}: {done[kind]} of {seen[kind]} by XDP"
+    for kind in FAST:
+        assert 0.9 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
 
 
 # (file, what stands there, what a careless hand might write)
 PLANTED = [
-    ("context_xdp.h", "destination[2] == own->mac[2]", "1"),
+    ("context_xdp.h", "destination[0] == own->mac[0] && destination[1] == own->mac[1] &&", "1 || "),
     ("finish_xdp.h", "plan->copies ||", "0 ||"),
-    ("finish_xdp.h", "plan->next_hop && fib->ipv4_dst != plan->next_hop", "0"),
+    ("finish_xdp.h", "length > (known ? known : 0xffff)", "length > 0xffff + known"),
     ("finish_xdp.h", "fib->smac, ETH_ALEN", "fib->dmac, ETH_ALEN"),
-    ("finish_xdp.h", "FINAL(truncated) |", "FINAL(truncated) | FINAL(too_big) |"),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
 ]
 

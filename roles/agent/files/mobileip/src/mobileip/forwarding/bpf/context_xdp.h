@@ -83,9 +83,17 @@ static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 
 {
 	const void *from = packet_start(ctx) + offset;
 
+	if (!__builtin_constant_p(length))
+		return bpf_xdp_load_bytes(ctx, offset, to, length);
 	if (from + length > packet_end(ctx))
 		return -1;
 	__builtin_memcpy(to, from, length);
+	return 0;
+}
+
+/* Nothing is merged yet. */
+static __always_inline __u32 segment_size(const ctx_t *ctx)
+{
 	return 0;
 }
 
@@ -109,12 +117,6 @@ static __always_inline int close_room(ctx_t *ctx, int bytes)
 static __always_inline int copy_index(const ctx_t *ctx)
 {
 	return -1;
-}
-
-/* Looked at when the packet's way was looked up: finish_xdp.h. */
-static __always_inline int check_mtu(ctx_t *ctx, __u32 ifindex, __u32 length)
-{
-	return BPF_MTU_CHK_RET_SUCCESS;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #define MOBILEIP_FINISH_XDP_H
 
 #include "count.h"
+#include "path_mtu.h"
 #include "rewrite.h"
 
 #define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
@@ -21,23 +22,23 @@
 	 FINAL(home_agent_mismatch) | FINAL(inner_protocol) | FINAL(gateway_mac) | FINAL(no_sa_at_gateway) | \
 	 FINAL(not_mobility_subnet) | FINAL(ecn) | FINAL(tunnel_loop) | FINAL(wrong_interface))
 
-/* The packet as it will leave. */
-static __always_inline void fill_lookup(const ctx_t *ctx, const struct packet *p, const struct plan *plan,
-					struct bpf_fib_lookup *fib)
+/* The packet as it will leave, and its length. */
+static __always_inline __u32 fill_lookup(const ctx_t *ctx, const struct packet *p, const struct plan *plan,
+					 struct bpf_fib_lookup *fib)
 {
 	const struct iphdr *header = plan->flags & PLAN_DECAPSULATE ? &p->inner : &p->outer;
+	__u32 length = bpf_ntohs(header->tot_len);
 
 	fib->family = IPV4_FAMILY;
 	fib->ipv4_src = header->saddr;
 	fib->ipv4_dst = header->daddr;
 	fib->l4_protocol = header->protocol;
 	fib->tos = plan->flags & PLAN_DECAPSULATE ? plan->tos : header->tos;
-	fib->tot_len = bpf_ntohs(header->tot_len);
 	if (plan->flags & PLAN_ENCAPSULATE) {
 		fib->ipv4_src = plan->local;
 		fib->ipv4_dst = plan->remote;
 		fib->l4_protocol = plan->encapsulation;
-		fib->tot_len += plan->encapsulation == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
+		length += plan_overhead(plan);
 	} else if (plan->flags & PLAN_ANSWER_ECHO) {
 		fib->ipv4_src = header->daddr;
 		fib->ipv4_dst = header->saddr;
@@ -45,6 +46,8 @@ static __always_inline void fill_lookup(const ctx_t *ctx, const struct packet *p
 	if (plan->next_hop)
 		fib->ipv4_dst = plan->next_hop;
 	fib->ifindex = plan->flags & PLAN_ROUTE ? interface_of(ctx) : plan->ifindex;
+	fib->tot_len = length;
+	return length;
 }
 
 static __always_inline int is_linear(const ctx_t *ctx)
@@ -57,9 +60,12 @@ static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const st
 				    struct bpf_fib_lookup *fib)
 {
 	__u32 flags = plan->flags & PLAN_ROUTE ? 0 : BPF_FIB_LOOKUP_OUTPUT;
+	__u32 length = fill_lookup(ctx, p, plan, fib), known;
 	const struct link *out;
 
-	fill_lookup(ctx, p, plan, fib);
+	known = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->remote) : 0;
+	if (length > (known ? known : 0xffff))
+		return -1;
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), flags) != BPF_FIB_LKUP_RET_SUCCESS)
 		return -1;
 	if (!(plan->flags & PLAN_ROUTE) && fib->ifindex != plan->ifindex)
@@ -104,7 +110,7 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 	__u32 bytes;
 
 	if (verdict < 0 && (FINAL_REASONS >> -verdict) & 1) {
-		count_drop(-verdict);
+		count_drop(ctx, -verdict, frame_length(ctx));
 		return XDP_DROP;
 	}
 	if (verdict != VERDICT_FORWARD || !(plan->flags & PLAN_REDIRECT) || plan->copies ||
@@ -115,10 +121,10 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 	if (verdict == VERDICT_CONTINUE)
 		verdict = address_frame(ctx, &fib);
 	if (verdict < 0) {
-		count_drop(-verdict);
+		count_drop(ctx, -verdict, bytes);
 		return XDP_DROP;
 	}
-	count_outcome(plan->outcome, bytes);
+	count_outcome(ctx, plan, bytes);
 	return bpf_redirect(fib.ifindex, 0);
 }
 

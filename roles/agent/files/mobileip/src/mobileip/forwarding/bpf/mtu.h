@@ -10,18 +10,11 @@
 #include "context.h"
 #include "maps.h"
 #include "parse.h"
+#include "path_mtu.h"
 #include "plan.h"
 
 /* What may be read of a TCP header to know its length. */
 #define TCP_LENGTH_AT 12
-
-/* What routers have said of the path to a tunnel's end; 0 when they have not, or too long ago. */
-static __always_inline __u32 path_mtu(__be32 remote)
-{
-	const struct path_mtu *known = bpf_map_lookup_elem(&path_mtus, &remote);
-
-	return known && known->expires_ns > bpf_ktime_get_boot_ns() ? known->mtu : 0;
-}
 
 /* Bytes that a packet may have on the way that the plan takes, tunnel headers included; or a drop. */
 static __always_inline int way_mtu(ctx_t *ctx, const struct plan *plan)
