@@ -46,7 +46,6 @@ FAST = {
     "gateway_to_subnet",
     "home_agent_to_node",
     "node_to_node",
-    "visitor_to_home_agent",
     "truncated",
     "outer_checksum",
     "inner_malformed",

@@ -1,9 +1,9 @@
 """Build on the controller what the role installs: wheels for one target Python and architecture, and the BPF object.
 
 The product is one file, `mobileip-py3.13-x86_64.tar`: `wheels/*.whl`, `requirements.txt` that locks each of them by its
-hash, `mobileip.bpf.o`. The daemon's wheel has compiled parts where this controller can make them for the target, else
-it is pure Python, which does the same. The same sources give the same bytes. Products stay in a cache below a hash of
-their sources, so that a second call only reads them; callers at the same time wait for each other.
+hash, `mobileip.bpf.o`, `mobileip-xdp.bpf.o`. The daemon's wheel has compiled parts where this controller can make them
+for the target, else it is pure Python, which does the same. The same sources give the same bytes. Products stay in a
+cache below a hash of their sources, so that a second call only reads them; callers at one time wait for each other.
 
 Prints JSON: `{"release": PATH, "built": bool, "sha256": HEX}`. Needs pip, clang, libbpf's headers, and a
 package index for the libraries (pip's own configuration says which).
@@ -117,8 +117,8 @@ def libraries(python: str, machine: str, wheels: Path) -> None:
     run(f"wheels for Python {python} on {machine}", [*command, "--dest", str(wheels), "--requirement", str(LOCK)])
 
 
-def bpf_object(source: Path, output: Path) -> None:
-    """The BPF object, by the distribution's own recipe. It is the same for all little-endian targets."""
+def bpf_objects(source: Path, output: Path) -> None:
+    """The BPF objects, for tc and XDP, by the distribution's own recipe: the same for all little-endian targets."""
     recipe = source / "src" / "mobileip" / "forwarding" / "build.py"
     spec = importlib.util.spec_from_file_location("mobileip_bpf_build", recipe)
     if spec is None or spec.loader is None:
@@ -126,9 +126,9 @@ def bpf_object(source: Path, output: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        module.build(output)
+        module.build_both(output)
     except module.BuildError as error:
-        raise BuildFailedError(f"the BPF object: {error}") from None
+        raise BuildFailedError(f"the BPF objects: {error}") from None
 
 
 def lock_of(wheels: Path) -> str:
@@ -164,7 +164,7 @@ def build(python: str, machine: str, compiled: bool, output: Path) -> None:
             copy = source / path.relative_to(DISTRIBUTION)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-        bpf_object(source, release / "mobileip.bpf.o")
+        bpf_objects(source, release / "mobileip.bpf.o")
         libraries(python, machine, wheels)
         own_wheel(source, wheels, compiled)
         (release / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Install a release on this host: `install_release.py RELEASE.tar PREFIX STAMP`. Runs as root, with the host's Python.
 
 Makes the virtual environment where there is none, installs the wheels by their hashes and from nowhere else, puts the
-BPF object in its place, and writes STAMP last, so that an installation that was cut short is done again.
+BPF objects in their place, and writes STAMP last, so that an installation that was cut short is done again.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def main() -> None:
             "--no-deps",
         )
         run(python, "-I", "-m", "pip", "install", *quietly, *only_these, "-r", f"{scratch}/requirements.txt")
-        bpf_object = Path(scratch, "mobileip.bpf.o")
-        bpf_object.chmod(0o644)
-        bpf_object.replace(prefix / "lib" / "mobileip.bpf.o")
+        for bpf_object in sorted(Path(scratch).glob("*.bpf.o")):
+            bpf_object.chmod(0o644)
+            bpf_object.replace(prefix / "lib" / bpf_object.name)
     for old in stamp.parent.glob("installed-*"):
         old.unlink()
     stamp.write_text("Written by install_release.py: the release with this hash is installed.\n", encoding="ascii")
