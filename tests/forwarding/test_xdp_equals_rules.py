@@ -186,7 +186,7 @@ def test_xdp_does_what_the_model_says_or_leaves_it_to_tc(
     seen, done = namespace.run(compare_all, bpf_object, pin_dir, indices, FRAMES)
     print(f"{sum(seen.values())} frames, by XDP {sum(done.values())}: {dict(seen.most_common())}")
     for kind in FAST:
-        assert 0.9 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
+        assert 0.8 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
 
 
 # (file, what stands there, what a careless hand might write)
