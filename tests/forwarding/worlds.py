@@ -183,7 +183,7 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
     )
     direct = (replace(proxy.gateways[0], direct_delivery=True), proxy.gateways[1])
     settings = (proxy, replace(proxy, gateways=direct, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
-    policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46), TunnelPolicy())
+    policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46, reassembly=True), TunnelPolicy())
     for number, path in enumerate(_paths()):
         policy = policies[number % 3]
         yield World(replace(everything, proxy=settings[number % 2], mobile_node=path, policy=policy))

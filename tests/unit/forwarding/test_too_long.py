@@ -20,6 +20,7 @@ from tests.unit.forwarding.test_rules import (
     MIP,
     MIPP_PRIV,
     MIPP_PUB,
+    NAT,
     NOW,
     PRIV,
     PUB,
@@ -153,27 +154,25 @@ def test_the_home_agent_tells_the_correspondent_R2003_5_1() -> None:
     assert error[ICMP].nexthopmtu == 1480
 
 
-def pieces(packet: Any, snapshot: rules.Snapshot, source: str = GATEWAY_MAC) -> list[Any]:
-    """What leaves, in order: what is cut comes in anew, the front part with padding behind it."""
-    frame = ether(packet, source)
-    verdict = rules.decide("proxy_pub", frame, snapshot, NOW, ifindex=PUB)
+def pieces(frame: bytes, snapshot: rules.Snapshot, mark: int = 0) -> list[Any]:
+    """What leaves, in order: what is cut comes in anew."""
+    verdict = rules.decide("proxy_pub", frame, snapshot, NOW, ifindex=PUB, mark=mark)
     if verdict.outcome != "cut_in_two":
         assert verdict.outcome == "gateway_to_node", verdict
         return [IP(verdict.frame[14:])]
-    whole, rest = IP(frame[14:]), IP(verdict.frame[14:])
-    front = whole.copy()
-    front.len, front.flags = 20 + 8 * (rest.frag - whole.frag), "MF"
-    del front.chksum
-    return [*pieces(front, snapshot, source), *pieces(rest, snapshot, source)]
+    return [each for piece in (verdict.front, verdict.frame) for each in pieces(piece, snapshot, verdict.mark)]
 
 
 @pytest.mark.parametrize("mtu", [1500, 1280, 576, 9000])
 def test_what_may_be_cut_is_cut_before_it_enters_the_tunnel_R2003_5_1_and_R3519_4_8(mtu: int) -> None:
-    snapshot = replace(tables(), path_mtus={IPv4Address(CARE_OF): PathMtu(mtu, NOW + 1)})
+    # The second care-of address gets a copy of the whole, which is cut by itself: not each of these pieces.
+    other = Tunnel(IPv4Address(NAT), NOW + 300)
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300), other)
+    snapshot = replace(snapshot, path_mtus={IPv4Address(CARE_OF): PathMtu(mtu, NOW + 1)})
     links = {PUB: rules.Link(bytes.fromhex(MAC.replace(":", "")), 9000)}
     payload = bytes(range(256)) * 12
     sent = IP(src=VPNGW_PUB, dst=HOME, proto=50, id=7) / Raw(payload)
-    left = pieces(sent, replace(snapshot, links=links))
+    left = pieces(ether(sent, GATEWAY_MAC), replace(snapshot, links=links))
     assert all(len(piece) <= mtu for piece in left)
     assert {(piece.src, piece.dst, piece.proto) for piece in left} == {(MIPP_PUB, CARE_OF, 4)}
     together, more = bytearray(), True

@@ -24,6 +24,10 @@ NOT_BY_ROLE = {"bpf_object", "state", "control_socket", "pin_directory"}
 PROXY = {
     "mip_proxy_instance": "proxy2",
     "mip_proxy_udp_zero_checksum": "discard",
+    "mip_proxy_tunnels_icmp_errors": 50,
+    "mip_proxy_tunnels_reassembly": 0,
+    "mip_proxy_tunnels_least_path_mtu": 552,
+    "mip_proxy_tunnels_dscp": 46,
     "mip_proxy_pub": {"address": "203.0.113.10", "interface": "pub"},
     "mip_proxy_priv": {"address": "192.0.2.10", "interface": "priv"},
     "mip_proxy_vpn_gateways": [
@@ -110,6 +114,10 @@ ONE_BOX = PROXY | WIRE | {
 HOME_AGENT = {
     "home_agent_instance": "home_agent2",
     "home_agent_udp_zero_checksum": "discard",
+    "home_agent_tunnels_icmp_errors": 50,
+    "home_agent_tunnels_reassembly": 0,
+    "home_agent_tunnels_least_path_mtu": 552,
+    "home_agent_tunnels_dscp": 46,
     "home_agent_address": "192.0.2.40",
     "home_agent_interface": "core",
     "home_agent_home_links": [

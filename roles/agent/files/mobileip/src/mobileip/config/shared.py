@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -94,6 +94,29 @@ class Udp(Model):
     )
 
 
+class Tunnels(Model):
+    """What all tunnels of a host have in common."""
+
+    icmp_errors: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="ICMP errors a second that one source is sent at most, 0 to 100000; 0: none",
+    )
+    reassembly: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="tunnel packets a second that come in pieces and are put together, 0 to 100000; 0: none",
+    )
+    least_path_mtu: int = Field(
+        default=576, ge=68, le=1500, description="bytes, 68 to 1500, below which no router's word on a path is believed"
+    )
+    dscp: Literal["copy"] | Annotated[int, Field(ge=0, le=63)] = Field(
+        default="copy", description="DSCP of tunnel packets: a number, 0 to 63, or `copy` for that of what is inside"
+    )
+
+
 class Party(Model, ABC):
     """Paths of one instance; each has a default made from the instance's name."""
 
@@ -110,6 +133,7 @@ class Party(Model, ABC):
         default=None, strict=False, description="directory for BPF pins; left out, /sys/fs/bpf/mobileip/INSTANCE"
     )
     udp: Udp = Field(default_factory=Udp)
+    tunnels: Tunnels = Field(default_factory=Tunnels)
 
     @property
     def takes_datagrams_without_checksum(self) -> bool:

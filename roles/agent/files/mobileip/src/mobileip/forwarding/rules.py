@@ -85,6 +85,10 @@ class Verdict:
     """Neighbour on `ifindex`; None: by the kernel's route to the destination."""
     copies: tuple[int, ...] = ()
     """Tunnels of the binding that get a copy, by index; each is decided anew with its mark."""
+    front: bytes = b""
+    """Of what was cut: the frame that comes in anew before `frame`; what its header does not cover is padding."""
+    mark: int = 0
+    """Of both of them."""
     learnt: tuple[tuple[IPv4Address, IPv4Address], int, Tunnel] | None = None
     """Binding and index of a half-bound tunnel that this keepalive completed, and the tunnel now."""
     stray: tuple[tuple[IPv4Address, IPv4Address], IPv4Address, int] | None = None
@@ -206,12 +210,16 @@ class _Packet:
     out: int = 0
     next_hop: IPv4Address | None = None
     copies: tuple[int, ...] = ()
+    chosen: int | None = None
+    """Index of the binding's tunnel that it goes to itself."""
     learnt: tuple[Key, int, Tunnel] | None = None
     before_hop: bytes = b""
     """The frame as it was before its TTL went down: what an ICMP error quotes."""
     refusal: _Refusal | None = None
     cuttable: bool = False
     """Its fragments can come in anew in its place."""
+    front: bytes = b""
+    """Of what was cut, the first piece's frame."""
     segment: int = 0
     """Payload bytes of each segment that GRO merged; 0: one packet."""
 
@@ -271,6 +279,8 @@ def decide(
         ifindex=packet.out,
         next_hop=packet.next_hop,
         copies=packet.copies,
+        front=packet.front,
+        mark=packet.mark if packet.front else 0,
         learnt=packet.learnt,
     )
 
@@ -329,6 +339,8 @@ def _is_discovery(packet: _Packet) -> bool:
 def _enter_tunnel_packet(packet: _Packet) -> _Header:
     """Check the outer headers of what is addressed to us, and read the inner one."""
     outer, at = packet.outer, ETHERNET + IP_HEADER
+    if packet.tables.policy.reassembly and (outer.length != IP_HEADER or outer.is_fragment):
+        raise _Stack  # for the daemon, once it is whole
     if outer.length != IP_HEADER:
         raise _Drop("outer_options")
     if outer.is_fragment:
@@ -588,6 +600,12 @@ def _refuse(packet: _Packet, header: _Header, most: int) -> None:
         _push_headers(packet, packet.outer.destination, end, MIP_PORT)
 
 
+def _fragment(header: _Header, total: int, flags: int) -> bytes:
+    """The header of one fragment."""
+    raw = header.raw
+    return _with_checksum(raw[:2] + total.to_bytes(2) + raw[4:6] + flags.to_bytes(2) + raw[8:10] + b"\0\0" + raw[12:])
+
+
 def _turned_frame(ethernet: bytes) -> bytes:
     return ethernet[6:12] + ethernet[:6] + ethernet[12:]
 
@@ -605,10 +623,13 @@ def _cut(packet: _Packet, header: _Header, most: int) -> None:
     step = most - IP_HEADER & ~7
     if header.length != IP_HEADER or packet.segment or not 8 <= step <= _LONGEST_PIECE or most >= header.total:
         raise _Drop("too_big")
-    flags = (_MF if int.from_bytes(header.raw[6:8]) & _MF else 0) | (header.offset + step // 8) & _OFFSET
-    start = header.raw[:2] + (header.total - step).to_bytes(2) + header.raw[4:6] + flags.to_bytes(2) + header.raw[8:]
-    rest = packet.frame[ETHERNET + IP_HEADER + step :]
-    packet.frame = packet.frame[:ETHERNET] + _with_checksum(start[:10] + b"\0\0" + start[12:]) + rest
+    more = int.from_bytes(header.raw[6:8]) & _MF
+    ethernet, payload = packet.frame[:ETHERNET], packet.frame[ETHERNET + IP_HEADER :]
+    packet.front = ethernet + _fragment(header, IP_HEADER + step, _MF | header.offset) + payload
+    rest = _fragment(header, header.total - step, more | (header.offset + step // 8) & _OFFSET)
+    packet.frame = ethernet + rest + payload[step:]
+    if packet.chosen is not None:
+        packet.mark = COPY_MARK | packet.chosen
     _leave(packet, "cut_in_two", packet.ifindex)
 
 
@@ -628,7 +649,8 @@ def _tunnel_to_node(packet: _Packet, bound: Bound) -> Tunnel:
     if not ready:
         raise _Drop("half_bound" if live else "binding_expired")
     packet.copies = tuple(index for index, _ in ready[1:])
-    return ready[0][1]
+    packet.chosen, tunnel = ready[0]
+    return tunnel
 
 
 def _may_pass(passes: Passes, packet: _Packet, header: _Header, port: int) -> bool:

@@ -621,22 +621,26 @@ class ForeignAgentTables(Tables):
     def visitors(self) -> list[Visitor]:
         """All visitors, expired ones included, in no order."""
         boot = self._known_boot()
-        found = []
-        for key, value in self._visitors.items():
-            raw = layouts.VISITOR.unpack(value)
-            udp = raw["encapsulation"] == Encapsulation.UDP.protocol
-            found.append(
-                Visitor(
-                    home_address=IPv4Address(key),
-                    home_agent=IPv4Address(raw["home_agent"]),
-                    expires=_unix(raw["expires_ns"], boot),
-                    encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
-                    port=int.from_bytes(raw["port"]),
-                    reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
-                    encapsulating_delivery=bool(raw["flags"] & _ENCAPSULATING_DELIVERY),
-                )
-            )
-        return found
+        return [_unpack_visitor(key, value, boot) for key, value in self._visitors.items()]
+
+    def get(self, home_address: IPv4Address) -> Visitor | None:
+        """One visitor, None if there is no such."""
+        value = self._visitors.get(home_address.packed)
+        return None if value is None else _unpack_visitor(home_address.packed, value, self._known_boot())
+
+
+def _unpack_visitor(key: bytes, value: bytes, boot: float) -> Visitor:
+    raw = layouts.VISITOR.unpack(value)
+    udp = raw["encapsulation"] == Encapsulation.UDP.protocol
+    return Visitor(
+        home_address=IPv4Address(key),
+        home_agent=IPv4Address(raw["home_agent"]),
+        expires=_unix(raw["expires_ns"], boot),
+        encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
+        port=int.from_bytes(raw["port"]),
+        reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
+        encapsulating_delivery=bool(raw["flags"] & _ENCAPSULATING_DELIVERY),
+    )
 
 
 def pack_visitor(visitor: Visitor, boot: float) -> bytes:

@@ -415,6 +415,7 @@ class Daemon:
                 "started": self._started,
                 "inbox": len(self._inbox),
                 "unsaved": len(self._unsaved),
+                "path_mtus": self._party.path_mtus(),
                 **self._party.describe(),
             }
 
@@ -434,7 +435,7 @@ _NO_DROPS = frozenset(
     {
         "sent", "registered", "deregistered", "request_relayed", "reply_relayed", "broadcast_tunnelled",
         "deregistered_by_us", "unauthenticated_denial_relayed", "revocation_sent", "revocation_acknowledged",
-        "revocation_obeyed", "revocation_repeated",
+        "revocation_obeyed", "revocation_repeated", "reassembled", "tunnel_error", "tunnel_error_relayed",
     }
 )  # fmt: skip
 """Counters of what went well."""

@@ -16,10 +16,12 @@ from mobileip.registration.bindings import Visitor
 from mobileip.registration.events import SolicitationReceived
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.runtime.control import Command
+from mobileip.runtime.forwarders import ForeignAgentForwarder
 from mobileip.runtime.listing import pending_row, visitor_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import foreign_agent_forwarding, foreign_agent_settings
+from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.agent_discovery import ALL_ROUTERS, DISCOVERY_TTL, IcmpType, parse_solicitation
 from mobileip.wire.errors import Malformed
@@ -46,7 +48,8 @@ class ForeignAgentParty(Party):
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         link = self._config.link.interface
-        self._tables.configure(foreign_agent_forwarding(self._config))
+        forwarding = foreign_agent_forwarding(self._config)
+        self._tables.configure(forwarding)
         self._forget_visitors(link)
         socket = DatagramSocket.udp(
             _ANY,
@@ -59,6 +62,9 @@ class ForeignAgentParty(Party):
         types = frozenset({IcmpType.ROUTER_SOLICITATION, DESTINATION_UNREACHABLE})
         self._icmp = DatagramSocket.icmp(types, partial(self._icmp_received, inbox))
         self._icmp.join(ALL_ROUTERS, link)
+        forwarder = ForeignAgentForwarder(self._tables, forwarding)
+        self.slow_path = SlowPath(self._tables, self._config.tunnels, forwarder, self.count)
+        self.slow_path.open(loop)
         socket.watch(loop)
         self._icmp.watch(loop)
 

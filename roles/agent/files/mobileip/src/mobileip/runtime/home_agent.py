@@ -25,12 +25,14 @@ from mobileip.registration.home_agent import HomeAgent
 from mobileip.runtime.arp import announce
 from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
+from mobileip.runtime.forwarders import HomeAgentForwarder
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_rows, counts, plain
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
+from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -57,7 +59,7 @@ class HomeAgentParty(Party):
         self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
         self._bound = Bound()
         self._broadcasts = BroadcastRelay(
-            broadcast_domains(config), config.interface, config.broadcast.rate, self._count
+            broadcast_domains(config), config.interface, config.broadcast.rate, self.count
         )
         self._claimed: dict[IPv4Address, str] = {}
         self._kernel = Rtnetlink()
@@ -68,11 +70,16 @@ class HomeAgentParty(Party):
         self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
         config = self._config
         self._loop = loop
-        index_of(config.interface, "interface")
+        core = index_of(config.interface, "interface")
+        home_links = []
         for number, link in enumerate(config.home_links):
-            index_of(link.interface, f"home_links[{number}].interface")
+            home_links.append(index_of(link.interface, f"home_links[{number}].interface"))
             self._kernel.put_rule(CLAIMED_TABLE, table=CLAIMED_TABLE, interface=link.interface)
-        self._tables.configure(home_agent_forwarding(config))
+        forwarding = home_agent_forwarding(config)
+        self._tables.configure(forwarding)
+        forwarder = HomeAgentForwarder(self._tables, forwarding, core, home_links)
+        self.slow_path = SlowPath(self._tables, config.tunnels, forwarder, self.count)
+        self.slow_path.open(loop)
         # A request may come by broadcast, to be told our address (RFC 5944 3.6.1.2): replies leave from that one only.
         broadcast = {link.network.broadcast_address for link in config.home_links} | {_LIMITED_BROADCAST}
         for address in (config.address, *sorted(broadcast)):
@@ -156,9 +163,6 @@ class HomeAgentParty(Party):
             "broadcasts_to": self._broadcasts.listeners,
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }
-
-    def _count(self, reason: str) -> None:
-        self.counters[reason] += 1
 
     def _look_for_ports(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """What keepalives have shown the kernel about half-bound nodes is to be known here, and durable, as well."""

@@ -21,6 +21,7 @@ from mobileip.registration.mobile_node import MobileNode
 from mobileip.runtime.arp import announce
 from mobileip.runtime.attachment import AttachmentWatcher
 from mobileip.runtime.control import Command
+from mobileip.runtime.forwarders import NodeForwarder
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import plain
@@ -28,6 +29,7 @@ from mobileip.runtime.node_routes import NodeRoutes
 from mobileip.runtime.party import Inbox, Party, put_datagram
 from mobileip.runtime.rtnetlink import Rtnetlink
 from mobileip.runtime.settings import mobile_node_settings, passes
+from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.swan import SaKeeper, SaSettings
 from mobileip.wire.agent_discovery import (
@@ -69,6 +71,7 @@ class MobileNodeParty(Party):
         self._icmp: DatagramSocket | None = None
         self._passes = passes(config)
         self._path = NodePath(PathMode.BLOCKED)
+        self._forwarding = entries.NodePath(config.home_address or _ANY)
         self._location: SetLocation | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._home_address = config.home_address or _ANY
@@ -80,7 +83,7 @@ class MobileNodeParty(Party):
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         config = self._config
         self._loop = loop
-        index_of(config.interface, "interface")
+        interface = index_of(config.interface, "interface")
         self.set_path(NodePath(PathMode.BLOCKED))  # whatever an earlier run knew, we do not know it yet
         self.unpark_sa()
         socket = DatagramSocket.udp(
@@ -95,6 +98,9 @@ class MobileNodeParty(Party):
         )
         socket.watch(loop)
         self._icmp.watch(loop)
+        forwarder = NodeForwarder(interface, lambda: self._forwarding, self._path_mtu_changed)
+        self.slow_path = SlowPath(self._tables, config.tunnels, forwarder, self.count)
+        self.slow_path.open(loop)
         self._watcher = AttachmentWatcher(config.interface, config.home_address, inbox)
         self._watcher.start(loop)
 
@@ -127,28 +133,35 @@ class MobileNodeParty(Party):
         self._write_path(path)
         self._routes.drop()
         if path.mode is PathMode.TUNNEL:
-            self._routes.into_tunnel(path, self._home_address)
+            self._routes.into_tunnel(path, self._home_address, self._path_mtu(path))
         elif path.gateway is not None:
             # Replies of the agent must get past the reverse path filter, on a link where we have no address.
             self._routes.to_agent(path.gateway)
 
     def _write_path(self, path: NodePath) -> None:
         config = self._config
-        self._tables.set_path(
-            entries.NodePath(
-                home_address=self._home_address,
-                mode=_MODES[path.mode],
-                care_of=path.local or entries.ANY,
-                peer=path.peer or entries.ANY,
-                encapsulation=entries.Encapsulation(path.encapsulation.value if path.encapsulation else "ipip"),
-                peer_port=path.port,
-                local_port=REGISTRATION_PORT,
-                gateways=tuple(config.vpn_gateways),
-                encapsulate_all=path.inside or config.encapsulate == "all",
-                passes=self._passes,
-            )
+        self._forwarding = entries.NodePath(
+            home_address=self._home_address,
+            mode=_MODES[path.mode],
+            care_of=path.local or entries.ANY,
+            peer=path.peer or entries.ANY,
+            encapsulation=entries.Encapsulation(path.encapsulation.value if path.encapsulation else "ipip"),
+            peer_port=path.port,
+            local_port=REGISTRATION_PORT,
+            gateways=tuple(config.vpn_gateways),
+            encapsulate_all=path.inside or config.encapsulate == "all",
+            passes=self._passes,
         )
+        self._tables.set_path(self._forwarding)
         self._path = path
+
+    def _path_mtu(self, path: NodePath) -> int | None:
+        return None if self.slow_path is None or path.peer is None else self.slow_path.path_mtu(path.peer)
+
+    def _path_mtu_changed(self) -> None:
+        """The node's own kernel keeps packets short enough: it cuts, or tells its sockets, before the tunnel."""
+        if self._path.mode is PathMode.TUNNEL:
+            self._routes.into_tunnel(self._path, self._home_address, self._path_mtu(self._path))
 
     def set_location(self, action: SetLocation) -> None:
         self._location = action

@@ -46,9 +46,10 @@ class NodeRoutes:
         self.to_agent(agent)
         self._kernel.put_route(_DEFAULT, self._interface, gateway=agent, source=home_address)
 
-    def into_tunnel(self, path: NodePath, home_address: IPv4Address) -> None:
+    def into_tunnel(self, path: NodePath, home_address: IPv4Address, path_mtu: int | None = None) -> None:
         """The ways that packets of the home address take into the tunnel, as they are but for their MTU.
 
+        `path_mtu`: what routers have said of the way to the tunnel's other end, where it is less than the link's.
         Outside these are the ways to the VPN gateways, inside all of them. Without them packets go all the same, but
         those that are too long get lost; so a failure is logged only.
         """
@@ -57,6 +58,7 @@ class NodeRoutes:
             link = self._kernel.link(self._interface)
             if link is None:
                 return
+            mtu = min(link.mtu, path_mtu or link.mtu)
             found = [
                 route for route in self._kernel.routes() if route.index == link.index and route.protocol != PROTOCOL
             ]
@@ -67,7 +69,7 @@ class NodeRoutes:
                     route.destination,
                     self._interface,
                     gateway=route.gateway,
-                    mtu=link.mtu - _OVERHEAD[path.encapsulation],
+                    mtu=mtu - _OVERHEAD[path.encapsulation],
                     table=TUNNEL_TABLE,
                 )
             self._lead(home_address)

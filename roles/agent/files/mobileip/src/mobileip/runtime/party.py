@@ -30,6 +30,7 @@ from mobileip.registration.bindings import Binding, BindingKey, Visitor
 from mobileip.registration.events import DatagramReceived, Endpoint, Event, RevokeRequested, UnreachableReceived
 from mobileip.runtime.control import Command, ControlError
 from mobileip.runtime.interfaces import name_of
+from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.errors import Malformed
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -72,6 +73,7 @@ class Party:
         self.source_ports: dict[Endpoint, DatagramSocket] = {}
         self.counters: Counter[str] = Counter()
         self.orders: dict[str, Command] = {}
+        self.slow_path: SlowPath | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """Make tables and sockets ready and watch them. Raises OSError or `forwarding` errors with what to do."""
@@ -81,6 +83,8 @@ class Party:
         """Let go of sockets and watchers. The kernel's tables stay as they are: packets keep flowing."""
         for socket in (*self.sockets.values(), *self.source_ports.values()):
             socket.close(loop)
+        if self.slow_path is not None:
+            self.slow_path.close(loop)
 
     def socket_from(self, source: Endpoint) -> DatagramSocket:
         """The socket that sends from `source`. Raises LookupError if there is none."""
@@ -121,6 +125,14 @@ class Party:
             for index, traffic in self._counted.interfaces().items()
         }
         return {"packets": counters.packets, "bytes": counters.bytes, "interfaces": interfaces}
+
+    def count(self, what: str) -> None:
+        """One more of what `show counters` has under this name."""
+        self.counters[what] += 1
+
+    def path_mtus(self) -> Mapping[str, int]:
+        """What routers have said of the paths to tunnels' ends: bytes, by the end's address."""
+        return {} if self.slow_path is None else {str(end): path.mtu for end, path in self.slow_path.path_mtus}
 
     def describe(self) -> Mapping[str, Any]:
         """What `show status` says besides what the daemon knows."""

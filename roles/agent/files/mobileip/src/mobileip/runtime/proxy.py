@@ -19,12 +19,14 @@ from mobileip.registration.bindings import Binding, BindingKey
 from mobileip.registration.events import Endpoint
 from mobileip.registration.proxy import Proxy
 from mobileip.runtime.control import Command
+from mobileip.runtime.forwarders import ProxyForwarder
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_rows, counts, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import passes, proxy_settings
+from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -56,7 +58,7 @@ class ProxyParty(Party):
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
         config = self._config
-        self._configure_tables()
+        forwarding = self._configure_tables()
         without_checksum = config.takes_datagrams_without_checksum
         for side in (config.mipp_pub, config.mipp_priv):
             socket = DatagramSocket.udp(
@@ -73,6 +75,9 @@ class ProxyParty(Party):
             frozenset({DESTINATION_UNREACHABLE}), partial(put_unreachable, inbox, self.counters)
         )
         self._icmp.watch(loop)
+        forwarder = ProxyForwarder(self._tables, forwarding)
+        self.slow_path = SlowPath(self._tables, config.tunnels, forwarder, self.count)
+        self.slow_path.open(loop)
         self._watcher.watch(loop)
         self._look_regularly(loop, inbox)
 
@@ -128,7 +133,7 @@ class ProxyParty(Party):
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
         }
 
-    def _configure_tables(self) -> None:
+    def _configure_tables(self) -> ProxyForwarding:
         config, wire = self._config, self._config.one_box
         # What was known before a restart stays known until ARP says otherwise: not one packet is refused for it.
         self._macs = {
@@ -137,28 +142,28 @@ class ProxyParty(Party):
             else {WIRE_MAC}
             for gateway in config.vpn_gateways
         }
-        self._tables.configure(
-            ProxyForwarding(
-                public_address=config.mipp_pub.address,
-                private_address=config.mipp_priv.address,
-                public_ifindex=index_of(config.mipp_pub.interface, "mipp_pub.interface"),
-                private_ifindex=index_of(config.mipp_priv.interface, "mipp_priv.interface"),
-                gateways=tuple(
-                    Gateway(
-                        gateway.vpngw_pub,
-                        gateway.vpngw_priv,
-                        frozenset(self._macs[gateway.vpngw_pub]),
-                        direct_delivery=(gateway.mobility_delivery or config.mobility_delivery) == "direct",
-                        other_sources=tuple(gateway.other_sources),
-                    )
-                    for gateway in config.vpn_gateways
-                ),
-                home_networks=config.home_networks,
-                mobility_subnets=config.effective_mobility_subnets,
-                wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
-                passes=passes(config),
-            )
+        forwarding = ProxyForwarding(
+            public_address=config.mipp_pub.address,
+            private_address=config.mipp_priv.address,
+            public_ifindex=index_of(config.mipp_pub.interface, "mipp_pub.interface"),
+            private_ifindex=index_of(config.mipp_priv.interface, "mipp_priv.interface"),
+            gateways=tuple(
+                Gateway(
+                    gateway.vpngw_pub,
+                    gateway.vpngw_priv,
+                    frozenset(self._macs[gateway.vpngw_pub]),
+                    direct_delivery=(gateway.mobility_delivery or config.mobility_delivery) == "direct",
+                    other_sources=tuple(gateway.other_sources),
+                )
+                for gateway in config.vpn_gateways
+            ),
+            home_networks=config.home_networks,
+            mobility_subnets=config.effective_mobility_subnets,
+            wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
+            passes=passes(config),
         )
+        self._tables.configure(forwarding)
+        return forwarding
 
     def _look_regularly(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self._probe = loop.call_later(_PROBE_INTERVAL, self._look_regularly, loop, inbox)

@@ -160,6 +160,18 @@ class Rtnetlink:
             )
         return found
 
+    def interface_towards(self, destination: IPv4Address) -> int | None:
+        """Index of the interface by which the kernel reaches an address, None if by none."""
+        body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + _attribute(1, destination.packed)
+        self._send(_GET_ROUTE, _REQUEST | _ACK, body)
+        try:
+            found = [_attributes(answer, _ROUTE.size).get(4) for answer in self._answers()]
+        except OSError as exc:
+            if exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES):
+                return None
+            raise
+        return next((int(_I32.unpack(index)[0]) for index in found if index is not None), None)
+
     def neighbours(self, *, proxies: bool = False) -> list[Neighbour]:
         flags = _NTF_PROXY if proxies else 0
         found = []

@@ -59,7 +59,7 @@ _HAS_CHECKSUM = b"".join(
 )
 
 
-def _attach(channel: socket.socket, instructions: bytes) -> None:
+def attach_filter(channel: socket.socket, instructions: bytes) -> None:
     """Have the kernel pass each datagram through a filter."""
     program = ctypes.create_string_buffer(instructions, len(instructions))
     count = len(instructions) // 8
@@ -103,7 +103,7 @@ class DatagramSocket:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
             if not without_checksum:
-                _attach(channel, _HAS_CHECKSUM)
+                attach_filter(channel, _HAS_CHECKSUM)
             channel.bind((str(address), port))
             return cls(channel, received)
         except OSError:

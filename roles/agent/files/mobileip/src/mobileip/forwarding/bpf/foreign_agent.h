@@ -32,7 +32,7 @@ static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet
 	if (p->outer.daddr != s->care_of || !is_tunnel(ctx, p))
 		return VERDICT_STACK;
 	verdict = parse_tunnel(ctx, p);
-	if (verdict < 0)
+	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	v = bpf_map_lookup_elem(&visitors, &p->inner.daddr);
 	if (!v)
@@ -80,7 +80,7 @@ static __always_inline int visitor_encapsulated(ctx_t *ctx, const struct foreign
 {
 	int verdict = parse_tunnel(ctx, p);
 
-	if (verdict < 0)
+	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	if (p->inner.saddr != p->outer.saddr)
 		return DROP(no_binding);

@@ -71,7 +71,7 @@ static __always_inline int decide_home_agent(ctx_t *ctx, struct packet *p, struc
 		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
 		verdict = parse_tunnel(ctx, p);
-		return verdict < 0 ? verdict : home_agent_from_node(ctx, p, s->address, now, plan);
+		return verdict != VERDICT_CONTINUE ? verdict : home_agent_from_node(ctx, p, s->address, now, plan);
 	}
 	b = find_binding(s->address, p->outer.daddr);
 	if (!b || !is_live(b, now))

@@ -113,7 +113,7 @@ static __always_inline int decide_node_ingress(ctx_t *ctx, struct packet *p, str
 		return VERDICT_STACK;
 	if (s->mode == NODE_TUNNEL && p->outer.daddr == s->care_of && is_tunnel(ctx, p)) {
 		verdict = parse_tunnel(ctx, p);
-		return verdict < 0 ? verdict : node_from_tunnel(s, p, plan);
+		return verdict != VERDICT_CONTINUE ? verdict : node_from_tunnel(s, p, plan);
 	}
 	if (p->outer.daddr == s->home_address && !is_registration(ctx, p) && !is_discovery(p))
 		return DROP(clear_outside);

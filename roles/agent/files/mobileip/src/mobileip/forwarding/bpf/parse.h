@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "context.h"
+#include "maps.h"
 #include "reasons.h"
 #include "structs.h"
 
@@ -188,15 +189,28 @@ static __always_inline int parse_udp_tunnel(ctx_t *ctx, struct packet *p)
 	return length - sizeof(*udp) - sizeof(*mip);
 }
 
-/* Outer header (RFC 2003, RFC 3519 4.3) and inner header of a tunnel packet that is addressed to us. */
+/* Whether the daemon takes what the kernel has put together, and has it decided by the model of these rules. */
+static __always_inline int has_slow_path(void)
+{
+	__u32 key = 0;
+	const struct tunnel_policy *policy = bpf_map_lookup_elem(&tunnel_policy, &key);
+
+	return policy && (policy->flags & POLICY_REASSEMBLY);
+}
+
+/*
+ * Outer header (RFC 2003, RFC 3519 4.3) and inner header of a tunnel packet that is addressed to us. VERDICT_STACK:
+ * the daemon's, once it is whole.
+ */
 static __always_inline int parse_tunnel(ctx_t *ctx, struct packet *p)
 {
 	int room, offset = ETH_HLEN + IPIP_OVERHEAD;
 
-	if (p->outer.ihl != 5)
-		return DROP(outer_options);
-	if (is_fragment(&p->outer))
-		return DROP(outer_fragment);
+	if (p->outer.ihl != 5 || is_fragment(&p->outer)) {
+		if (has_slow_path())
+			return VERDICT_STACK;
+		return p->outer.ihl != 5 ? DROP(outer_options) : DROP(outer_fragment);
+	}
 	if (sum_header(&p->outer) != 0xffff)
 		return DROP(outer_checksum);
 	if (p->outer.protocol == IPPROTO_IPIP) {

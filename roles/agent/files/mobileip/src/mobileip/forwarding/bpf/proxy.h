@@ -270,7 +270,7 @@ static __always_inline int decide_proxy_public(ctx_t *ctx, struct packet *p, str
 		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
 		verdict = parse_tunnel(ctx, p);
-		return verdict < 0 ? verdict : proxy_from_node(s, p, now, plan);
+		return verdict != VERDICT_CONTINUE ? verdict : proxy_from_node(s, p, now, plan);
 	}
 	if (p->outer.daddr == s->private_address)
 		return is_tunnel(ctx, p) ? DROP(wrong_interface) : VERDICT_STACK;
@@ -335,7 +335,7 @@ static __always_inline int decide_proxy_private(ctx_t *ctx, struct packet *p, st
 		if (!is_tunnel(ctx, p))
 			return VERDICT_STACK;
 		verdict = parse_tunnel(ctx, p);
-		return verdict < 0 ? verdict : proxy_from_home_agent(s, p, now, plan);
+		return verdict != VERDICT_CONTINUE ? verdict : proxy_from_home_agent(s, p, now, plan);
 	}
 	return VERDICT_STACK;
 }
