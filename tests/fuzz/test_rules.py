@@ -24,6 +24,7 @@ ENCAPSULATED = {
     "visitor_to_home_agent",
     "stack_to_tunnel",
 }
+WITH_PADDING = {"gateway_to_subnet", "other_source_to_subnet", "cut_in_two"}
 FRAMES = 40
 """Frames in one draw."""
 
@@ -49,7 +50,7 @@ def _check(case: Case, frame: bytes, tables: rules.Snapshot, verdict: rules.Verd
         assert verdict.frame[12:14] == b"\x08\x00"
         length = int.from_bytes(verdict.frame[16:18])
         # Only what leaves without a change of headers keeps a frame's padding.
-        assert len(verdict.frame) == 14 + length or verdict.outcome in ("gateway_to_subnet", "cut_in_two")
+        assert len(verdict.frame) == 14 + length or verdict.outcome in WITH_PADDING
         assert verdict.outcome not in ENCAPSULATED or length <= tables.links[verdict.ifindex].mtu
     if case.program == "mn_egress":
         _check_no_leak(frame, tables, verdict)

@@ -221,10 +221,14 @@ class SlowPath:
             path_mtus=dict(self._paths.items()),
             policy=self._policy,
         )
+        boundless = replace(tables, links={index: replace(link, mtu=_LONGEST) for index, link in tables.links.items()})
         pieces = [(frame, 0)]
         while pieces:
             piece, mark = pieces.pop(0)
             verdict = rules.decide(program, piece, tables, time.time(), ifindex=ifindex, mark=mark)
+            if verdict.reason == "too_big":
+                # The programs cannot cut what they take out of a tunnel; here it is cut as it is sent.
+                verdict = rules.decide(program, piece, boundless, time.time(), ifindex=ifindex, mark=mark)
             if verdict.action is rules.Action.STACK:
                 continue  # nothing of ours after all
             if verdict.action is rules.Action.DROP:
@@ -266,7 +270,9 @@ class SlowPath:
                 if mac is None:
                     self._count("slow_path_no_neighbour")
                     return False
-                _send_to_neighbour(packet, way.ifindex, mac)
+                link = self._known_links().get(way.ifindex)
+                for piece in _cut(packet, link.mtu if link is not None else _LONGEST):
+                    _send_to_neighbour(piece, way.ifindex, mac)
         except OSError as exc:
             self._count("slow_path_not_sent")
             log("debug", "slow_path_not_sent", error=exc)
@@ -286,15 +292,20 @@ class SlowPath:
     def _send_in_pieces(self, packet: bytes, to: tuple[str, int]) -> None:
         """A raw socket does not cut by itself."""
         assert self._sender is not None
-        for mtu in sorted({link.mtu for link in self._known_links().values()}, reverse=True):
-            pieces = IPv4Packet.parse(packet).fragments(mtu)
-            if not pieces:
-                break
-            with contextlib.suppress(OSError):
-                for piece in pieces:
-                    self._sender.sendto(piece.serialize(), to)
-                return
-        raise OSError(errno.EMSGSIZE, "too long for the way, and must not be cut")
+        ifindex = self._kernel.interface_towards(IPv4Address(packet[16:20]))
+        link = self._known_links().get(ifindex) if ifindex is not None else None
+        for piece in _cut(packet, link.mtu if link is not None else 0):
+            self._sender.sendto(piece, to)
+
+
+def _cut(packet: bytes, mtu: int) -> list[bytes]:
+    """An IP packet in pieces that fit. Raises OSError where it must not be cut."""
+    if len(packet) <= mtu:
+        return [packet]
+    pieces = IPv4Packet.parse(packet).fragments(mtu)
+    if not pieces:
+        raise OSError(errno.EMSGSIZE, f"{len(packet)} bytes, expected {mtu} at most, and it must not be cut")
+    return [piece.serialize() for piece in pieces]
 
 
 def _raw_socket(protocol: int) -> socket.socket:
