@@ -25,6 +25,9 @@ from .rows import Group, entry
 REPORT = Path("build/bench/report.json")
 GROUPS: tuple[Group, ...] = (
     handoff.GROUP,
+    handoff.RIVALS_GROUP,
+    datapath.RATIO_GROUP,
+    datapath.XDP_GROUP,
     datapath.TC_GROUP,
     datapath.SCALE_GROUP,
     site.GROUP,

@@ -1,12 +1,14 @@
 """A steady stream of numbered UDP datagrams and their echoes: what an application sees of a move.
 
-`echo` runs on the correspondent, `send` on the mobile node, with nothing but Python. Standard input is the leash.
+`echo` runs on the correspondent, `send` on the mobile node, with nothing but Python; or the other way round, so that
+what each of them receives shows the outage of one direction alone. Standard input is the leash.
 `send` prints one JSON line a reply: its number, when it was sent and when the echo came back (Unix seconds).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import select
 import socket
@@ -25,8 +27,8 @@ def emit(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def echo(address: str, port: int) -> None:
-    """Send every datagram back to where it came from until standard input closes."""
+def echo(address: str, port: int, tell: bool) -> None:
+    """Send every datagram back to where it came from until standard input closes; `tell` prints when each came."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((address, port))
         emit(event="listening", t=time.time())
@@ -34,7 +36,11 @@ def echo(address: str, port: int) -> None:
             ready, _, _ = select.select([server, sys.stdin], [], [])
             if server in ready:
                 payload, peer = server.recvfrom(2048)
-                server.sendto(payload, peer)
+                came = time.time()
+                with contextlib.suppress(OSError):  # no way back, while this end is the one that moves
+                    server.sendto(payload, peer)
+                if tell and len(payload) == DATAGRAM.size:
+                    emit(event="arrived", number=DATAGRAM.unpack(payload)[0], t=came)
             if sys.stdin in ready and not sys.stdin.readline():
                 return
 
@@ -79,10 +85,11 @@ def main() -> None:
     parser.add_argument("--address", default="", help="echo: address to listen on; send: address of the echo server")
     parser.add_argument("--source", default="", help="send: own address")
     parser.add_argument("--port", type=int, default=5002)
+    parser.add_argument("--tell", action="store_true", help="echo: print when each datagram came")
     parser.add_argument("--interval", type=float, default=0.01, help="seconds between datagrams")
     arguments = parser.parse_args()
     if arguments.mode == "echo":
-        echo(arguments.address, arguments.port)
+        echo(arguments.address, arguments.port, arguments.tell)
     else:
         send(arguments.address, arguments.port, arguments.source, arguments.interval)
 

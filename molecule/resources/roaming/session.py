@@ -29,6 +29,8 @@ LINK_OF_NETWORK = {"home": "home", "open": "open", "nat": "nat_inside", "fa": "f
 STOP_SECONDS = 30
 MEMORY = Path("/dev/shm")
 PCAP_HEADER = 24
+BACK_PORT = 5003
+"""Of the probe that the correspondent sends."""
 
 
 class Hosts(Protocol):
@@ -190,6 +192,8 @@ class Recording:
     moves: list[Move] = field(default_factory=list)
     captures: dict[str, Path] = field(default_factory=dict)
     probe: list[dict[str, Any]] = field(default_factory=list)
+    arrivals: dict[str, list[float]] = field(default_factory=dict)
+    """With a probe each way: when its datagrams came, at the node and at the correspondent (Unix seconds)."""
     streams: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pauses: list[tuple[float, float]] = field(default_factory=list)
     """When the machine stood still: end (Unix seconds) and length in seconds."""
@@ -208,6 +212,8 @@ class Plan:
     first_dwell: float = 8.0
     """The move that sets the SA up may take longer."""
     probe_interval: float = 0.01
+    each_way: bool = False
+    """A second probe from the correspondent, so that each direction shows its own outage."""
     settle: float = 2.0
 
     @property
@@ -236,11 +242,17 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
 
         start("metronome", plan.node, "metronome.py").wait_for("ticking", 10)
         start("stream-correspondent", plan.correspondent_host, "stream.py", "serve").wait_for("listening", 10)
-        start("probe-correspondent", plan.correspondent_host, "probe.py", "echo").wait_for("listening", 10)
+        tell = ("--tell",) if plan.each_way else ()
+        start("probe-correspondent", plan.correspondent_host, "probe.py", "echo", *tell).wait_for("listening", 10)
         where = ("--address", plan.correspondent, "--source", plan.home_address)
         start("stream-node", plan.node, "stream.py", "connect", *where).wait_for("established", 30)
         probe = start("probe-node", plan.node, "probe.py", "send", *where, "--interval", str(plan.probe_interval))
         probe.wait_for("reply", 10)
+        if plan.each_way:
+            there = ("--address", plan.home_address, "--port", str(BACK_PORT))
+            start("back-node", plan.node, "probe.py", "echo", *tell, *there).wait_for("listening", 10)
+            back = ("send", *there, "--source", plan.correspondent, "--interval", str(plan.probe_interval))
+            start("back-correspondent", plan.correspondent_host, "probe.py", *back).wait_for("reply", 10)
         time.sleep(plan.settle)
 
         for index, (origin, target) in enumerate(zip(plan.networks, plan.networks[1:], strict=False)):
@@ -252,12 +264,17 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
             time.sleep(dwell)
             recording.moves.append(Move(origin, target, started, moved, time.time()))
 
-        for name in ("stream-node", "stream-correspondent", "probe-node", "probe-correspondent", "metronome"):
-            programs[name].release()
+        for program in reversed(programs.values()):  # who opened a connection closes it
+            program.release()
         for program in programs.values():
             program.finish()
         recording.pauses = pauses(programs["metronome"])
         recording.probe = programs["probe-node"].events()
+        if plan.each_way:
+            recording.arrivals = {
+                end: [float(event["t"]) for event in programs[name].events() if event["event"] == "arrived"]
+                for end, name in (("node", "back-node"), ("correspondent", "probe-correspondent"))
+            }
         recording.streams = {
             "node": programs["stream-node"].events(),
             "correspondent": programs["stream-correspondent"].events(),

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+import uuid
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 
 from mobileip.forwarding import loader
-from mobileip.forwarding.build import build
+from mobileip.forwarding.build import build_both
 from mobileip.forwarding.entries import Encapsulation
 from mobileip.forwarding.tables import ProxyTables
+from mobileip.forwarding.xdp import Attach
 from tests.forwarding.conftest import Namespace
 
 from . import programs, ways
@@ -125,21 +127,29 @@ class Bed:
             self.far.run(attach, self._index(self.far, name), self.yardsticks.program(f"sink_{self._sink}"))
 
     def _load(self, stack: ExitStack) -> None:
-        code = build(self._directory / "mobileip.bpf.o")
-        mount = Path("/run") / f"bench-{os.getpid()}-{self.forwarder}"
+        code = build_both(self._directory / "mobileip.bpf.o")
+        mount = Path("/run") / f"bench-{uuid.uuid4().hex[:8]}"
         mount.mkdir()
         stack.callback(mount.rmdir)
         subprocess.run(["mount", "-t", "bpf", "bpf", str(mount)], check=True)
         stack.callback(subprocess.run, ["umount", str(mount)], check=True)
         self.pin_dir = mount / "proxy"
         attachments = loader.proxy_attachments("pub", "priv")
-        self.router.run(loader.load, code, self.pin_dir, attachments, max_bindings=self._max_bindings)
+        attach = Attach.NATIVE if self.forwarder is Forwarder.XDP else Attach.TC
+        self.router.run(loader.load, code, self.pin_dir, attachments, max_bindings=self._max_bindings, attach=attach)
+        stack.callback(self.router.run, loader.unload, self.pin_dir, attachments)
+        if self.forwarder is Forwarder.XDP:  # what XDP passes up must not arrive all the same
+            self.router.shell("tc qdisc del dev pub clsact\ntc qdisc del dev priv clsact")
         self.tables = ProxyTables(self.pin_dir)
-        self.tables.configure(ways.settings(self._index(self.router, "pub"), self._index(self.router, "priv")))
+        self.tables.configure(ways.settings(self.index("pub"), self.index("priv")))
+
+    def index(self, interface: str) -> int:
+        """Number of one of the forwarder's interfaces."""
+        return self._index(self.router, interface)
 
     @staticmethod
     def _index(namespace: Namespace, name: str) -> int:
-        return int(namespace.shell(f"cat /proc/net/dev >/dev/null; ip -o link show {name}").split(":")[0])
+        return int(namespace.shell(f"ip -o link show {name}").split(":")[0])
 
     # Measuring
 
@@ -156,11 +166,11 @@ class Bed:
         length = len(way.shape.frame) if self.forwarder is Forwarder.KERNEL else way.arrived_length
         far = self._index(self.far, way.interface)
         self.yardsticks.write(way.shape.pack(FLOWS, far, length))
-        before, forwarded = self.yardsticks.arrived(), self._forwarded(way)
+        before, forwarded = self.yardsticks.arrived(), self.forwarded(way)
         generator = self.yardsticks.program("generate")
         seconds = self.far.run(self._send, generator, way.shape.frame, packets)
         time.sleep(0.02)
-        arrived, forwarded = self.yardsticks.arrived() - before, self._forwarded(way) - forwarded
+        arrived, forwarded = self.yardsticks.arrived() - before, self.forwarded(way) - forwarded
         if arrived != forwarded or not arrived:
             raise BedError(f"{self.forwarder}, {way.name}: {arrived} packets arrived, {forwarded} were sent that way")
         return arrived / seconds
@@ -185,7 +195,8 @@ class Bed:
         finally:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
-    def _forwarded(self, way: Way) -> int:
+    def forwarded(self, way: Way) -> int:
+        """Packets that went the way so far, by the forwarder's own counters."""
         if self.forwarder is Forwarder.KERNEL:
             text = self.router.run(Path("/proc/thread-self/net/snmp").read_text)
             names, values = [line.split() for line in text.splitlines() if line.startswith("Ip:")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+from roaming.report import MoveResult
 from tests.bench import __main__ as bench
+from tests.bench import handoff
 from tests.bench.datapath.rows import in_turn
 from tests.bench.rows import Measured, Row, entry
 
@@ -53,3 +55,42 @@ def test_the_table_shows_every_measured_row_with_its_goal_and_parts() -> None:
         goal = "-" if row.goal is None else f"{row.goal:g}"
         met = {True: "yes", False: "NO", None: "-"}[row.met(1.5)]
         assert line.split() == [row.name, "1.5", goal, *row.unit.split(), met]
+
+
+def moved(rtt: float, outage: float, one_way: tuple[float, float], stall: float) -> MoveResult:
+    return MoveResult(
+        origin="open",
+        target="nat",
+        outage_ms=outage,
+        registration_rtt_ms=rtt,
+        ike_messages=1,
+        tcp_bytes_lost=0,
+        encapsulation="mip-udp",
+        exchanges=1,
+        esp_frames=9,
+        tcp_stall_ms=stall,
+        own_outage_ms=outage,
+        one_way_ms={"node": one_way[0], "correspondent": one_way[1]},
+    )
+
+
+def test_the_outage_is_the_longer_direction_beyond_the_registration_of_the_worst_move() -> None:
+    moves = [(0, moved(10, 60, (30, 40), 70)), (50, moved(100, 300, (190, 150), 400)), (0, moved(10, 20, (9, 8), 50))]
+    rows = handoff.judged(moves)
+    assert rows["handoff_outage_over_rtt_ms"].value == 70  # 190 less 120
+    assert rows["handoff_outage_over_rtt_ms"].each == {
+        "1 open -> nat, 0 ms": 28,
+        "2 open -> nat, 50 ms": 70,
+        "3 open -> nat, 0 ms": -3,
+    }
+    assert "An echo also misses the way of its first packet there and back: 180.0 ms" in (
+        rows["handoff_outage_over_rtt_ms"].how
+    )
+    assert rows["handoff_ike_messages"].value == 3
+    assert rows["handoff_tcp_stall_ms"].value == 70, "the stall counts without path delay only"
+
+
+def test_clients_are_compared_by_the_medians_of_their_outages() -> None:
+    rows = handoff.compared({"mobileip": [50, 10, 30], "mobike": [120, 100, 2000], "plain": [300, 300, 90]})
+    assert rows["handoff_vs_mobike_ratio"].value == 0.25
+    assert rows["handoff_vs_reestablish_ratio"].value == 0.1
