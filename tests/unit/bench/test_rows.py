@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from roaming.report import MoveResult
+
 from tests.bench import __main__ as bench
 from tests.bench import handoff
 from tests.bench.datapath.rows import in_turn
