@@ -270,8 +270,17 @@ class Generator:
         if protocol == TCP and self._random.random() < 0.5:
             protocol = ICMP
             payload = bytes([self._random.choice([0, 3, 4, 5, 8, 11, 12])]) + payload[1:]
+        if protocol == TCP and self._random.random() < 0.3:
+            protocol = self._random.choice([TCP, UDP])
+            payload = self._unfinished(source, destination, protocol, payload)
         nobody = [IPv4Address("0.0.0.7"), IPv4Address("127.0.0.7"), IPv4Address("224.0.0.7")]
         return ip(self._maybe(source, nobody, 0.1), destination, protocol, payload, **header)
+
+    def _unfinished(self, source: IPv4Address, destination: IPv4Address, protocol: int, payload: bytes) -> bytes:
+        """With a checksum that was left to the device."""
+        pseudo = source.packed + destination.packed + protocol.to_bytes(2) + len(payload).to_bytes(2)
+        at = 6 if protocol == UDP else 16
+        return payload[:at] + (rules.checksum(pseudo) ^ 0xFFFF).to_bytes(2) + payload[at + 2 :]
 
     def _from_home_agent(self, _program: str) -> tuple[bytes, bytes]:
         _, home, bound = self._binding(home_agent=False)

@@ -47,6 +47,7 @@ _ERROR_TOS = 0xC0
 _LEAST_MTU = 68
 _QUOTED, _QUOTED_LITTLE, _QUOTED_AT_LEAST = 528, 40, 60
 _LONGEST_PIECE = 4 * 4088
+_UDP_CHECKSUM, _TCP_CHECKSUM = 6, 16  # where they stand
 # The closest miss is reported where several bindings or care-of addresses were tried: later in this row is closer.
 _MISSES = (
     "no_binding",
@@ -600,6 +601,16 @@ def _refuse(packet: _Packet, header: _Header, most: int) -> None:
         _push_headers(packet, packet.outer.destination, end, MIP_PORT)
 
 
+def _is_unfinished(header: _Header, payload: bytes) -> bool:
+    """Whether a transport checksum was left to the device: it is the sum over addresses, protocol and length then."""
+    at = {_UDP: _UDP_CHECKSUM, _TCP: _TCP_CHECKSUM}.get(header.protocol)
+    if at is None or header.is_fragment:
+        return False
+    pseudo = header.source.packed + header.destination.packed
+    pseudo += header.protocol.to_bytes(2) + (header.total - IP_HEADER).to_bytes(2)
+    return int.from_bytes(payload[at : at + 2]) == checksum(pseudo) ^ 0xFFFF
+
+
 def _fragment(header: _Header, total: int, flags: int) -> bytes:
     """The header of one fragment."""
     raw = header.raw
@@ -625,6 +636,12 @@ def _cut(packet: _Packet, header: _Header, most: int) -> None:
         raise _Drop("too_big")
     more = int.from_bytes(header.raw[6:8]) & _MF
     ethernet, payload = packet.frame[:ETHERNET], packet.frame[ETHERNET + IP_HEADER :]
+    if header.total < _QUOTED_AT_LEAST:
+        raise _Drop("too_big")
+    if _is_unfinished(header, payload):
+        if header.protocol == _TCP:
+            raise _Drop("too_big")
+        payload = payload[:_UDP_CHECKSUM] + b"\0\0" + payload[_UDP_CHECKSUM + 2 :]
     packet.front = ethernet + _fragment(header, IP_HEADER + step, _MF | header.offset) + payload
     rest = _fragment(header, header.total - step, more | (header.offset + step // 8) & _OFFSET)
     packet.frame = ethernet + rest + payload[step:]

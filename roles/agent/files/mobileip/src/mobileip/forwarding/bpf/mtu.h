@@ -69,6 +69,44 @@ static __always_inline void fill_fragment(struct iphdr *ip, __u32 payload, __u32
 	ip->check = ~sum_header(ip);
 }
 
+#define UDP_CHECKSUM_AT 6
+#define TCP_CHECKSUM_AT 16
+
+/*
+ * A packet of a namespace or virtual machine may have left its checksum to the device, which would fill it in over one
+ * piece alone. Such a field holds the sum over addresses, protocol and length, not its complement. Returns its offset
+ * behind the IP header; 0 where the checksum is finished, or none.
+ */
+static __always_inline __u32 unfinished_checksum(ctx_t *ctx, const struct iphdr *ip)
+{
+	__u32 at = ip->protocol == IPPROTO_UDP ? UDP_CHECKSUM_AT : TCP_CHECKSUM_AT, sum;
+	__u16 found = 0;
+
+	if (is_fragment(ip) || (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_TCP) ||
+	    load_bytes(ctx, ETH_HLEN + sizeof(*ip) + at, &found, sizeof(found)))
+		return 0;
+	sum = (ip->saddr & 0xffff) + (ip->saddr >> 16) + (ip->daddr & 0xffff) + (ip->daddr >> 16);
+	sum += bpf_htons(ip->protocol) + bpf_htons(bpf_ntohs(ip->tot_len) - sizeof(*ip));
+	return found == fold_checksum(sum) ? at : 0;
+}
+
+#define FORGOTTEN 40	/* reaches behind the beginning of UDP */
+
+/*
+ * UDP goes without a checksum then (RFC 768). The first bytes come off and are put on again, so that the kernel forgets
+ * that there was something to fill in.
+ */
+static __always_inline int forget_checksum(ctx_t *ctx)
+{
+	__u8 first[FORGOTTEN];
+
+	if (load_bytes(ctx, ETH_HLEN, first, sizeof(first)) || close_room(ctx, sizeof(first)) ||
+	    make_room(ctx, sizeof(first)))
+		return DROP(helper_failed);
+	__builtin_memset(first + sizeof(struct iphdr) + UDP_CHECKSUM_AT, 0, sizeof(__u16));
+	return store_bytes(ctx, ETH_HLEN, first, sizeof(first)) ? DROP(helper_failed) : VERDICT_CONTINUE;
+}
+
 #define CUT_AT_ONCE 4088	/* bpf_skb_adjust_room takes 4095 bytes at most; fragments are multiples of eight */
 #define MOST_CUTS 4
 
@@ -80,7 +118,7 @@ static __always_inline void fill_fragment(struct iphdr *ip, __u32 payload, __u32
 GLOBAL_FUNCTION int cut(ctx_t *ctx, __u32 most, __u32 mark)
 {
 	struct iphdr ip;
-	__u32 step, left, offset;
+	__u32 step, left, offset, unfinished;
 	__u16 more;
 
 	if (load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
@@ -90,8 +128,11 @@ GLOBAL_FUNCTION int cut(ctx_t *ctx, __u32 most, __u32 mark)
 	if (ip.ihl != 5 || segment_size(ctx) || most < sizeof(ip) + 8 || most >= left)
 		return DROP(too_big);
 	step = (most - sizeof(ip)) & ~7;
-	if (step > CUT_AT_ONCE * MOST_CUTS)
+	unfinished = unfinished_checksum(ctx, &ip);
+	if (step > CUT_AT_ONCE * MOST_CUTS || unfinished == TCP_CHECKSUM_AT || left < FORGOTTEN + sizeof(ip))
 		return DROP(too_big);
+	if (unfinished && forget_checksum(ctx) < 0)
+		return DROP(helper_failed);
 	offset = bpf_ntohs(ip.frag_off) & IP_OFFSET;
 	more = bpf_ntohs(ip.frag_off) & IP_MF;
 	left -= sizeof(ip) + step;
