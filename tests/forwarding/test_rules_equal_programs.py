@@ -194,7 +194,7 @@ PLANTED = [
         "fill_fragment(&ip, left, offset + step / 8, more);",
         "fill_fragment(&ip, left, offset + step / 8, more & 0);",
     ),
-    ("mtu.h", "if (unfinished && forget_checksum(ctx) < 0)\n\t\treturn DROP(helper_failed);", ""),
+    ("mtu.h", "unfinished == TCP_CHECKSUM_AT ||", ""),
     ("icmp.h", "if (is_later_fragment(ip) || is_group", "if (is_group"),
     ("icmp.h", "type != ICMP_TIME_EXCEEDED &&", "1 &&"),
     ("rewrite.h", "policy->dscp << 2 | (inner & 3)", "policy->dscp << 2"),
