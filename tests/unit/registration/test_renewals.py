@@ -81,17 +81,17 @@ NODES = (
     _node(4, SHARED),
     _node(5, SHARED, OTHER_GATEWAY),
     replace(_node(6, HOME + 5), home_agent_association=SecurityAssociation(3001, b"agent", Algorithm.HMAC_SHA256)),
+    _node(7, IPv4Address("192.0.2.100")),  # one that the other home agent alone serves
 )
+_NETWORKS = tuple(network for networks in PROXY.home_agents.values() for network in networks)
+_SITE = replace(PROXY, nodes=NODES, home_agents={**PROXY.home_agents, OTHER_HOME_AGENT: _NETWORKS})
 VARIANTS: dict[str, ProxySettings] = {
-    "plain": replace(PROXY, nodes=NODES),
-    "simultaneous": replace(PROXY, nodes=NODES, simultaneous=2, lifetime_jitter=0.3),
-    "revocation": replace(
-        PROXY, nodes=NODES, revocation_of_nodes=True, revocation_by_home_agents=True, max_lifetime=200
-    ),
-    "admission": replace(PROXY, nodes=NODES, admission=AdmissionPolicy(Limit(bindings=3, per_second=2))),
+    "plain": _SITE,
+    "simultaneous": replace(_SITE, simultaneous=2, lifetime_jitter=0.3),
+    "revocation": replace(_SITE, revocation_of_nodes=True, revocation_by_home_agents=True, max_lifetime=200),
+    "admission": replace(_SITE, admission=AdmissionPolicy(Limit(bindings=3, per_second=2))),
     "agents": replace(
-        PROXY,
-        nodes=NODES,
+        _SITE,
         source_ports=(20434, 20435, 20436),
         replies=HomeAgentReplies(fa_ha={OTHER_HOME_AGENT: SecurityAssociation(5000, b"fa-ha")}),
         checks=GatePolicy(
@@ -130,7 +130,7 @@ PLAIN_REPLY: dict[str, Any] = {
     "source": None, "interface": "priv", "destination": MIPP_PRIV, "damage": None,
 }  # fmt: skip
 OTHER_REQUESTS: dict[str, tuple[Any, ...]] = {
-    "node": (1, 2, 3, 4, 5, 6),
+    "node": (1, 2, 3, 4, 5, 6, 7),
     "pause": (0.0, 0.001, 8.0, 400.0, -20.0),
     "clock": (-5.0, 9.0, -0.5),
     "flags": (0x02, 0x20, CO_LOCATED | 0x80, CO_LOCATED | 0x40, CO_LOCATED | 0x18, CO_LOCATED | 5),
@@ -287,6 +287,33 @@ def test_any_stream_of_events_comes_to_the_same(variant: str, stream: list[dict[
     pair = Pair(VARIANTS[variant])
     for step in stream:
         pair.take(step)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_deviation_comes_to_the_same(variant: str) -> None:
+    """After plain exchanges and between them, each twice: the second time its own form could be known."""
+    pair = Pair(VARIANTS[variant])
+    for node in (0, 1, 7):
+        pair.take({**PLAIN_REQUEST, "node": node})
+        pair.take(PLAIN_REPLY)
+    for requests, deviations in ((True, OTHER_REQUESTS), (False, OTHER_REPLIES)):
+        for name, value in [(name, value) for name, values in deviations.items() for value in values]:
+            for node in (0, 0, 1, 7):
+                changed = {"node": node, name: value}
+                pair.take({**PLAIN_REQUEST, **changed} if requests else {**PLAIN_REQUEST, "node": node})
+                pair.take(PLAIN_REPLY if requests else {**PLAIN_REPLY, name: value})
+                pair.take({**PLAIN_REQUEST, "node": node, "pause": 10.0})
+                pair.take(PLAIN_REPLY)
+
+
+def test_a_home_agent_that_is_just_known_is_no_part_of_a_form() -> None:
+    """A damaged parameter leaves it to what is known of the node, which is another thing for each."""
+    pair = Pair(VARIANTS["plain"])
+    for node, named in ((0, "parameter"), (1, "other agent")):
+        for extensions in (named, "damaged parameter", "damaged parameter"):
+            pair.take({**PLAIN_REQUEST, "node": node, "extensions": extensions})
+            pair.take(PLAIN_REPLY)
+    assert [binding.home_agent for binding in pair.quick.bindings] == [HOME_AGENT, OTHER_HOME_AGENT]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -32,7 +32,6 @@ from mobileip.registration.pending import PendingList, PendingRequest
 from mobileip.registration.proxy_answers import ProxyAnswers
 from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.replay import Freshness, ReplayGuard
-from mobileip.registration.request_form import is_usable_care_of_address
 from mobileip.registration.security import AuthenticRequest
 from mobileip.registration.sessions import Sessions
 from mobileip.registration.surrogate_node import SurrogateNode
@@ -178,15 +177,14 @@ class Renewals:
             payload,
         )
         if (
-            not is_usable_care_of_address(message)
-            or source in self._settings.checks.foreign_agents
+            source in self._settings.checks.foreign_agents
             or not self._assignment.serves(home_agent, home_address)
             or self._pending.is_awaited(key)
             or not is_signed(payload, association)
             or self._guard.judge(key, association, identification, now) is not Freshness.FRESH
         ):
             return None
-        bound = self._sessions.of_node(key)
+        bound = self._sessions.of_node(key)  # from this place: so it is one where a tunnel can end
         node = self._nodes[key]
         if not bound or any(binding.care_of_address != care_of_address for binding in bound):
             return None
