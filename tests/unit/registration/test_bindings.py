@@ -41,6 +41,15 @@ def test_replaced_binding_expires_at_its_new_time_only() -> None:
     assert table.expire(NOW + 1e9) == []
 
 
+def test_renewals_leave_nothing_behind() -> None:
+    """A node that renews early, for hours, takes no more room than one that does not."""
+    table = BindingTable()
+    for second in range(1000):
+        table.put(replace(ONE, expires=NOW + second + 1800))
+        table.next_expiry()
+    assert len(table._heap) == 1
+
+
 def test_expiry_counts_seconds_and_0xffff_never_ends_R5944_3_3() -> None:
     assert expiry(300, NOW) == NOW + 300
     assert expiry(0xFFFF, NOW) == math.inf

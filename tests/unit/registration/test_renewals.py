@@ -23,6 +23,7 @@ from mobileip.registration.proxy_settings import ProxyNode, ProxySettings
 from mobileip.registration.renewals import Renewals
 from mobileip.registration.replay import ReplayMode, ReplayPolicy
 from mobileip.wire.authentication import Algorithm, ReplayStyle, SecurityAssociation, append
+from mobileip.wire.codes import Code
 from mobileip.wire.exchange import (
     make_reply,
     make_request,
@@ -314,6 +315,27 @@ def test_a_home_agent_that_is_just_known_is_no_part_of_a_form() -> None:
             pair.take({**PLAIN_REQUEST, "node": node, "extensions": extensions})
             pair.take(PLAIN_REPLY)
     assert [binding.home_agent for binding in pair.quick.bindings] == [HOME_AGENT, OTHER_HOME_AGENT]
+
+
+def test_a_foreign_agent_that_must_sign_is_no_place_to_renew_from_without() -> None:
+    """The binding came with FA-HA authentication; the same request without it is denied."""
+    pair = Pair(VARIANTS["agents"])
+    pair.take(PLAIN_REQUEST)
+    pair.take(PLAIN_REPLY)
+    codes: list[int] = []
+    for behind in (True, False):
+        pair.now += 1
+        message = RegistrationRequest(CO_LOCATED, 300, HOME, MIPP_PUB, FOREIGN_AGENT, at(pair.now), (PARAMETER,))
+        payload = append(message.serialize(), NODE_SA)
+        if behind:
+            payload = append(payload, SecurityAssociation(6000, b"agent key"), ExtensionType.FA_HA_AUTHENTICATION)
+        for send in sends(pair.feed(from_node(payload, FOREIGN_AGENT))):
+            if send.payload[0] == 1:
+                pair.feed(from_home_agent(append(reply_to(message).serialize(), PROXY_SA)))
+            else:
+                codes.append(send.payload[1])
+    assert [binding.care_of_address for binding in pair.quick.bindings] == [FOREIGN_AGENT]
+    assert codes == [Code.FA_FAILED_AUTHENTICATION]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

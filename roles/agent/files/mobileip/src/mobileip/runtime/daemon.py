@@ -63,17 +63,21 @@ _MOST_UNDONE = 2048
 """Answers in the outbox: bounds how long a reply waits for those that share its commit, and what a hanging disk
 piles up."""
 _QUIET = 1000
-"""Changes a second: a store that has fewer to commit folds what it has appended."""
+"""Changes, or events, a second: with fewer the store folds what it has appended, and the collector runs."""
 _MOST_UNFOLDED = 2_000_000
 """Changes (some 250 MB) that are folded even if the store is busy."""
 _FOLD_AT_ONCE = 5000
 """Changes: a few milliseconds that a commit may have to wait."""
 _FOLDS = 20
 """How often in a row, between two looks at how busy the store is."""
-_COLLECT = (20_000, 20, 1_000)
-"""What a registration makes has no cycles, so the collector looks seldom, and hardly ever at all that there is."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread lets another one run: the store's thread needs a moment for each commit."""
+_GATHERING = 0.001
+"""Seconds for which a busy loop lets datagrams come, to take them together: a turn costs more than a datagram."""
+_BUSY = 0.002
+"""Seconds: the loop is busy if its last turn is no longer ago."""
+_FEW = 64
+"""Events that are worth a turn without waiting for more."""
 _MOST_WAITING = 8192
 """Events in the inbox: more may come than a disk that hangs lets through, and memory must not grow with them."""
 _LONGEST_SLEEP = 30.0
@@ -105,7 +109,10 @@ class Daemon:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._unsaved: list[Change] = []
         self._queued: list[Send] = []
+        self._staged: list[tuple[Bind, Sequence[Action]]] = []
+        self._last_turn = 0.0
         self._committed = 0
+        self._fed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._started = clock()
         self._reload: Callable[[], bool] | None = None
@@ -132,10 +139,11 @@ class Daemon:
             # What there is now stays: the collector need not look at it ever again.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(*_COLLECT)
+            gc.disable()
             sys.setswitchinterval(_SWITCH_INTERVAL)
             tasks.append(loop.create_task(self._serve(), name="serve"))
             tasks.append(loop.create_task(self._carry_out_answers(), name="carry out"))
+            tasks.append(loop.create_task(self._collect_when_quiet(), name="collect"))
             if self._store is not None:
                 tasks.append(loop.create_task(self._fold_when_quiet(self._store), name="fold"))
             if (period := watchdog_period()) is not None:
@@ -147,6 +155,7 @@ class Daemon:
             log("info", "ready", role=self._party.role, instance=self._instance, version=__version__)
             return await stop
         finally:
+            gc.enable()
             notify("STOPPING=1")
             if self._timer is not None:
                 self._timer.cancel()
@@ -178,6 +187,9 @@ class Daemon:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
+            if len(self._inbox) < _FEW and time.monotonic() - self._last_turn < _BUSY:
+                _rest(_GATHERING)
+                await asyncio.sleep(0)  # the sockets' turn
             while self._inbox:
                 while len(self._outbox) >= _MOST_UNDONE:
                     self._room.clear()
@@ -186,10 +198,13 @@ class Daemon:
                 self._answered.set()
                 self._rearm()
                 await asyncio.sleep(0)
+            self._last_turn = time.monotonic()
 
     def _feed_burst(self) -> None:
         inbox, outbox, clock, machine = self._inbox, self._outbox, self._clock, self._party.machine
-        for _ in range(min(len(inbox), _BURST)):
+        size = min(len(inbox), _BURST)
+        self._fed += size
+        for _ in range(size):
             event = inbox.popleft()
             if isinstance(event, _Wake):
                 if event.watchdog:
@@ -239,6 +254,19 @@ class Daemon:
                     log("error", "store_not_folded", error=exc, unfolded=store.unfolded)
                     break
 
+    async def _collect_when_quiet(self) -> None:
+        """Look for cycles in what a quiet second has made; never at what there was before.
+
+        By itself the collector would look at all that came since the start, and stop everything for half a second with
+        100,000 nodes. What a registration makes has no cycles, so what a busy second has made is not looked at.
+        """
+        while True:
+            before = self._fed
+            await asyncio.sleep(1.0)
+            if self._fed - before < _QUIET:
+                gc.collect()
+            gc.freeze()
+
     async def _carry_out(self, answers: Sequence[Sequence[Action]]) -> None:
         """Make durable what the machine answered to each event, then perform it in order."""
         changes: list[Any] = [action for actions in answers for action in actions if type(action) in _CHANGES]
@@ -261,6 +289,9 @@ class Daemon:
                 continue
             if not bound and isinstance(action, Send):
                 self.counters["withheld_not_bound"] += 1
+                continue
+            if type(action) is Bind:
+                self._staged.append((action, actions))
                 continue
             try:
                 self._perform(action)
@@ -297,7 +328,7 @@ class Daemon:
     def _perform(self, action: Action) -> None:
         """The single performer: synchronous, one case an action. Datagrams leave together, before what is none."""
         party = self._party
-        if self._queued and type(action) not in _OF_A_REGISTRATION:
+        if type(action) not in _OF_A_REGISTRATION:
             self._send_queued()
         match action:
             case Send():
@@ -307,8 +338,9 @@ class Daemon:
             case PersistIdentification() | PersistBinding() | ForgetBinding():
                 pass  # done for the whole burst, before
             case Bind():
-                party.bind(action)
+                self._staged.append((action, (action,)))
             case Unbind(key):
+                self._bind_staged()
                 party.unbind(key)
             case ClaimHome():
                 party.claim_home(action)
@@ -341,8 +373,34 @@ class Daemon:
             case _:
                 assert_never(action)
 
+    def _bind_staged(self) -> None:
+        """Give the kernel the bindings of the burst at once; if it refuses, one by one. What one that it refuses
+        would have announced is not sent."""
+        staged, self._staged = self._staged, []
+        if not staged:
+            return
+        try:
+            self._party.bind_many([bind for bind, _ in staged])
+        except Exception:
+            for bind, answer in staged:
+                try:
+                    self._party.bind(bind)
+                except Exception as exc:  # a full table, a vanished interface
+                    self.counters["failed_bind"] += 1
+                    log("error", "action_failed", action="Bind", error=exc, at=_innermost(exc))
+                    self._withhold(bind, answer)
+
+    def _withhold(self, bind: Bind, answer: Sequence[Action]) -> None:
+        """Take back what is queued of an answer behind a binding that is not there."""
+        place = next(at for at, action in enumerate(answer) if action is bind)
+        promised = {id(action) for action in answer[place:] if isinstance(action, Send)}
+        kept = [send for send in self._queued if id(send) not in promised]
+        self.counters["withheld_not_bound"] += len(self._queued) - len(kept)
+        self._queued = kept
+
     def _send_queued(self) -> None:
-        """Send what is queued, in order for each socket."""
+        """Send what is queued, in order for each socket, once the kernel has the bindings."""
+        self._bind_staged()
         queued, self._queued = self._queued, []
         party = self._party
         by_socket: dict[DatagramSocket, list[Send]] = {}
@@ -449,6 +507,11 @@ _SAFE_WITHOUT_STORE = (
     PersistIdentification, PersistBinding, ForgetBinding, Unbind, UnbindVisitor, ReleaseHome, Count, Log
 )  # fmt: skip
 """What may be done though the burst is not durable: nothing of it promises a peer anything."""
+
+
+def _rest(seconds: float) -> None:
+    """Do nothing, and let the store's thread run: whoever waits for the loop is served by its next turn."""
+    time.sleep(seconds)
 
 
 def _settle(future: asyncio.Future[bool], value: bool) -> None:

@@ -143,6 +143,11 @@ class Party:
     def bind(self, action: Bind) -> None:
         self._refuse("Bind")
 
+    def bind_many(self, actions: Iterable[Bind]) -> None:
+        """The bindings of a burst, in order. What this raises may have left any of them undone."""
+        for action in actions:
+            self.bind(action)
+
     def unbind(self, key: BindingKey) -> None:
         self._refuse("Unbind")
 

@@ -103,6 +103,9 @@ class ProxyParty(Party):
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
 
+    def bind_many(self, actions: Iterable[Bind]) -> None:
+        self._tables.put_many([_entry(self._bound.add(action.binding, action.replaces)) for action in actions])
+
     def unbind(self, key: BindingKey) -> None:
         left = self._bound.remove(key)
         if left:
