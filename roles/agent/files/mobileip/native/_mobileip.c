@@ -18,7 +18,7 @@
 
 /* --- Address: an ipaddress.IPv4Address that is made, hashed and compared without running Python --- */
 
-enum { KEPT = 1 << 16 };
+enum { KEPT_BITS = 18, KEPT = 1 << KEPT_BITS };
 
 static PyTypeObject *ipv4_address, *address_type;
 static Py_ssize_t value_at, hash_at; /* offsets: of IPv4Address._ip, and of our hash behind its slots */
@@ -38,7 +38,7 @@ static int64_t number_of(PyObject *self)
 
 static PyObject *address_made(uint32_t number)
 {
-	uint32_t place = (number * 2654435761u) >> 16;
+	uint32_t place = (number * 2654435761u) >> (32 - KEPT_BITS);
 	PyObject *self = kept[place];
 
 	if (self && number_of(self) == number)
@@ -386,6 +386,52 @@ static PyObject *is_signed(PyObject *module, PyObject *const *args, Py_ssize_t c
 	return PyBool_FromLong(!different);
 }
 
+static void put32(uint8_t *p, uint32_t v)
+{
+	p[0] = v >> 24;
+	p[1] = v >> 16;
+	p[2] = v >> 8;
+	p[3] = v;
+}
+
+/* make(type, flags or code, lifetime, addresses, identification, extensions, spi, key) -> the whole message */
+static PyObject *make(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+	(void)module;
+	if (count != 8 || !PyTuple_Check(args[3]) || !PyBytes_Check(args[5]) || !PyBytes_Check(args[7]))
+		return PyErr_Format(PyExc_TypeError, "make: expected 3 numbers, addresses, number, bytes, number, bytes");
+	long type = PyLong_AsLong(args[0]), second = PyLong_AsLong(args[1]), lifetime = PyLong_AsLong(args[2]);
+	unsigned long long identification = PyLong_AsUnsignedLongLong(args[4]);
+	unsigned long spi = PyLong_AsUnsignedLong(args[6]);
+	if (PyErr_Occurred())
+		return NULL;
+	Py_ssize_t addresses = PyTuple_GET_SIZE(args[3]), extensions = PyBytes_GET_SIZE(args[5]);
+	if (second < 0 || second > 255 || lifetime < 0 || lifetime > 65535 || spi > UINT32_MAX)
+		return PyErr_Format(PyExc_ValueError, "make: %ld, %ld or %lu does not fit its field", second, lifetime, spi);
+	for (Py_ssize_t i = 0; i < addresses; i++)
+		if (!is_ipv4(PyTuple_GET_ITEM(args[3], i)))
+			return PyErr_Format(PyExc_TypeError, "make: expected IPv4 addresses");
+	PyObject *message = PyBytes_FromStringAndSize(NULL, 4 + 4 * addresses + 8 + extensions + AUTHENTICATION);
+	if (!message)
+		return NULL;
+	uint8_t *start = (uint8_t *)PyBytes_AS_STRING(message), *m = start + 4;
+	start[0] = type;
+	start[1] = second;
+	start[2] = lifetime >> 8;
+	start[3] = lifetime;
+	for (Py_ssize_t i = 0; i < addresses; i++, m += 4)
+		put32(m, (uint32_t)number_of(PyTuple_GET_ITEM(args[3], i)));
+	put32(m, identification >> 32);
+	put32(m + 4, (uint32_t)identification);
+	memcpy(m + 8, PyBytes_AS_STRING(args[5]), extensions);
+	m += 8 + extensions;
+	m[0] = 32;
+	m[1] = 20;
+	put32(m + 2, spi);
+	authenticate((const uint8_t *)PyBytes_AS_STRING(args[7]), PyBytes_GET_SIZE(args[7]), start, m + 6 - start, m + 6);
+	return message;
+}
+
 /* --- datagrams --- */
 
 enum { BATCH = 64, LONGEST = 8192, CONTROL = 64 };
@@ -492,6 +538,7 @@ static PyMethodDef functions[] = {
 	{"address", address_function, METH_O, "address(number) -> Address"},
 	{"hmac_md5", (PyCFunction)(void (*)(void))hmac_md5, METH_FASTCALL, "hmac_md5(key, data) -> 16 bytes"},
 	{"is_signed", (PyCFunction)(void (*)(void))is_signed, METH_FASTCALL, "is_signed(key, payload) -> bool"},
+	{"make", (PyCFunction)(void (*)(void))make, METH_FASTCALL, "make(...) -> message with its authenticator"},
 	{"split_request", split_request, METH_O, "split_request(payload) -> (form, home, care-of, identification)"},
 	{"split_reply", split_reply, METH_O, "split_reply(payload) -> (code, lifetime, home, identification, SPI)"},
 	{"receive", receive, METH_O, "receive(fd) -> list of arrivals"},

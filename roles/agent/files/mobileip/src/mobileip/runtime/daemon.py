@@ -296,9 +296,12 @@ class Daemon:
             try:
                 self._perform(action)
             except Exception as exc:  # a full table, a vanished interface: one action fails, the others are due
-                bound = bound and not isinstance(action, Bind | BindVisitor)
-                self.counters[f"failed_{type(action).__name__.lower()}"] += 1
-                log("error", "action_failed", action=type(action).__name__, error=exc, at=_innermost(exc))
+                bound = bound and not isinstance(action, BindVisitor)
+                self._action_failed(action, exc)
+
+    def _action_failed(self, action: Action, exc: Exception) -> None:
+        self.counters[f"failed_{type(action).__name__.lower()}"] += 1
+        log("error", "action_failed", action=type(action).__name__, error=exc, at=_innermost(exc))
 
     async def _make_durable(self, changes: list[Change]) -> bool:
         """One commit. What could not be written is tried again with the next burst, so that nothing is skipped.
@@ -385,9 +388,8 @@ class Daemon:
             for bind, answer in staged:
                 try:
                     self._party.bind(bind)
-                except Exception as exc:  # a full table, a vanished interface
-                    self.counters["failed_bind"] += 1
-                    log("error", "action_failed", action="Bind", error=exc, at=_innermost(exc))
+                except Exception as exc:
+                    self._action_failed(bind, exc)
                     self._withhold(bind, answer)
 
     def _withhold(self, bind: Bind, answer: Sequence[Action]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from mobileip.wire.address import address, compiled, number
-from mobileip.wire.authentication import Algorithm, SecurityAssociation, compute
+from mobileip.wire.authentication import Algorithm, SecurityAssociation, compute, hmac_md5
 from mobileip.wire.messages import REPLY_SIZE, REQUEST_SIZE
 
 AUTHENTICATION_SIZE = 22
@@ -22,8 +22,8 @@ _AUTHENTICATION = b"\x20\x14"
 _DIGEST_SIZE = 16
 _REQUEST = struct.Struct("!4xI4xIQ")  # home address, care-of address, identification
 _REPLY = struct.Struct("!xBHI4xQ")  # code, lifetime, home address, identification
-_REQUEST_FIXED = struct.Struct("!BBHIIIQ")
-_REPLY_FIXED = struct.Struct("!BBHIIQ")
+_FIXED = {2: struct.Struct("!BBHIIQ"), 3: struct.Struct("!BBHIIIQ")}
+"""The fixed part with two addresses or three."""
 _TRAILER = struct.Struct("!2sI")
 
 Split = tuple[bytes, IPv4Address, IPv4Address, int]
@@ -62,9 +62,7 @@ def make_request(
     association: SecurityAssociation,
 ) -> bytes:
     """A request with `extensions` and its MN-HA authenticator; `addresses`: home, home agent, care-of."""
-    home, agent, care_of = addresses
-    fixed = _REQUEST_FIXED.pack(1, flags, lifetime, number(home), number(agent), number(care_of), identification)
-    return _signed(fixed + extensions, association)
+    return _make(1, flags, lifetime, addresses, identification, extensions, association.spi, association.key)
 
 
 def make_reply(
@@ -76,19 +74,28 @@ def make_reply(
     association: SecurityAssociation,
 ) -> bytes:
     """A reply with `extensions` and its MN-HA authenticator; `addresses`: home, home agent."""
-    home, agent = addresses
-    fixed = _REPLY_FIXED.pack(3, code, lifetime, number(home), number(agent), identification)
-    return _signed(fixed + extensions, association)
+    return _make(3, code, lifetime, addresses, identification, extensions, association.spi, association.key)
+
+
+def pure_make(
+    kind: int,
+    second: int,
+    lifetime: int,
+    addresses: tuple[IPv4Address, ...],
+    identification: int,
+    extensions: bytes,
+    spi: int,
+    key: bytes,
+) -> bytes:
+    """A message of type `kind` with its authenticator; `second` is its second byte, flags or code."""
+    fixed = _FIXED[len(addresses)].pack(kind, second, lifetime, *map(number, addresses), identification)
+    covered = fixed + extensions + _TRAILER.pack(_AUTHENTICATION, spi)
+    return covered + hmac_md5(key, covered)
 
 
 def is_plain(association: SecurityAssociation) -> bool:
     """Does it make authenticators as they are here?"""
     return association.algorithm is Algorithm.HMAC_MD5
-
-
-def _signed(payload: bytes, association: SecurityAssociation) -> bytes:
-    covered = payload + _TRAILER.pack(_AUTHENTICATION, association.spi)
-    return covered + compute(association, covered)
 
 
 def _compiled_is_signed(payload: bytes, association: SecurityAssociation) -> bool:
@@ -102,3 +109,4 @@ split_reply: Callable[[bytes], tuple[int, int, IPv4Address, int, int] | None] = 
     pure_split_reply if compiled is None else compiled.split_reply
 )
 is_signed: Callable[[bytes, SecurityAssociation], bool] = pure_is_signed if compiled is None else _compiled_is_signed
+_make: Callable[..., bytes] = pure_make if compiled is None else compiled.make
