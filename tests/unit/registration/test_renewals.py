@@ -127,7 +127,7 @@ PLAIN_REQUEST: dict[str, Any] = {
     "destination": MIPP_PUB, "spi": 2001, "damage": None,
 }  # fmt: skip
 PLAIN_REPLY: dict[str, Any] = {
-    "step": "reply", "which": -1, "pause": 0.01, "code": 0, "lifetime": 300, "extensions": (), "changes": {},
+    "step": "reply", "which": -1, "pause": 0.01, "code": 0, "lifetime": 300, "extensions": (), "changes": {}, "flip": 0,
     "source": None, "interface": "priv", "destination": MIPP_PRIV, "damage": None,
 }  # fmt: skip
 OTHER_REQUESTS: dict[str, tuple[Any, ...]] = {
@@ -151,6 +151,7 @@ OTHER_REPLIES: dict[str, tuple[Any, ...]] = {
     "code": (1, 2, 130, 133),
     "lifetime": (0, 100, 0xFFFF),
     "extensions": ((Extension(145, b"\x00text"),), (RevocationSupport(9).extension(),)),
+    "flip": (1, 1 << 40),
     "changes": ({"home_address": HOME + 2}, {"home_agent": HOME}, {"identification": 5}, {"identification": 1 << 40}),
     "source": (OTHER_HOME_AGENT,),
     "interface": ("pub",),
@@ -258,7 +259,7 @@ class Pair:
             step["lifetime"],
             node.home_address or IPv4Address(0),
             asked.destination.address,
-            parse_request(asked.payload).identification,
+            parse_request(asked.payload).identification ^ step["flip"],
             step["extensions"],
         )
         reply = replace(reply, **step["changes"])

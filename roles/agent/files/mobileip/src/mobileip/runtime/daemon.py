@@ -70,9 +70,9 @@ _FOLD_AT_ONCE = 5000
 """Changes: a few milliseconds that a commit may have to wait."""
 _FOLDS = 20
 """How often in a row, between two looks at how busy the store is."""
-_SWITCH_INTERVAL = 0.0005
+_SWITCH_INTERVAL = 0.0001
 """Seconds after which a busy thread lets another one run: the store's thread needs a moment for each commit."""
-_GATHERING = 0.001
+_GATHERING = 0.0005
 """Seconds for which a busy loop lets datagrams come, to take them together: a turn costs more than a datagram."""
 _BUSY = 0.002
 """Seconds: the loop is busy if its last turn is no longer ago."""
