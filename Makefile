@@ -54,7 +54,7 @@ test-long: deps venv image secrets ## what takes longer, in parts: make test-lon
 
 .PHONY: bench
 bench: deps venv ## measure; make bench ROWS=a,b refreshes those rows of build/bench/report.json
-	@PYTHONPATH=molecule/resources python -m tests.bench $(if $(ROWS),--rows $(ROWS))
+	@PYTHONPATH=molecule/resources:roles/agent/files/mobileip/src python -m tests.bench $(if $(ROWS),--rows $(ROWS))
 
 .PHONY: rollout
 rollout: lab-up secrets ## start the hosts and roll out playbooks/site.yml on them
