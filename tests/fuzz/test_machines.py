@@ -32,6 +32,7 @@ from mobileip.registration.events import (
     SolicitationReceived,
     TunnelPortLearned,
     TunnelProbeAnswered,
+    TunnelSilent,
 )
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.registration.foreign_agent_settings import ForeignAgentSettings
@@ -223,6 +224,8 @@ def _node_event(stream: Stream) -> Event:
             foreign_agent=dice.random() < 0.9,
             reverse_tunnelling=dice.random() < 0.9,
         )
+    if dice.random() < 0.3:
+        return TunnelSilent()
     return TunnelProbeAnswered(int(HOME) & 0xFFFF, dice.choice((1, 2, 3)))
 
 

@@ -32,6 +32,7 @@ from mobileip.registration.events import (
     Event,
     SolicitationReceived,
     TunnelProbeAnswered,
+    TunnelSilent,
 )
 from mobileip.registration.mobile_node import MobileNode, NodeStatus, State
 from mobileip.registration.node_place import Location
@@ -753,6 +754,32 @@ def test_three_lost_keepalives_make_the_node_register_again_R3519_4_9_c(node: Mo
         Log(Level.DEBUG, "renewing", {"why": "keepalives are not answered"}),
         to_proxy(NOW + 32, 1),
     ]
+
+
+def test_a_silent_tunnel_is_asked_at_once_and_one_lost_keepalive_is_enough_R3519_4_9_c(node: MobileNode) -> None:
+    bound_by_udp(node, 110)
+    assert node.feed(TunnelSilent(), NOW + 9) == [], "no sooner than 10 s after the registration"
+    assert node.feed(TunnelSilent(), NOW + 20) == [probe(1)]
+    assert node.feed(TunnelSilent(), NOW + 21) == [], "one is out"
+    assert node.handle_timer(NOW + 22) == [
+        Log(Level.DEBUG, "renewing", {"why": "keepalives are not answered"}),
+        to_proxy(NOW + 22, 1),
+    ]
+
+
+def test_an_answer_clears_the_tunnel_of_suspicion_R3519_4_9_c(node: MobileNode) -> None:
+    bound_by_udp(node, 110)
+    assert node.feed(TunnelSilent(), NOW + 20) == [probe(1)]
+    assert node.feed(TunnelProbeAnswered(int(HOME) & 0xFFFF, 1), NOW + 20.1) == []
+    assert node.feed(TunnelSilent(), NOW + 25) == [], "no sooner than 10 s after the last one"
+    assert node.handle_timer(NOW + 131) == [probe(2)]
+    assert node.handle_timer(NOW + 133) == [probe(3)], "three in a row, as ever"
+
+
+def test_a_silent_ipip_tunnel_is_no_news(node: MobileNode) -> None:
+    assert node.feed(TunnelSilent(), NOW) == []
+    bound_at_open(node)
+    assert node.feed(TunnelSilent(), NOW + 20) == []
 
 
 def test_keepalives_go_on_while_a_renewal_is_not_answered_R3519_4_9_a(node: MobileNode) -> None:

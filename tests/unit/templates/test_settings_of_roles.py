@@ -98,6 +98,10 @@ PROXY = {
     "mip_proxy_extensions": {151: "strip"},
     "mip_proxy_reply_code_profile": "rfc",
     "mip_proxy_reply_proxy_cannot_service_code": 133,
+    "mip_proxy_probe_interval": 10,
+    "mip_proxy_probe_timeout": 2,
+    "mip_proxy_probe_attempts": 4,
+    "mip_proxy_probe_max_per_second": 500,
     "mip_proxy_on_206": "keep",
     "mip_proxy_on_local_failure": "deregister",
 }  # fmt: skip

@@ -184,6 +184,17 @@ class LocationDetection(Model):
     internal_prefixes: list[Network] = Field(default_factory=list, description="prefixes of the intranet")
 
 
+class Probe(Model):
+    """Whether nodes are still there: an echo request through the tunnel of those who send nothing."""
+
+    interval: int = Field(
+        default=0, ge=0, le=3600, description="seconds of silence after which a node is asked, 1 to 3600; 0: never"
+    )
+    timeout: int = Field(default=1, ge=1, le=60, description="seconds until it is asked again, 1 to 60")
+    attempts: int = Field(default=3, ge=1, le=10, description="unanswered probes until its path counts as lost")
+    max_per_second: int = Field(default=1000, ge=4, le=100_000, description="looks at nodes a second, of all of them")
+
+
 class Reply(Model):
     """What nodes are told."""
 
@@ -242,6 +253,7 @@ class ProxyConfig(AnsweringParty):
     extensions: dict[ExtensionNumber, Literal["relay", "strip", "reject", "discard"]] = Field(
         default_factory=dict, description="what is done with extensions of a type, by its number"
     )
+    probe: Probe = Field(default_factory=Probe)
     reply: Reply = Field(default_factory=Reply)
     on_206: Literal["purge", "keep"] = Field(
         default="purge", description="what becomes of the bindings of a node that turns up inside"

@@ -16,6 +16,27 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
+class OneWay:
+    """A node's own view of its tunnel: packets leave, and none comes back. Counts are the data path's."""
+
+    def __init__(self, patience: float) -> None:
+        """`patience`: seconds that an answer may take."""
+        self._patience = patience
+        self._sent = self._received = 0
+        self._since: float | None = None
+
+    def look(self, sent: int, received: int, now: float) -> bool:
+        """Whether what was sent has waited for an answer too long."""
+        if received != self._received:
+            self._sent, self._received, self._since = sent, received, None
+            return False
+        if sent == self._sent:
+            return False
+        if self._since is None:
+            self._since = now
+        return now - self._since >= self._patience
+
+
 class Finding(Enum):
     """What a look at a path says."""
 
@@ -36,6 +57,11 @@ class Probing:
     interval: float
     timeout: float = 1.0
     attempts: int = 3
+
+    @property
+    def glance(self) -> float:
+        """Seconds between two looks at a node that is heard: so much later than it fell silent it may be noticed."""
+        return max(self.interval / 4, self.timeout)
 
 
 @dataclass
@@ -71,6 +97,10 @@ class Paths(Generic[K]):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def lost(self) -> int:
+        """How many are taken to be dead."""
+        return sum(path.lost is not None for path in self._paths.values())
+
     def get(self, key: K) -> Path | None:
         """What is known of a node's path."""
         return self._paths.get(key)
@@ -78,7 +108,7 @@ class Paths(Generic[K]):
     def put(self, key: K, packets: int, now: float) -> None:
         """A node has registered from somewhere else than before; its tunnels have carried so many packets so far."""
         self._paths[key] = Path(since=now, packets=packets)
-        self._put_off(key, now + self._probing.interval)
+        self._put_off(key, now + self._probing.glance)
 
     def remove(self, key: K) -> None:
         """It has no binding any more."""
@@ -100,10 +130,10 @@ class Paths(Generic[K]):
         if packets != path.packets:
             was_lost, path.packets = path.lost is not None, packets
             path.heard, path.asked, path.lost = now, 0, None
-            self._put_off(key, now + probing.interval)
+            self._put_off(key, now + probing.glance)
             return Finding.BACK if was_lost else Finding.QUIET
         if now < path.sign + probing.interval:
-            self._put_off(key, path.sign + probing.interval)
+            self._put_off(key, min(path.sign + probing.interval, now + probing.glance))
             return Finding.QUIET
         path.asked += 1
         if path.asked <= probing.attempts:

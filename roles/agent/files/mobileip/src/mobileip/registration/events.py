@@ -88,6 +88,11 @@ class TunnelProbeAnswered:
 
 
 @record(frozen=True, slots=True)
+class TunnelSilent:
+    """Mobile node: packets enter the tunnel, and none has come out of it since."""
+
+
+@record(frozen=True, slots=True)
 class TunnelPortLearned:
     """Proxy, home agent: the first tunnelled packet of a half-bound node came from this endpoint (RFC 3519 4.4)."""
 
@@ -121,5 +126,6 @@ Event = (
     | AdvertisementReceived
     | SolicitationReceived
     | TunnelProbeAnswered
+    | TunnelSilent
     | TunnelPortLearned
 )

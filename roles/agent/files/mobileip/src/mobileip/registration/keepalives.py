@@ -29,15 +29,25 @@ class Keepalives:
         self._identifier = int(home_address) & 0xFFFF
         self._sequence = 0
         self._unanswered = 0
+        self._most_lost = MOST_PROBES_LOST
 
     @property
     def is_tunnel_lost(self) -> bool:
         """So many were not answered that the tunnel is taken to be gone (RFC 3519 4.9)."""
-        return self._unanswered >= MOST_PROBES_LOST
+        return self._unanswered >= self._most_lost
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether one is out that nobody has answered."""
+        return self._unanswered > 0
 
     def start(self) -> None:
         """A registration has just shown that the tunnel is there."""
-        self._unanswered = 0
+        self._unanswered, self._most_lost = 0, MOST_PROBES_LOST
+
+    def suspect(self) -> None:
+        """Packets have gone unanswered already: the next one decides."""
+        self._most_lost = 1
 
     def next(self, path: NodePath) -> Send:
         """The next one through the tunnel of `path`; it counts as lost until its answer comes."""
@@ -55,5 +65,5 @@ class Keepalives:
         """Whether this answers the one that is out; then none is lost any more."""
         if not self._unanswered or (event.identifier, event.sequence) != (self._identifier, self._sequence):
             return False
-        self._unanswered = 0
+        self.start()
         return True

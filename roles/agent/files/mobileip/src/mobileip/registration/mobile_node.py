@@ -51,8 +51,9 @@ from mobileip.registration.events import (
     Detached,
     Event,
     TunnelProbeAnswered,
+    TunnelSilent,
 )
-from mobileip.registration.keepalives import PROBE_TIMEOUT
+from mobileip.registration.keepalives import LEAST_KEEPALIVE, PROBE_TIMEOUT
 from mobileip.registration.node_link import NodeLink
 from mobileip.registration.node_outcomes import Outcomes
 from mobileip.registration.node_reader import Answer, ReplyReader
@@ -98,6 +99,8 @@ class MobileNode:
                 return self._receive(event, now)
             case TunnelProbeAnswered():
                 return self._probe_answered(event, now)
+            case TunnelSilent():
+                return self._suspect_tunnel(now)
             case _:
                 raise TypeError(f"a mobile node has no use for {type(event).__name__}")
 
@@ -164,6 +167,17 @@ class MobileNode:
             return self._requester.renew(now, "keepalives are not answered")
         node.timers[Timer.PROBE] = now + PROBE_TIMEOUT
         return [node.keepalives.next(registration.path)]
+
+    def _suspect_tunnel(self, now: float) -> list[Action]:
+        """A NAT may have forgotten us: ask at once, but no sooner than 10 s after the last time (RFC 3519 4.10)."""
+        node = self._node
+        registration, due = node.registration, node.timers.get(Timer.PROBE)
+        if registration is None or not registration.keepalive or due is None or node.keepalives.is_waiting:
+            return []
+        if now < due - registration.keepalive + LEAST_KEEPALIVE:
+            return []
+        node.keepalives.suspect()
+        return self._send_probe(now)
 
     def _probe_answered(self, event: TunnelProbeAnswered, now: float) -> list[Action]:
         node = self._node

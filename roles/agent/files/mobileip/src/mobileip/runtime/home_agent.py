@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from mobileip.config import HomeAgentConfig, Loaded
-from mobileip.forwarding.entries import HomeBinding
+from mobileip.forwarding.entries import HomeBinding, Tunnel
 from mobileip.forwarding.tables import HomeAgentTables
 from mobileip.registration.actions import Action, Bind, ClaimHome, Record, ReleaseHome, Unbind
 from mobileip.registration.bindings import Binding, BindingKey
@@ -30,6 +30,7 @@ from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_rows, counts, plain
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
+from mobileip.runtime.paths import Elsewhere, Node, PathReport, report
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
 from mobileip.runtime.slowpath import SlowPath
@@ -65,6 +66,7 @@ class HomeAgentParty(Party):
         self._kernel = Rtnetlink()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._elsewhere = Elsewhere(self._tables, self._tunnels_of, self.count)
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
@@ -92,11 +94,13 @@ class HomeAgentParty(Party):
             self.sockets[address].watch(loop)
         self._broadcasts.open(loop)
         self._look_for_ports(loop, inbox)
+        self._elsewhere.open(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
         if self._look is not None:
             self._look.cancel()
+        self._elsewhere.close()
         self._broadcasts.close(loop)
         self._kernel.close()
 
@@ -124,6 +128,7 @@ class HomeAgentParty(Party):
 
     def bind(self, action: Bind) -> None:
         self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+        self._elsewhere.registered((self._config.address, action.binding.home_address))
         self._broadcasts.put(action.binding, action.replaces)
 
     def unbind(self, key: BindingKey) -> None:
@@ -151,7 +156,12 @@ class HomeAgentParty(Party):
 
     def _show_bindings(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         counted = ((None, *row) for row in self._tables.traffic()) if counts(request) else None
-        return binding_rows(self.machine.bindings, time.time(), counted)
+        now = time.time()
+
+        def path_of(binding: Binding) -> PathReport:
+            return report((self._config.address, binding.home_address), self._elsewhere, None, now)
+
+        return binding_rows(self.machine.bindings, now, path_of, counted)
 
     def describe(self) -> Mapping[str, object]:
         return {
@@ -163,6 +173,9 @@ class HomeAgentParty(Party):
             "broadcasts_to": self._broadcasts.listeners,
             "claimed": {str(address): interface for address, interface in sorted(self._claimed.items())},
         }
+
+    def _tunnels_of(self, node: Node) -> tuple[Tunnel, ...]:
+        return tuple(tunnel(binding) for binding in self._bound.of((None, node[1])))
 
     def _look_for_ports(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """What keepalives have shown the kernel about half-bound nodes is to be known here, and durable, as well."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -16,6 +16,7 @@ from mobileip.registration.events import Endpoint
 from mobileip.registration.peers import nai_of
 from mobileip.registration.pending import PendingRequest
 from mobileip.registration.visits import PendingVisit
+from mobileip.runtime.paths import UNKNOWN, PathReport
 from mobileip.wire.messages import Flag
 
 
@@ -36,8 +37,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def binding_row(binding: Binding, now: float) -> dict[str, Any]:
-    """One line of `show bindings`. `remaining` in seconds, None for ever.
+def binding_row(binding: Binding, now: float, path: PathReport = UNKNOWN) -> dict[str, Any]:
+    """One line of `show bindings`. `remaining` in seconds, None for ever; `heard` in seconds ago.
 
     At a proxy, `home_agent_remaining` is what is left of the one binding that the home agent has for the node.
     """
@@ -58,6 +59,9 @@ def binding_row(binding: Binding, now: float) -> dict[str, Any]:
         "expires": plain(binding.expires),
         "remaining": _remaining(binding.expires, now),
         "home_agent_remaining": _remaining(binding.home_agent_expires, now) if binding.registered else None,
+        "path": path.state,
+        "heard": path.heard,
+        "elsewhere": path.elsewhere,
     }
 
 
@@ -69,10 +73,11 @@ def counts(request: Mapping[str, Any]) -> bool:
 def binding_rows(
     bindings: Collection[Binding],
     now: float,
+    path_of: Callable[[Binding], PathReport],
     counted: Iterable[tuple[IPv4Address | None, IPv4Address, BindingTraffic]] | None = None,
 ) -> list[dict[str, Any]]:
     """`show bindings`; `counted`: VPN gateway (None at a home agent), home address, counters. None leaves them out."""
-    rows = [binding_row(binding, now) for binding in bindings]
+    rows = [binding_row(binding, now, path_of(binding)) for binding in bindings]
     if counted is not None:
         by_node = {(gateway, home): traffic for gateway, home, traffic in counted}
         for binding, row in zip(bindings, rows, strict=True):

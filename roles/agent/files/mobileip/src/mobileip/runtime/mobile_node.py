@@ -14,9 +14,10 @@ from ipaddress import IPv4Address
 
 from mobileip.config import Loaded, MobileNodeConfig
 from mobileip.forwarding import entries
+from mobileip.forwarding.paths import OneWay
 from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.registration.actions import AnnounceHome, NodePath, PathMode, Send, SetLocation, Solicit
-from mobileip.registration.events import AdvertisementReceived, TunnelProbeAnswered
+from mobileip.registration.events import AdvertisementReceived, TunnelProbeAnswered, TunnelSilent
 from mobileip.registration.mobile_node import MobileNode
 from mobileip.runtime.arp import announce
 from mobileip.runtime.attachment import AttachmentWatcher
@@ -51,6 +52,10 @@ _MODES = {
     PathMode.TUNNEL: entries.NodeMode.TUNNEL,
     PathMode.FOREIGN_AGENT: entries.NodeMode.FOREIGN_AGENT,
 }
+_LISTEN_INTERVAL = 1.0
+"""Seconds between two looks at what came out of the tunnel."""
+_PATIENCE = 2.0
+"""Seconds that packets into the tunnel may go without any out of it."""
 _ANNOUNCEMENTS = (0.2, 1.0)
 """Seconds after the first when the return home is announced again."""
 
@@ -70,6 +75,8 @@ class MobileNodeParty(Party):
         self._watcher: AttachmentWatcher | None = None
         self._icmp: DatagramSocket | None = None
         self._passes = passes(config)
+        self._one_way = OneWay(_PATIENCE)
+        self._listening: asyncio.TimerHandle | None = None
         self._path = NodePath(PathMode.BLOCKED)
         self._forwarding = entries.NodePath(config.home_address or _ANY)
         self._location: SetLocation | None = None
@@ -103,9 +110,12 @@ class MobileNodeParty(Party):
         self.slow_path.open(loop)
         self._watcher = AttachmentWatcher(config.interface, config.home_address, inbox)
         self._watcher.start(loop)
+        self._listen(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        if self._listening is not None:
+            self._listening.cancel()
         if self._icmp is not None:
             self._icmp.close(loop)
         if self._watcher is not None:
@@ -144,7 +154,8 @@ class MobileNodeParty(Party):
             home_address=self._home_address,
             mode=_MODES[path.mode],
             care_of=path.local or entries.ANY,
-            peer=path.peer or entries.ANY,
+            # Behind a foreign agent nothing is wrapped here; a probe of the proxy's is answered all the same.
+            peer=path.peer or (config.mipp_pub if path.mode is PathMode.FOREIGN_AGENT else entries.ANY),
             encapsulation=entries.Encapsulation(path.encapsulation.value if path.encapsulation else "ipip"),
             peer_port=path.port,
             local_port=REGISTRATION_PORT,
@@ -218,6 +229,19 @@ class MobileNodeParty(Party):
         return status
 
     # What arrives
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        """Whether packets come back through the tunnel: one that a NAT has closed looks open from here."""
+        self._listening = loop.call_later(_LISTEN_INTERVAL, self._listen, loop, inbox)
+        if self._path.mode is not PathMode.TUNNEL:
+            return
+        try:
+            packets = self._tables.counters().packets
+        except OSError as exc:
+            log("warning", "counters_unreadable", error=exc)
+            return
+        if self._one_way.look(packets["stack_to_tunnel"], packets["tunnel_to_stack"], loop.time()):
+            inbox(TunnelSilent())
 
     def _control_message(self, inbox: Inbox, arrival: Arrival) -> None:
         if arrival.interface != self._config.interface:

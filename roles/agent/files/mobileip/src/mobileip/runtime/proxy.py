@@ -11,8 +11,9 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from mobileip.config import Loaded, ProxyConfig
-from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding
+from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding, Tunnel
 from mobileip.forwarding.one_box import WIRE_MAC
+from mobileip.forwarding.paths import Probing
 from mobileip.forwarding.tables import ProxyTables
 from mobileip.registration.actions import Action, Bind, Record, Unbind
 from mobileip.registration.bindings import Binding, BindingKey
@@ -24,6 +25,7 @@ from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_rows, counts, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
+from mobileip.runtime.paths import Elsewhere, Node, PathReport, Probes, report
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import passes, proxy_settings
 from mobileip.runtime.slowpath import SlowPath
@@ -54,6 +56,14 @@ class ProxyParty(Party):
         self._macs: dict[IPv4Address, set[str]] = {}
         self._probe: asyncio.TimerHandle | None = None
         self._icmp: DatagramSocket | None = None
+        self._elsewhere = Elsewhere(self._tables, self._tunnels_of, self.count)
+        self._probes: Probes | None = None
+        probe = config.probe
+        if probe.interval:
+            probing = Probing(float(probe.interval), float(probe.timeout), probe.attempts)
+            self._probes = Probes(
+                self._tables, config.mipp_pub.address, probing, probe.max_per_second, self._tunnels_of, self.count
+            )
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self.orders["revoke"] = revoke_command(inbox, lambda: self.machine.bindings)
@@ -80,6 +90,9 @@ class ProxyParty(Party):
         self.slow_path.open(loop)
         self._watcher.watch(loop)
         self._look_regularly(loop, inbox)
+        self._elsewhere.open(loop)
+        if self._probes is not None:
+            self._probes.open(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
@@ -87,6 +100,9 @@ class ProxyParty(Party):
             self._icmp.close(loop)
         if self._probe is not None:
             self._probe.cancel()
+        self._elsewhere.close()
+        if self._probes is not None:
+            self._probes.close()
         self._watcher.close(loop)
         self._kernel.close()
 
@@ -99,9 +115,14 @@ class ProxyParty(Party):
     def resync(self) -> None:
         self._bound = Bound(self.machine.bindings)
         self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())
+        if self._probes is not None:
+            self._probes.keep((gateway, home) for gateway, home in self._bound.nodes() if gateway is not None)
+            for (gateway, home), bindings in self._bound.nodes().items():
+                assert gateway is not None
+                self._probes.registered((gateway, home), _entry(bindings).tunnels)
 
     def bind(self, action: Bind) -> None:
-        self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+        self._registered(_entry(self._bound.add(action.binding, action.replaces)))
 
     def bind_many(self, actions: Iterable[Bind]) -> None:
         self._tables.put_many([_entry(self._bound.add(action.binding, action.replaces)) for action in actions])
@@ -109,9 +130,21 @@ class ProxyParty(Party):
     def unbind(self, key: BindingKey) -> None:
         left = self._bound.remove(key)
         if left:
-            self._tables.put(_entry(left))
+            self._registered(_entry(left))
         elif key.gateway is not None:
             self._tables.delete(key.gateway, key.home_address)
+            if self._probes is not None:
+                self._probes.ended((key.gateway, key.home_address))
+
+    def _registered(self, entry: ProxyBinding) -> None:
+        self._tables.put(entry)
+        node = (entry.gateway, entry.home_address)
+        self._elsewhere.registered(node)
+        if self._probes is not None:
+            self._probes.registered(node, entry.tunnels)
+
+    def _tunnels_of(self, node: Node) -> tuple[Tunnel, ...]:
+        return tuple(tunnel(binding) for binding in self._bound.of(node))
 
     def commands(self) -> Mapping[str, Command]:
         return {
@@ -121,7 +154,13 @@ class ProxyParty(Party):
 
     def _show_bindings(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         counted = self._tables.traffic() if counts(request) else None
-        return binding_rows(self.machine.bindings, time.time(), counted)
+        now = time.time()
+
+        def path_of(binding: Binding) -> PathReport:
+            node = None if binding.gateway is None else (binding.gateway, binding.home_address)
+            return report(node, self._elsewhere, self._probes, now)
+
+        return binding_rows(self.machine.bindings, now, path_of, counted)
 
     def describe(self) -> Mapping[str, object]:
         return {
@@ -133,6 +172,7 @@ class ProxyParty(Party):
             "revocations_unacknowledged": self.machine.unacknowledged,
             "learned_clocks": _clocks(self.machine.clock_offsets.values()),
             "admission": {row.pop("of"): row for row in self.machine.admission.rows()},
+            "paths_lost": None if self._probes is None else self._probes.lost,
             "gateway_macs": {str(gateway): sorted(macs) for gateway, macs in self._macs.items()},
         }
 

@@ -65,6 +65,10 @@ class Bound:
             self._by_node.pop(node, None)
         return tuple(of_node.values())
 
+    def of(self, node: NodeKey) -> tuple[Binding, ...]:
+        """What a node has."""
+        return tuple(self._by_node.get(node, {}).values())
+
     def half_bound(self) -> list[Binding]:
         """Those whose UDP port no keepalive has shown yet, as far as the machine knows."""
         return list(self._half_bound.values())

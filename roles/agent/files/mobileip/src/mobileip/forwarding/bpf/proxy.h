@@ -79,7 +79,8 @@ static __always_inline int is_echo_reply(const struct packet *p)
 	return p->inner.protocol == IPPROTO_ICMP && !is_fragment(&p->inner) && p->has_ports && !p->inner_ports[0];
 }
 
-/* The node answers a probe of ours: it goes to the stack, where the daemon hears it. */
+/* The node answers a probe of ours. That it did is in its binding's counter, which the daemon watches; the stack does not
+ * mind an answer to nobody's question. */
 static __always_inline int proxy_probe_answer(const struct packet *p, __be32 gateway, struct plan *plan)
 {
 	struct binding *b = find_binding(gateway, p->inner.saddr);
