@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -110,6 +111,40 @@ def test_restart_interrupts_no_running_ping(site: Site) -> None:
         answer = ping.stdout.read().decode()
     site.processes.pop("ping")
     assert " 0% packet loss" in answer, answer
+
+
+def test_new_tables_are_filled_from_the_store_under_a_running_ping(site: Site) -> None:
+    at(site, "open", OPEN)
+    keys = str(site.directory / "keys.yml")
+    refused = site.mobileip("mipp", "migrate", str(site.directory / "mipp.yml"), "--keys", keys, check=False)
+    assert refused.returncode == 1
+    assert "runs; stop it first: systemctl stop mobileip@mipp" in refused.stderr
+    before = site.show("mipp", "counters")["kernel"]["packets"]["node_to_gateway"]
+    with site.spawn(
+        "ping", "mn", ["ping", "-q", "-i", "0.02", "-c", "250", "-W", "1", "-I", HOME, "192.0.2.50"]
+    ) as ping:
+        for host in ("mipp", "ha"):
+            site.kill(host)
+            done = site.mobileip(host, "migrate", str(site.directory / f"{host}.yml"), "--keys", keys)
+            assert done.stdout.startswith("migrated with 1 bindings; packets go on.")
+            site.start(host)
+        assert ping.stdout is not None
+        answer = ping.stdout.read().decode()
+    site.processes.pop("ping")
+    assert " 0% packet loss" in answer, answer
+    assert site.show("mipp", "counters")["kernel"]["packets"]["node_to_gateway"] < before + 250, "the tables are new"
+    assert site.bindings("mipp") == [(HOME, OPEN)]
+
+
+def test_bindings_are_shown_with_their_counters(site: Site) -> None:
+    at(site, "open", OPEN)
+    assert site.ping(5) == 5
+    for host in ("mipp", "ha"):
+        file = str(site.directory / f"{host}.sock")
+        (row,) = json.loads(site.mobileip(host, "show", "bindings", "--counters", "--json", "--socket", file).stdout)
+        assert row["to_node_packets"] >= 5
+        assert row["to_node_bytes"] > row["to_node_packets"] * 60
+        assert "to_node_packets" not in site.show(host, "bindings")[0]
 
 
 def test_captured_request_is_refused_also_after_kill_and_restart(site: Site) -> None:

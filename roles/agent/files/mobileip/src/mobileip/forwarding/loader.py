@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,6 +34,10 @@ HANDLE = 1
 ETH_P_ALL = 0x0003
 BPFFS_MAGIC = 0xCAFE4A11
 _IDENTITY = struct.pack("=I", 0)
+_MIGRATE = (
+    "Stop the daemon and run `mobileip migrate FILE --keys KEYS`: it fills new tables from the daemon's store and then "
+    "takes them in use; then start the daemon"
+)
 
 
 class LoadError(RuntimeError):
@@ -125,8 +129,8 @@ def load(
     found = identity(directory)
     if found is not None and found["layout"] != layouts.fingerprint():
         raise LoadError(
-            f"{directory / 'maps'}: these tables were made by a release whose layout differs; their entries cannot be "
-            "kept. Stop the daemon, run `mobileip unload`, load again; bindings come back from the daemon's store"
+            f"{directory / 'maps'}: these tables were made by a release whose layout differs, so nothing was changed: "
+            f"packets go on by the code and the tables that are there. {_MIGRATE}"
         )
     if found is None or found["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
         _load_object(path, directory, names, max_bindings)
@@ -149,6 +153,58 @@ def load(
     return changed
 
 
+def migrate(
+    object_path: Path | str,
+    pin_dir: Path | str,
+    attachments: Sequence[Attachment],
+    fill: Callable[[Path], None],
+    *,
+    owner: tuple[int, int] | None = None,
+    attach: xdp.Attach = xdp.Attach.AUTO,
+) -> None:
+    """Programs and tables of this release in the place of others, whatever the layout of those.
+
+    They are made beside the old ones, and `fill` writes the new tables; it is given the pin directory that they have
+    until then. Only then the programs are attached, filter by filter, in one step each: packets go on by the old tables
+    until then, and by the new ones from then. What `fill` does not write is lost, counters among it. Nobody may write
+    to the old tables meanwhile: the daemon has to be stopped. Raises LoadError; the old ones stay, or come back, then.
+    """
+    directory = Path(pin_dir)
+    beside, before = directory.with_name(f"{directory.name}_new"), directory.with_name(f"{directory.name}_old")
+    old_bindings = directory / "maps" / "bindings"
+    most = Map(old_bindings).max_entries if old_bindings.exists() else None
+    names = sorted({attachment.program for attachment in attachments})
+    for left_over in (beside, before):
+        _unpin(left_over)
+    try:
+        load(object_path, beside, [], owner=owner, max_bindings=most, programs=names)
+        fill(beside)
+        _replace(directory, beside, attachments, attach)
+    except BaseException:
+        with suppress(LoadError, OSError):
+            _replace(beside, directory, attachments, attach)
+        _unpin(beside)
+        raise
+    if directory.is_dir():
+        directory.rename(before)
+    beside.rename(directory)
+    _unpin(before)
+
+
+def _replace(old: Path, new: Path, attachments: Sequence[Attachment], attach: xdp.Attach) -> None:
+    """Attach what is pinned below `new` where what is pinned below `old` is attached."""
+    with IPRoute() as netlink:
+        for attachment in attachments:
+            pin = _program_path(new, attachment.program)
+            if pin.exists():
+                _attach(netlink, attachment, Program(pin))
+    xdp.inherit(new, old)
+    try:
+        xdp.attach(new, _places(attachments), attach, loaded=_has_xdp(new, [each.program for each in attachments]))
+    except xdp.AttachError as error:
+        raise LoadError(str(error)) from error
+
+
 def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
     """Detach our filters (an interface that is gone is no error) and remove all that is pinned, bindings included."""
     directory = Path(pin_dir)
@@ -156,6 +212,11 @@ def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
     with IPRoute() as netlink:
         for attachment in attachments:
             _detach(netlink, attachment)
+    _unpin(directory)
+
+
+def _unpin(directory: Path) -> None:
+    """Remove what is pinned; a program that tc runs lives on, and its tables with it."""
     for folder in ("xdp_links", "xdp", "programs", "maps"):
         if (directory / folder).is_dir():
             for pin in (directory / folder).iterdir():
@@ -353,8 +414,7 @@ def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
             if (have.key_size, have.value_size, have.max_entries) != want:
                 raise LoadError(
                     f"{pin}: key, value and number of entries are {have.key_size}, {have.value_size}, "
-                    f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}. Stop the daemon, run "
-                    "`mobileip unload`, load again; bindings come back from the daemon's store"
+                    f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}. {_MIGRATE}"
                 )
         check(bpf.bpf_map__set_pin_path(item, bytes(pin)), f"pin the table {name}")
 

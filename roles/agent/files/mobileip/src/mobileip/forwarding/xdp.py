@@ -143,6 +143,16 @@ def detach(directory: Path) -> None:
         pin.unlink()
 
 
+def inherit(directory: Path, predecessor: Path) -> None:
+    """Take over the links of another pin directory, and what is known of them: `attach` then replaces their programs."""
+    table, known = Map(directory / "maps" / "links"), predecessor / "maps" / "links"
+    if known.exists() and (old := Map(known)).value_size == table.value_size:
+        table.put(_FIRST, old.get(_FIRST) or bytes(table.value_size))
+    for pin in _pins(predecessor):
+        (directory / "xdp_links").mkdir(exist_ok=True)
+        pin.rename(directory / "xdp_links" / pin.name)
+
+
 def refresh(directory: Path) -> bool:
     """Look again at what may change while we run: MAC addresses, and who takes frames. True if something had."""
     return _write(directory, _read(directory))

@@ -114,6 +114,12 @@ class HomeAgentParty(Party):
                 self._release(address, interface)
         return [action for action in actions if not isinstance(action, Bind | Unbind)]
 
+    def fill_tables(self, records: Iterable[Record], now: float) -> int:
+        self._tables.configure(home_agent_forwarding(self._config))
+        self.machine.restore(records, now)
+        self._sync_table()
+        return len(self.machine.bindings)
+
     def resync(self) -> None:
         self._sync_table()
         for binding in self.machine.bindings:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from mobileip.config import (
@@ -20,6 +23,7 @@ from mobileip.config import (
 from mobileip.forwarding import loader, one_box
 from mobileip.forwarding.entries import ANY, NodePath
 from mobileip.forwarding.tables import MobileNodeTables
+from mobileip.runtime.control import ControlError, ask
 from mobileip.runtime.daemon import Daemon
 from mobileip.runtime.foreign_agent import ForeignAgentParty
 from mobileip.runtime.home_agent import HomeAgentParty
@@ -113,6 +117,39 @@ def load(loaded: Loaded) -> bool:
             )
             changed = True
     return changed
+
+
+def migrate(loaded: Loaded) -> str:
+    """New programs and tables in the place of those of another release; what became of the bindings, for people.
+
+    Proxy and home agent: the new tables are filled from the store before they are used, so no packet is lost. The
+    others keep no bindings: their packets stop until the daemon has started and the nodes have registered again.
+    Raises `StartError` while the daemon runs: what it wrote meanwhile would be missing in the new tables.
+    """
+    with suppress(ControlError):
+        ask(loaded.paths.control_socket, "status")
+        name = loaded.instance
+        raise StartError(f"the daemon of {name} runs; stop it first: systemctl stop mobileip@{name}")
+    filled = 0
+
+    def fill(pin_directory: Path) -> None:
+        nonlocal filled
+        config = loaded.config.model_copy(update={"pin_directory": pin_directory})
+        party = party_of(replace(loaded, config=config))
+        if not party.durable:
+            return
+        store = SqliteStore(loaded.paths.state)
+        try:
+            filled = party.fill_tables(store.records(), time.time())
+        finally:
+            store.close()
+
+    paths, config = loaded.paths, loaded.config
+    loader.migrate(paths.bpf_object, paths.pin_directory, attachments(config), fill, owner=_owner())
+    load(loaded)
+    if isinstance(config, ProxyConfig | HomeAgentConfig):
+        return f"migrated with {filled} bindings; packets go on. Start the daemon now: until then nobody can register"
+    return "migrated without bindings: packets stop until the daemon has started and registrations have been made anew"
 
 
 def unload(loaded: Loaded) -> None:

@@ -100,6 +100,13 @@ class Party:
         """Give the machine what outlived the process, and make the kernel's tables equal to it."""
         return []
 
+    def fill_tables(self, records: Iterable[Record], now: float) -> int:
+        """Write into empty tables what packets need, as a start does, but without opening a socket; how many bindings.
+
+        Parties whose bindings do not outlive their process have nothing to write.
+        """
+        return 0
+
     def resync(self) -> None:
         """Make the kernel's tables equal to the machine once more. Raises OSError."""
 

@@ -112,6 +112,12 @@ class ProxyParty(Party):
         self.resync()
         return [action for action in actions if not isinstance(action, Bind | Unbind)]
 
+    def fill_tables(self, records: Iterable[Record], now: float) -> int:
+        self._configure_tables()
+        self._learn_macs()
+        self.restore(records, now)
+        return len(self.machine.bindings)
+
     def resync(self) -> None:
         self._bound = Bound(self.machine.bindings)
         self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())

@@ -1,0 +1,158 @@
+"""New code, and new tables, under a running stream of packets: none is lost."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mobileip.forwarding import layouts, loader
+from mobileip.forwarding.build import SOURCE, build
+from mobileip.forwarding.entries import Encapsulation, ProxyBinding, Tunnel
+from mobileip.forwarding.tables import ProxyTables
+from tests.forwarding import test_namespaces
+from tests.forwarding.test_loader import attached
+from tests.forwarding.test_namespaces import (
+    CARE_OF,
+    ESP,
+    HOME,
+    HOME_AGENT,
+    VPNGW_PUB,
+    Site,
+    ip,
+    later,
+    proxy_forwarding,
+    raw_socket,
+)
+
+pytestmark = pytest.mark.namespaces
+site = test_namespaces.site
+ATTACHMENTS = loader.proxy_attachments("pub", "priv")
+_NUMBER = struct.Struct("!8sI")
+
+
+class Stream:
+    """Numbered ESP packets from the node to the gateway and back, one a millisecond each way."""
+
+    def __init__(self, site: Site) -> None:
+        node = site.hosts["node"].run(raw_socket, ESP, HOME)
+        gateway = site.hosts["gateway"].run(raw_socket, ESP, VPNGW_PUB)
+        self._ways = [(node, gateway, VPNGW_PUB, b"to-gatew"), (gateway, node, HOME, b"to-node-")]
+        self.sent = [0, 0]
+        self.came: list[list[int]] = [[], []]
+        self._stop = threading.Event()
+        targets = (self._send, self._take)
+        self._threads = [threading.Thread(target=target, args=(way,)) for way in (0, 1) for target in targets]
+
+    def _send(self, way: int) -> None:
+        source, _, to, marker = self._ways[way]
+        while not self._stop.wait(0.001):
+            source.sendto(_NUMBER.pack(marker, self.sent[way]) + bytes(64), (to, 0))
+            self.sent[way] += 1
+
+    def _take(self, way: int) -> None:
+        _, sink, _, marker = self._ways[way]
+        sink.settimeout(1.0)
+        while True:
+            try:
+                packet = sink.recv(2048)
+            except TimeoutError:
+                return
+            if marker in packet:
+                self.came[way].append(_NUMBER.unpack_from(packet, packet.index(marker))[1])
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+        for end in self._ways[0][:2]:
+            end.close()
+
+
+@contextmanager
+def streaming(site: Site) -> Iterator[Stream]:
+    """A stream while the block runs; afterwards every packet must have come, once and in order."""
+    site.move(Encapsulation.UDP)
+    stream = Stream(site)
+    stream.start()
+    try:
+        time.sleep(0.3)
+        yield stream
+        time.sleep(0.3)
+    finally:
+        stream.finish()
+    for sent, came in zip(stream.sent, stream.came, strict=True):
+        assert sent > 300
+        assert came == list(range(sent))
+
+
+@pytest.fixture
+def other_object(tmp_path: Path) -> Path:
+    """The same programs but for one constant."""
+    copy = shutil.copytree(SOURCE.parent, tmp_path / "bpf")
+    text = (copy / "rewrite.h").read_text(encoding="utf-8")
+    assert "#define TUNNEL_TTL 64" in text
+    (copy / "rewrite.h").write_text(text.replace("#define TUNNEL_TTL 64", "#define TUNNEL_TTL 63"), encoding="utf-8")
+    return build(tmp_path / "other.bpf.o", copy / SOURCE.name)
+
+
+def test_new_code_under_a_stream_loses_no_packet(site: Site, bpf_object: Path, other_object: Path) -> None:
+    pins = site.pin_dir("proxy")
+    with streaming(site) as stream:
+        seen = set()
+        for number in range(6):
+            code = (other_object, bpf_object)[number % 2]
+            assert site.hosts["proxy"].run(loader.load, code, pins, ATTACHMENTS)
+            seen.add(attached(site.hosts["proxy"]))
+            time.sleep(0.1)
+        assert len(seen) == 6, "six times another program"
+    counted = next(each for _, _, each in site.proxy().traffic())
+    assert [counted.from_node.packets, counted.to_node.packets] == stream.sent, "the tables stayed"
+
+
+def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
+    site: Site, bpf_object: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins, proxy, settings = site.pin_dir("proxy"), site.hosts["proxy"], proxy_forwarding(site)
+    with streaming(site):
+        before = attached(proxy)
+        monkeypatch.setattr(layouts, "fingerprint", lambda: b"\1" * 32)
+        with pytest.raises(loader.LoadError, match=r"layout differs, so nothing was changed.*mobileip migrate"):
+            proxy.run(loader.load, bpf_object, pins, ATTACHMENTS)
+        assert attached(proxy) == before
+
+        def fill(directory: Path) -> None:
+            tables = ProxyTables(directory)
+            tables.configure(settings)
+            tunnel = Tunnel(ip(CARE_OF), later(), Encapsulation.UDP, 434)
+            tables.put(ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), (tunnel,)))
+
+        proxy.run(loader.migrate, bpf_object, pins, ATTACHMENTS, fill)
+        assert attached(proxy) != before
+        assert proxy.run(loader.is_loaded, bpf_object, pins, ATTACHMENTS)
+    assert not pins.with_name(f"{pins.name}_new").exists()
+    assert not pins.with_name(f"{pins.name}_old").exists()
+
+
+def test_what_cannot_be_filled_leaves_all_as_it_was(site: Site, bpf_object: Path) -> None:
+    pins, proxy = site.pin_dir("proxy"), site.hosts["proxy"]
+
+    def fill(_: Path) -> None:
+        raise OSError("the store is gone")
+
+    before = attached(proxy)
+    with pytest.raises(OSError, match="the store is gone"):
+        proxy.run(loader.migrate, bpf_object, pins, ATTACHMENTS, fill)
+    assert attached(proxy) == before
+    assert not pins.with_name(f"{pins.name}_new").exists()
+    assert proxy.run(loader.is_loaded, bpf_object, pins, ATTACHMENTS)
