@@ -15,6 +15,7 @@ from mobileip.forwarding import layouts, loader
 from mobileip.forwarding._libbpf import Program
 from mobileip.forwarding.inspection import describe, verifier_statistics
 from mobileip.forwarding.tables import ProxyTables
+from mobileip.forwarding.xdp import Attach
 from tests.forwarding.conftest import Namespace
 from tests.forwarding.test_counters import from_node
 from tests.forwarding.test_loader import ATTACHMENTS, BINDING
@@ -55,10 +56,21 @@ def test_a_filter_that_runs_other_code_than_is_loaded_is_told(
     host: Namespace, pin_dir: Path, bpf_object: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "other.o"
-    copy.write_bytes(bpf_object.read_bytes() + b"\0")  # another object of the same programs
+    copy.write_bytes(bpf_object.read_bytes() + b"\0")  # another object of the same programs, without one for XDP
     host.run(loader.load, copy, pin_dir, ATTACHMENTS[:1])
     current = {row["interface"]: row["is_current"] for row in host.run(describe, pin_dir)["attachments"]}
     assert current == {"pub": True, "priv": True}, "what is not asked for keeps its program"
+    host.run(loader.unload, pin_dir, ATTACHMENTS)
+
+
+def test_what_sees_the_packets_first_is_told(host: Namespace, pin_dir: Path, bpf_object: Path) -> None:
+    host.shell("sysctl -qw net.ipv4.ip_forward=1\nip link set pub up")
+    host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC)
+    found = host.run(describe, pin_dir)
+    assert {"interface": "pub", "attach": "xdp-generic", "why": "datapath.attach says so"} in found["hooks"]
+    (shown,) = [row for row in found["attachments"] if (row["interface"], row["hook"]) == ("pub", "XDP generic")]
+    assert shown["program"] == "proxy_pub"
+    assert shown["id"] in {row["id"] for row in found["programs"] if row["hook"] == "XDP"}
     host.run(loader.unload, pin_dir, ATTACHMENTS)
 
 
@@ -82,7 +94,7 @@ def test_the_command_prints_tables_and_json(
     assert host.run(cli.main, [*command, "--json", "--verifier", "--object", str(bpf_object)]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["kernel"]["release"]
-    assert set(answer["verifier"]) == {"proxy_pub", "proxy_priv"}
+    assert set(answer["verifier"]["tc"]) == set(answer["verifier"]["XDP"]) == {"proxy_pub", "proxy_priv"}
     host.run(loader.unload, pin_dir, ATTACHMENTS)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from mobileip.forwarding import layouts, loader
-from mobileip.forwarding.build import SOURCE, build
+from mobileip.forwarding.build import SOURCE, build_both
 from mobileip.forwarding.entries import Encapsulation, ProxyBinding, Tunnel
+from mobileip.forwarding.inspection import describe
 from mobileip.forwarding.tables import ProxyTables
+from mobileip.forwarding.xdp import Attach
 from tests.forwarding import test_namespaces
 from tests.forwarding.test_loader import attached
 from tests.forwarding.test_namespaces import (
@@ -25,6 +27,7 @@ from tests.forwarding.test_namespaces import (
     HOME_AGENT,
     VPNGW_PUB,
     Site,
+    exchange_esp,
     ip,
     later,
     proxy_forwarding,
@@ -34,6 +37,7 @@ from tests.forwarding.test_namespaces import (
 pytestmark = pytest.mark.namespaces
 site = test_namespaces.site
 ATTACHMENTS = loader.proxy_attachments("pub", "priv")
+HOOKS = (Attach.TC, Attach.GENERIC)
 _NUMBER = struct.Struct("!8sI")
 
 
@@ -83,6 +87,9 @@ class Stream:
 def streaming(site: Site) -> Iterator[Stream]:
     """A stream while the block runs; afterwards every packet must have come, once and in order."""
     site.move(Encapsulation.UDP)
+    exchange_esp(site, b"resolve")  # next hops, at all hosts
+    site.proxy().delete(ip(VPNGW_PUB), ip(HOME))
+    site.move(Encapsulation.UDP)  # with counters at 0
     stream = Stream(site)
     stream.start()
     try:
@@ -103,16 +110,20 @@ def other_object(tmp_path: Path) -> Path:
     text = (copy / "rewrite.h").read_text(encoding="utf-8")
     assert "#define TUNNEL_TTL 64" in text
     (copy / "rewrite.h").write_text(text.replace("#define TUNNEL_TTL 64", "#define TUNNEL_TTL 63"), encoding="utf-8")
-    return build(tmp_path / "other.bpf.o", copy / SOURCE.name)
+    return build_both(tmp_path / "other.bpf.o", copy)
 
 
-def test_new_code_under_a_stream_loses_no_packet(site: Site, bpf_object: Path, other_object: Path) -> None:
+@pytest.mark.parametrize("attach", HOOKS)
+def test_new_code_under_a_stream_loses_no_packet(
+    site: Site, bpf_object: Path, other_object: Path, attach: Attach
+) -> None:
     pins = site.pin_dir("proxy")
+    site.hosts["proxy"].run(loader.load, bpf_object, pins, ATTACHMENTS, attach=attach)
     with streaming(site) as stream:
         seen = set()
         for number in range(6):
             code = (other_object, bpf_object)[number % 2]
-            assert site.hosts["proxy"].run(loader.load, code, pins, ATTACHMENTS)
+            assert site.hosts["proxy"].run(loader.load, code, pins, ATTACHMENTS, attach=attach)
             seen.add(attached(site.hosts["proxy"]))
             time.sleep(0.1)
         assert len(seen) == 6, "six times another program"
@@ -120,10 +131,12 @@ def test_new_code_under_a_stream_loses_no_packet(site: Site, bpf_object: Path, o
     assert [counted.from_node.packets, counted.to_node.packets] == stream.sent, "the tables stayed"
 
 
+@pytest.mark.parametrize("attach", HOOKS)
 def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
-    site: Site, bpf_object: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, bpf_object: Path, attach: Attach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pins, proxy, settings = site.pin_dir("proxy"), site.hosts["proxy"], proxy_forwarding(site)
+    proxy.run(loader.load, bpf_object, pins, ATTACHMENTS, attach=attach)
     with streaming(site):
         before = attached(proxy)
         monkeypatch.setattr(layouts, "fingerprint", lambda: b"\1" * 32)
@@ -137,11 +150,14 @@ def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
             tunnel = Tunnel(ip(CARE_OF), later(), Encapsulation.UDP, 434)
             tables.put(ProxyBinding(ip(VPNGW_PUB), ip(HOME), ip(HOME_AGENT), (tunnel,)))
 
-        proxy.run(loader.migrate, bpf_object, pins, ATTACHMENTS, fill)
+        proxy.run(loader.migrate, bpf_object, pins, ATTACHMENTS, fill, attach=attach)
         assert attached(proxy) != before
         assert proxy.run(loader.is_loaded, bpf_object, pins, ATTACHMENTS)
     assert not pins.with_name(f"{pins.name}_new").exists()
     assert not pins.with_name(f"{pins.name}_old").exists()
+    rows = proxy.run(describe, pins)["attachments"]
+    assert all(row["is_current"] for row in rows)
+    assert sum(row["hook"] == "XDP generic" for row in rows) == (2 if attach is Attach.GENERIC else 0)
 
 
 def test_what_cannot_be_filled_leaves_all_as_it_was(site: Site, bpf_object: Path) -> None:

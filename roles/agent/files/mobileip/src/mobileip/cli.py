@@ -246,6 +246,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _show_datapath(options: argparse.Namespace) -> int:
     from mobileip.config import DEFAULT_BPF_OBJECT
+    from mobileip.forwarding.build import xdp_object
     from mobileip.forwarding.inspection import describe, verifier_statistics
     from mobileip.forwarding.loader import LoadError
     from mobileip.runtime.control import ControlError
@@ -253,14 +254,16 @@ def _show_datapath(options: argparse.Namespace) -> int:
     try:
         answer = describe(_pins(options))
         if options.verifier:
-            names = [program["name"] for program in answer["programs"]]
-            answer["verifier"] = verifier_statistics(options.object or DEFAULT_BPF_OBJECT, names)
+            code = options.object or DEFAULT_BPF_OBJECT
+            for hook, path in (("tc", code), ("XDP", xdp_object(code))):
+                names = [program["name"] for program in answer["programs"] if program["hook"] == hook]
+                answer.setdefault("verifier", {})[hook] = verifier_statistics(path, names) if names else {}
     except (ControlError, LoadError, OSError) as exc:
         return _failed(exc)
     if options.json:
         print(json.dumps(answer, indent=2))
         return _DONE
-    for title in ("attachments", "interfaces", "programs", "tables"):
+    for title in ("attachments", "hooks", "interfaces", "programs", "tables"):
         print("\n".join([f"{title}:", *(f"  {line}" for line in _table(answer.pop(title))), ""]))
     print("\n".join(_listing(answer)))
     return _DONE

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from mobileip.forwarding import layouts
+from mobileip.forwarding import layouts, xdp
 from mobileip.forwarding._libbpf import Map, Program, check, library
 from mobileip.forwarding.loader import (
     Direction,
@@ -43,13 +43,26 @@ def describe(pin_dir: Path | str) -> dict[str, Any]:
     found = identity(directory) if (directory / "maps").is_dir() else None
     if found is None:
         raise LoadError(f"{directory}: nothing is loaded there; run mobileip load")
-    programs = {path.name: Program(path) for path in sorted((directory / "programs").iterdir())}
+    programs = [
+        (hook, Program(path))
+        for hook, folder in (("tc", "programs"), ("XDP", "xdp"))
+        if (directory / folder).is_dir()
+        for path in sorted((directory / folder).iterdir())
+    ]
     return {
         "kernel": _kernel(),
         "object": found["object"].hex(),
         "layout_is_ours": found["layout"] == layouts.fingerprint(),
-        "attachments": _attachments({program.id: name for name, program in programs.items()}),
-        "programs": [_program_row(name, program) for name, program in programs.items()],
+        "attachments": _attachments({program.id: program.path.name for _, program in programs}),
+        "hooks": [
+            {
+                "interface": each.interface,
+                "attach": each.attach.value,
+                "why": each.why.text.format(interface=each.interface),
+            }
+            for each in xdp.chosen(directory)
+        ],
+        "programs": [_program_row(hook, program) for hook, program in programs],
         "tables": [_table_row(Map(path)) for path in sorted((directory / "maps").iterdir())],
         "interfaces": _interface_rows(directory),
     }
@@ -83,10 +96,10 @@ def _attachments(names: Mapping[int, str]) -> list[dict[str, Any]]:
                 for direction in Direction
                 for row in _filters(netlink, interface, direction, names)
             ]
-            xdp = link.get_attr("IFLA_XDP")
-            number = None if xdp is None else xdp.get_attr("IFLA_XDP_PROG_ID")
+            express = link.get_attr("IFLA_XDP")
+            number = None if express is None else express.get_attr("IFLA_XDP_PROG_ID")
             if number is not None and number in names:
-                mode = {1: "native", 2: "generic", 3: "offloaded"}.get(xdp.get_attr("IFLA_XDP_ATTACHED"), "several")
+                mode = "generic" if express.get_attr("IFLA_XDP_SKB_PROG_ID") else "native"
                 row = {"program": names[number], "id": number, "is_current": True}
                 rows.append({"interface": interface, "direction": "ingress", "hook": f"XDP {mode}", **row})
     return rows
@@ -100,10 +113,11 @@ def _filters(netlink: IPRoute, interface: str, direction: Direction, names: Mapp
     return [{"program": program, "id": int(number), "is_current": int(number) in names}]
 
 
-def _program_row(name: str, program: Program) -> dict[str, Any]:
+def _program_row(hook: str, program: Program) -> dict[str, Any]:
     sizes = program.sizes()
     return {
-        "name": name,
+        "name": program.path.name,
+        "hook": hook,
         "id": program.id,
         "verified_instructions": sizes.verified,
         "translated_bytes": sizes.translated,

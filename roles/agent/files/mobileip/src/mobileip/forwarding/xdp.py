@@ -144,7 +144,7 @@ def detach(directory: Path) -> None:
 
 
 def inherit(directory: Path, predecessor: Path) -> None:
-    """Take over the links of another pin directory, and what is known of them: `attach` then replaces their programs."""
+    """Take over the links of another pin directory and what is known of them; `attach` then replaces their programs."""
     table, known = Map(directory / "maps" / "links"), predecessor / "maps" / "links"
     if known.exists() and (old := Map(known)).value_size == table.value_size:
         table.put(_FIRST, old.get(_FIRST) or bytes(table.value_size))
