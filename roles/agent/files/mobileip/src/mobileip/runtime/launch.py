@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pwd
 import time
@@ -56,6 +57,7 @@ def party_of(loaded: Loaded) -> Party:
 
 def run(file: Path, keys_file: Path | None) -> bool:
     """Run until told to stop; True: start again with the configuration as it is now. Raises what starting raises."""
+    gc.disable()  # what is made until the daemon serves stays; it sees to the collector from then on
     loaded = load_config(file, keys_file)
     party = party_of(loaded)
     store = SqliteStore(loaded.paths.state) if party.durable else None
