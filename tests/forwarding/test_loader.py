@@ -16,6 +16,7 @@ from mobileip.forwarding import layouts, loader
 from mobileip.forwarding._libbpf import Map, Program
 from mobileip.forwarding.build import SOURCE, build
 from mobileip.forwarding.entries import ProxyBinding, Tunnel
+from mobileip.forwarding.needs import probe
 from mobileip.forwarding.tables import ProxyTables
 from tests.forwarding.conftest import Namespace
 
@@ -40,7 +41,7 @@ def attached(host: Namespace) -> str:
 
 
 def test_this_kernel_lacks_nothing(needs_root: None) -> None:
-    assert loader.probe() == []
+    assert probe() == []
 
 
 def test_loading_the_same_object_again_changes_nothing(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_file_that_is_no_object_is_refused(needs_root: None, pin_dir: Path, tm
 def test_two_capabilities_are_enough(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:
     """All eight programs, without CAP_SYS_ADMIN and CAP_PERFMON: the verifier is stricter then."""
     code = (
-        "import sys; from mobileip.forwarding import loader; print(loader.probe()); "
+        "import sys; from mobileip.forwarding import loader, needs; print(needs.probe()); "
         "names = 'proxy_pub proxy_priv ha_core ha_home fa_uplink fa_link mn_ingress mn_egress'.split(); "
         "print(loader.load(sys.argv[1], sys.argv[2], loader.proxy_attachments('pub', 'priv'), programs=names))"
     )

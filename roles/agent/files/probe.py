@@ -8,6 +8,7 @@ clock as this task was sent, so `clock_offset` contains the time that the connec
 """
 
 import ctypes
+import errno
 import ipaddress
 import json
 import os
@@ -20,9 +21,18 @@ from pathlib import Path
 OLDEST_PYTHON = (3, 11)
 OLDEST_KERNEL = (5, 14)
 BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "ppc64le": 361, "s390x": 351, "riscv64": 280}
-BPF_PROG_LOAD = 5
+BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_MAP_UPDATE_BATCH = 0, 5, 26
+HASH, RING_BUFFER = 1, 27
 SCHED_CLS = 3
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+# What the programs call: number in linux/bpf.h, and the release of Linux that has it first.
+HELPERS = {
+    "bpf_fib_lookup": (69, "4.18"),
+    "bpf_ktime_get_boot_ns": (125, "5.8"),
+    "bpf_ringbuf_reserve": (131, "5.8"),
+    "bpf_redirect_neigh": (152, "5.10"),
+    "bpf_check_mtu": (163, "5.12"),
+}
 MOUNT_UNIT = "/etc/systemd/system/mobileip-bpffs.service"
 
 
@@ -36,7 +46,7 @@ def python_problems(found):
 
 
 def kernel_problems():
-    """What the kernel lacks for the data path; a program that only returns is loaded and forgotten."""
+    """What the kernel lacks for the data path, by trying: what is loaded or made for it is forgotten at once."""
     problems = []
     release = platform.release()
     if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < OLDEST_KERNEL:
@@ -44,28 +54,100 @@ def kernel_problems():
     if "\tbpf\n" not in Path("/proc/filesystems").read_text():
         problems.append(f"kernel {release}: has no bpf file system (CONFIG_BPF_SYSCALL)")
         return problems
-    code, licence = ctypes.create_string_buffer(RETURN_ZERO), ctypes.create_string_buffer(b"GPL")
-    attributes = b"".join(
-        (
-            (SCHED_CLS).to_bytes(4, sys.byteorder),
-            (len(RETURN_ZERO) // 8).to_bytes(4, sys.byteorder),
-            ctypes.addressof(code).to_bytes(8, sys.byteorder),
-            ctypes.addressof(licence).to_bytes(8, sys.byteorder),
-            bytes(24),
-        )
-    )
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = BPF_SYSCALL.get(platform.machine())
-    if number is None:
+    if machine_number() is None:
         problems.append("machine {}: expected one of {}".format(platform.machine(), ", ".join(sorted(BPF_SYSCALL))))
         return problems
-    handle = libc.syscall(number, BPF_PROG_LOAD, attributes, len(attributes))
-    if handle < 0:
-        why = os.strerror(ctypes.get_errno())
-        problems.append(f"kernel {release}: loads no BPF program for tc ({why}); expected CONFIG_NET_CLS_BPF")
-    else:
-        os.close(handle)
+    why = load_program(RETURN_ZERO)
+    if why:
+        text = "kernel {}: loads no BPF program for tc ({}); expected CONFIG_NET_CLS_BPF"
+        problems.append(text.format(release, os.strerror(why)))
+        return problems
+    lacks = [f"{name} (Linux {since})" for name, (number, since) in HELPERS.items() if lacks_helper(number)]
+    lacks += ["tables written by batches (Linux 5.6)"] if lacks_batches() else []
+    lacks += ["ring buffers (Linux 5.8)"] if create_map(RING_BUFFER, 0, 0, 4096)[1] else []
+    lacks += traffic_control_lacks()
+    if lacks:
+        problems.append("kernel {}: lacks {}; the data path needs it".format(release, ", ".join(lacks)))
     return problems
+
+
+def machine_number():
+    """Number of the system call bpf(2) on this machine; None where nobody has tried."""
+    return BPF_SYSCALL.get(platform.machine())
+
+
+def bpf(command, *fields):
+    """bpf(2) with its attributes as (value, bytes) pairs; (file descriptor or 0, errno)."""
+    attributes = b"".join(value.to_bytes(size, sys.byteorder) for value, size in fields)
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(machine_number(), command, attributes, len(attributes))
+    return (result, 0) if result >= 0 else (-1, ctypes.get_errno())
+
+
+def load_program(instructions):
+    """0, or the errno with which the kernel refuses this program for tc; it is forgotten at once."""
+    code, licence = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
+    handle, why = bpf(
+        BPF_PROG_LOAD,
+        (SCHED_CLS, 4),
+        (len(instructions) // 8, 4),
+        (ctypes.addressof(code), 8),
+        (ctypes.addressof(licence), 8),
+        (0, 24),
+    )
+    if not why:
+        os.close(handle)
+    return why
+
+
+def lacks_helper(number):
+    """A kernel that knows the helper refuses its unset arguments only (EACCES)."""
+    call = bytes([0x85, 0, 0, 0]) + number.to_bytes(4, sys.byteorder)
+    return load_program(call + RETURN_ZERO) not in (0, errno.EACCES)
+
+
+def create_map(kind, key_size, value_size, entries):
+    """(file descriptor, 0) or (-1, errno)."""
+    return bpf(BPF_MAP_CREATE, (kind, 4), (key_size, 4), (value_size, 4), (entries, 4), (0, 4))
+
+
+def lacks_batches():
+    """Whether one entry cannot be written as a batch."""
+    table, why = create_map(HASH, 4, 4, 1)
+    if why:
+        return True
+    key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4)
+    addresses = [(0, 8), (0, 8), (ctypes.addressof(key), 8), (ctypes.addressof(value), 8)]
+    _, why = bpf(BPF_MAP_UPDATE_BATCH, *addresses, (1, 4), (table, 4), (0, 8), (0, 8))
+    os.close(table)
+    return bool(why)
+
+
+def traffic_control_lacks():
+    """Whether a filter can be attached, tried in a network namespace of its own, which ends with the trial.
+
+    Nothing is said where it cannot be tried: without the right to make a namespace, or without `tc`.
+    """
+    steps = {
+        "clsact (CONFIG_NET_SCH_INGRESS)": "tc qdisc add dev lo clsact",
+        "BPF filters (CONFIG_NET_CLS_BPF)": "tc filter add dev lo ingress bpf bytecode '1,6 0 0 0'",
+    }
+    if run(["unshare", "--net", "tc", "-V"]) != 0:
+        return []
+    done = []
+    for what, command in steps.items():
+        done.append(command)
+        if run(["unshare", "--net", "sh", "-c", " && ".join(done)]) != 0:
+            return [what]
+    return []
+
+
+def run(command):
+    """Exit status of a command; 127 where it is not there."""
+    try:
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return 127
 
 
 def mount_problems():

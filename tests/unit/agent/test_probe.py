@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
+
+from mobileip.forwarding import needs
 
 from .scripts import FILES, load
 
@@ -99,6 +103,29 @@ def test_python_too_old_is_told_with_the_variable_and_both_versions(version: tup
 
 def test_a_python_too_old_for_the_daemon_can_still_read_the_probe() -> None:
     ast.parse((FILES / "probe.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_probe_and_program_need_the_same_helpers() -> None:
+    assert probe.HELPERS == needs.HELPERS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads BPF programs: needs root")
+def test_this_kernel_lacks_nothing() -> None:
+    assert probe.kernel_problems() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads BPF programs: needs root")
+def test_what_an_old_kernel_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "HELPERS", {**probe.HELPERS, "bpf_of_the_future": (9999, "9.1")})
+    monkeypatch.setattr(probe, "RING_BUFFER", 9999)
+    release = platform.release()
+    assert probe.kernel_problems() == [
+        f"kernel {release}: lacks bpf_of_the_future (Linux 9.1), ring buffers (Linux 5.8); the data path needs it"
+    ]
+    monkeypatch.setattr(needs, "HELPERS", {"bpf_of_the_future": (9999, "9.1")})
+    assert needs.probe() == [
+        f"kernel {release}: lacks bpf_of_the_future (Invalid argument), there since Linux 9.1; expected 5.14 or newer"
+    ]
 
 
 def test_one_line_of_json_answers_one_question() -> None:

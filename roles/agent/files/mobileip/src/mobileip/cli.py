@@ -215,7 +215,7 @@ def _unload(options: argparse.Namespace) -> int:
 
 
 def _probe(_: argparse.Namespace) -> int:
-    from mobileip.forwarding.loader import probe
+    from mobileip.forwarding.needs import probe
 
     lacks = probe()
     for line in lacks:
@@ -263,7 +263,7 @@ def _show_datapath(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
         return _DONE
-    for title in ("attachments", "hooks", "interfaces", "programs", "tables"):
+    for title in ("attachments", "hooks", "interfaces", "programs", "tables", "needs"):
         print("\n".join([f"{title}:", *(f"  {line}" for line in _table(answer.pop(title))), ""]))
     print("\n".join(_listing(answer)))
     return _DONE

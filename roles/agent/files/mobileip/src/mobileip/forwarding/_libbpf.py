@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 LIBRARY = "libbpf.so.1"
 BATCH = 4096
 _PER_CPU_ARRAY = 6
+_SCHED_CLS = 3
 
 
 class LibraryMissingError(RuntimeError):
@@ -105,6 +106,8 @@ _INTEGER_FUNCTIONS = {
     "bpf_program__set_autoload": [c_void_p, ctypes.c_bool],
     "bpf_program__set_log_level": [c_void_p, c_uint32],
     "bpf_program__set_log_buf": [c_void_p, c_void_p, c_size_t],
+    "bpf_prog_load": [c_int, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p],
+    "bpf_map_create": [c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p],
     "bpf_obj_pin": [c_int, c_char_p],
     "bpf_obj_get": [c_char_p],
     "bpf_link_create": [c_int, c_int, c_int, c_void_p],
@@ -189,6 +192,23 @@ class Pinned:
     def __del__(self) -> None:
         if getattr(self, "fd", -1) >= 0:
             self.close()
+
+
+def load_instructions(raw: bytes) -> int:
+    """Load a program for tc of raw instructions; a file descriptor or a negative errno."""
+    code = ctypes.create_string_buffer(raw, len(raw))
+    return int(library().bpf_prog_load(_SCHED_CLS, b"mobileip_probe", b"GPL", code, len(raw) // 8, None))
+
+
+def create_map(kind: int, key_size: int, value_size: int, entries: int) -> int:
+    """A table that nothing is pinned to; a file descriptor or a negative errno."""
+    return int(library().bpf_map_create(kind, b"mobileip_probe", key_size, value_size, entries, None))
+
+
+def update_batch_of_one(fd: int, key: bytes, value: bytes) -> int:
+    """Write one entry as a batch; 0 or a negative errno."""
+    count, options = c_uint32(1), _BatchOptions(size=ctypes.sizeof(_BatchOptions))
+    return int(library().bpf_map_update_batch(fd, key, value, byref(count), byref(options)))
 
 
 class ProgramSizes(NamedTuple):

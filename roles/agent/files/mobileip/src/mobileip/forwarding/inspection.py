@@ -26,6 +26,7 @@ from mobileip.forwarding.loader import (
     identity,
     log_of_libbpf,
 )
+from mobileip.forwarding.needs import needs
 from mobileip.forwarding.tables import Tables
 
 _MAP_TYPES = {1: "hash", 2: "array", 6: "array a CPU", 9: "LRU hash", 11: "longest prefix", 27: "ring buffer"}
@@ -65,6 +66,7 @@ def describe(pin_dir: Path | str) -> dict[str, Any]:
         "programs": [_program_row(hook, program) for hook, program in programs],
         "tables": [_table_row(Map(path)) for path in sorted((directory / "maps").iterdir())],
         "interfaces": _interface_rows(directory),
+        "needs": [{"what": need.what, "since": need.since, "is_there": need.why_not is None} for need in needs()],
     }
 
 

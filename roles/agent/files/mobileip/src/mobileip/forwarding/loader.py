@@ -25,7 +25,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mobileip.forwarding import layouts, xdp
-from mobileip.forwarding._libbpf import LibraryMissingError, Map, Program, check, library
+from mobileip.forwarding._libbpf import Map, Program, check, library
 from mobileip.forwarding.build import xdp_object
 
 # One filter an interface and direction: ours is known by its priority and handle, whatever its code.
@@ -239,32 +239,6 @@ def is_loaded(object_path: Path | str, pin_dir: Path | str, attachments: Sequenc
             if not pin.exists() or _attached_name(netlink, attachment) != _filter_name(attachment, Program(pin)):
                 return False
     return xdp.is_attached(directory, _places(attachments))
-
-
-def probe() -> list[str]:
-    """What this host lacks for the data path, one readable line each; empty if nothing.
-
-    Loads three tiny programs, so it needs the capabilities that `load` needs.
-    """
-    try:
-        found = library()
-    except LibraryMissingError as error:
-        return [str(error)]
-    release = os.uname().release
-    lacks = []
-    for what, instructions in _PROBES.items():
-        raw = b"".join(instructions)
-        code = ctypes.create_string_buffer(raw, len(raw))
-        fd = _load_raw(found, code, len(raw) // 8)
-        if fd >= 0:
-            os.close(fd)
-        elif fd in (-errno.EPERM, -errno.EACCES) and what == _BASIC:
-            return [f"kernel {release}: not allowed to load BPF programs; expected root or CAP_BPF with CAP_NET_ADMIN"]
-        else:
-            lacks.append(
-                f"kernel {release}: {what} ({os.strerror(-fd)}); expected Linux 5.14 or newer with CONFIG_NET_CLS_BPF"
-            )
-    return lacks
 
 
 def _digest(path: Path, code: bytes) -> bytes:
@@ -531,59 +505,3 @@ def _detach(netlink: IPRoute, attachment: Attachment) -> None:
     if not others:
         with suppress(NetlinkError):
             netlink.tc("del", "clsact", index)
-
-
-def _instruction(opcode: int, registers: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
-    return struct.pack("=BBhi", opcode, registers, offset, immediate)
-
-
-_EXIT = _instruction(0x95)
-
-
-def _calls(helper: int) -> list[bytes]:
-    """r1..r5 prepared for the three helpers below on a context in r1, and 64 bytes of stack."""
-    zero_stack = [_instruction(0x7A, 10, -8 * slot) for slot in range(1, 9)]
-    save = _instruction(0xBF, 0x16)  # r6 = r1
-    return [save, *zero_stack, *_ARGUMENTS[helper], _instruction(0x85, 0, 0, helper), _instruction(0xB7), _EXIT]
-
-
-_STACK = [_instruction(0xBF, 0xA2), _instruction(0x07, 2, 0, -64)]  # r2 = r10 - 64
-_ARGUMENTS = {
-    # bpf_redirect_neigh(ifindex, NULL, 0, 0)
-    152: [_instruction(0xB7, 1, 0, 1), _instruction(0xB7, 2), _instruction(0xB7, 3), _instruction(0xB7, 4)],
-    # bpf_check_mtu(ctx, ifindex, &mtu, 0, 0): helper 163
-    163: [
-        _instruction(0xBF, 0xA3),
-        _instruction(0x07, 3, 0, -8),
-        _instruction(0xB7, 2, 0, 1),
-        _instruction(0xB7, 4),
-        _instruction(0xB7, 5),
-    ],
-    # bpf_fib_lookup(ctx, params, 64, 0): helper 69
-    69: [*_STACK, _instruction(0xB7, 3, 0, 64), _instruction(0xB7, 4)],
-    # bpf_ktime_get_boot_ns()
-    125: [],
-}
-_BASIC = "BPF programs for tc cannot be loaded"
-_PROBES: dict[str, list[bytes]] = {
-    _BASIC: [_instruction(0xB7), _EXIT],
-    "no bpf_redirect_neigh": _calls(152),
-    "no bpf_check_mtu": _calls(163),
-    "no bpf_fib_lookup": _calls(69),
-    "no bpf_ktime_get_boot_ns": _calls(125),
-}
-
-
-def _load_raw(bpf: ctypes.CDLL, code: ctypes.Array[ctypes.c_char], count: int) -> int:
-    """Load a program of raw instructions; a file descriptor or a negative errno."""
-    bpf.bpf_prog_load.restype = ctypes.c_int
-    bpf.bpf_prog_load.argtypes = [
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_void_p,
-    ]
-    scheduler_classifier = 3
-    return int(bpf.bpf_prog_load(scheduler_classifier, b"mobileip_probe", b"GPL", code, count, None))
