@@ -3,6 +3,8 @@
 node --- internet --- proxy --- gateway        clear packets for the node:
             |  pub      | priv    |            cn --- home agent --- inside --- proxy --- gateway
             +-----------+---------+-- inside
+
+Each of these is tried with two boxes and with one, where the gateway is in the proxy's namespace behind the wire.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 import pytest
 
 from mobileip.forwarding import loader
+from mobileip.forwarding import one_box as one_box_wire
 from mobileip.forwarding.entries import (
     Encapsulation,
     ForeignAgentForwarding,
@@ -37,6 +40,7 @@ from mobileip.forwarding.entries import (
     Tunnel,
     Visitor,
 )
+from mobileip.forwarding.one_box import WIRE_MAC
 from mobileip.forwarding.tables import ForeignAgentTables, HomeAgentTables, MobileNodeTables, ProxyTables
 from tests.forwarding import frames
 from tests.forwarding.conftest import Namespace
@@ -96,6 +100,11 @@ ADDRESSES = {
         ip address add 192.0.2.30/27 dev core
         ip address add 192.0.2.65/27 dev home""",
 }
+# In one box: the gateway's addresses on the proxy's interfaces, and the wire for its way to the nodes.
+GATEWAY_IN_THE_BOX = """
+    ip address add 203.0.113.20/26 dev pub
+    ip address add 192.0.2.20/27 dev priv
+    ip route add 192.0.2.64/27 dev mip0"""
 
 
 @dataclass
@@ -107,6 +116,21 @@ class Site:
     bpffs: Path
     loaded: list[tuple[str, list[loader.Attachment]]] = field(default_factory=list)
     path_now: NodePath | None = None
+    one_box: bool = False
+
+    @property
+    def way_to_node(self) -> str:
+        """The gateway's, in the words of `ip route`."""
+        return "dev mip0" if self.one_box else f"via {MIPP_PUB}"
+
+    @property
+    def inside(self) -> tuple[str, str, str]:
+        """Where the gateway gets what is for nodes: its interface, whose address that has, and who hands it over."""
+        macs = (WIRE_MAC, WIRE_MAC) if self.one_box else (self.mac("gateway", "priv"), self.mac("proxy", "priv"))
+        return "mip0" if self.one_box else "priv", *macs
+
+    def proxy_attachments(self) -> list[loader.Attachment]:
+        return loader.proxy_attachments("pub", "priv", "mip1" if self.one_box else None)
 
     def pin_dir(self, host: str) -> Path:
         return self.bpffs / f"site-{host}"
@@ -187,10 +211,18 @@ def received(sock: socket.socket, marker: bytes, seconds: float = 2.0, size: int
     return None
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "site" in metafunc.fixturenames:
+        metafunc.parametrize("site", [False, True], indirect=True, ids=["two boxes", "one box"])
+
+
 @pytest.fixture
-def site(needs_root: None, bpf_object: Path, bpffs: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, needs_root: None, bpf_object: Path, bpffs: Path) -> Iterator[Site]:
+    """Two boxes, unless the parameter says one."""
+    one_box = bool(getattr(request, "param", False))
     hosts = {name: Namespace() for name in HOSTS}
-    made = Site(hosts, bpf_object, bpffs)
+    namespaces = list(hosts.values())
+    made = Site(hosts, bpf_object, bpffs, one_box=one_box)
     for host, interface, peer, peer_interface in WIRES:
         hosts[host].shell(
             f"ip link add {interface} type veth peer name {peer_interface}\n"
@@ -201,16 +233,21 @@ def site(needs_root: None, bpf_object: Path, bpffs: Path) -> Iterator[Site]:
             "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.conf.all.rp_filter=0 "
             f"net.ipv4.ip_forward={int(name not in ('node', 'cn'))}\n"
             "for i in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do ip link set $i up; "
-            "sysctl -qw net.ipv4.conf.$i.rp_filter=0; done\n" + ADDRESSES[name]
+            "sysctl -qw net.ipv4.conf.$i.rp_filter=0; done\n"
+            + ("" if one_box and name == "gateway" else ADDRESSES[name])
         )
+    if one_box:
+        hosts["proxy"].run(one_box_wire.lay, one_box_wire.Wire("mip0", "mip1", 1500))
+        hosts["proxy"].shell(GATEWAY_IN_THE_BOX)
+        hosts["gateway"] = hosts["proxy"]
     made.load("node", loader.mobile_node_attachments("eth0"))
-    made.load("proxy", loader.proxy_attachments("pub", "priv"))
+    made.load("proxy", made.proxy_attachments())
     made.load("agent", loader.home_agent_attachments("core", ["home"]))
     configure(made)
     HomeAgentTables(made.pin_dir("agent")).configure(HomeAgentForwarding(ip(HOME_AGENT)))
     yield made
     made.clear()
-    for namespace in hosts.values():
+    for namespace in namespaces:
         namespace.close()
 
 
@@ -292,7 +329,7 @@ def test_another_vpn_travels_both_ways_whole_and_in_fragments_where_its_port_is_
         configure(site, passes=wireguard)
         # Fragments as a tunnel with less room than the link makes them: RFC 3519 4.8.
         site.hosts["node"].shell(f"ip route add {VPNGW_PUB} via 198.51.100.1 mtu 1400")
-        site.hosts["gateway"].shell(f"ip route add {HOME} via {MIPP_PUB} mtu 1400")
+        site.hosts["gateway"].shell(f"ip route add {HOME} {site.way_to_node} mtu 1400")
         for payload in (handshake, long):
             node.sendto(payload, (VPNGW_PUB, 51820))
             assert received(gateway, payload, size=4096) == payload
@@ -317,14 +354,14 @@ def test_a_care_of_address_change_is_one_table_write(site: Site) -> None:
 
 def test_clear_packets_for_the_node_reach_the_gateways_private_side(site: Site) -> None:
     site.move(Encapsulation.IPIP)
-    gateway = site.hosts["gateway"].run(packet_socket, "priv")
+    interface, gateway_mac, proxy_mac = site.inside
+    gateway = site.hosts["gateway"].run(packet_socket, interface)
     cn = site.hosts["cn"].run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
     with gateway, cn:
         cn.sendto(b"to the node", (HOME, 7))
         frame = received(gateway, b"to the node")
     assert frame is not None
-    assert frame[:6].hex(":") == site.mac("gateway", "priv")
-    assert frame[6:12].hex(":") == site.mac("proxy", "priv")
+    assert (frame[:6].hex(":"), frame[6:12].hex(":")) == (gateway_mac, proxy_mac)
     assert (frame[23], frame[30:34]) == (17, ip(HOME).packed)
     assert frame[22] == 62, "two hops: home agent and proxy"
     assert site.proxy().counters().packets["home_agent_to_gateway"] >= 1
@@ -441,11 +478,12 @@ def test_the_programs_outlive_the_process_that_loaded_them(site: Site) -> None:
     before = site.proxy().bindings()
     code = (
         "import sys, time; from mobileip.forwarding import loader; "
-        "loader.load(sys.argv[1], sys.argv[2], loader.proxy_attachments('pub', 'priv')); print('ready', flush=True); "
-        "time.sleep(60)"
+        "loader.load(sys.argv[1], sys.argv[2], loader.proxy_attachments('pub', 'priv', *sys.argv[3:])); "
+        "print('ready', flush=True); time.sleep(60)"
     )
-    site.hosts["proxy"].run(loader.unload, site.pin_dir("proxy"), loader.proxy_attachments("pub", "priv"))
+    site.hosts["proxy"].run(loader.unload, site.pin_dir("proxy"), site.proxy_attachments())
     arguments = [sys.executable, "-c", code, str(site.bpf_object), str(site.pin_dir("proxy"))]
+    arguments += ["mip1"] if site.one_box else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = site.hosts["proxy"].run(subprocess.Popen, arguments, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
@@ -469,7 +507,12 @@ def proxy_forwarding(site: Site) -> ProxyForwarding:
         ip(MIPP_PRIV),
         site.index("proxy", "pub"),
         site.index("proxy", "priv"),
-        (Gateway(ip(VPNGW_PUB), ip(VPNGW_PRIV), frozenset({site.mac("gateway", "pub")})),),
+        (
+            Gateway(
+                ip(VPNGW_PUB), ip(VPNGW_PRIV), frozenset({WIRE_MAC if site.one_box else site.mac("gateway", "pub")})
+            ),
+        ),
         (IPv4Network("192.0.2.64/27"),),
         (IPv4Network("192.0.2.64/27"),),
+        wire_ifindex=site.index("proxy", "mip1") if site.one_box else None,
     )
