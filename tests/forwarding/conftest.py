@@ -39,6 +39,10 @@ class Namespace:
         """Call in the namespace and wait."""
         return self._worker.submit(function, *args, **kwargs).result(timeout=110)
 
+    def run_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what takes minutes."""
+        return self._worker.submit(function, *args, **kwargs).result(timeout=850)
+
     def shell(self, commands: str) -> str:
         """Commands, one a line; the first that fails ends the test."""
         script = "set -e\n" + commands

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 from mobileip.forwarding import rules
-from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel
+from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel, Visitor
 
 ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL, L2TP = 50, 17, 6, 1, 4, 47, 55, 115
 STRANGERS = ("198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90")
@@ -28,6 +28,8 @@ class Case:
     program: str
     frame: bytes
     mark: int = 0
+    gso_size: int = 0
+    """Bytes of data in each of the segments that GRO merged into this frame; 0: it is one packet."""
 
 
 def ip(
@@ -73,13 +75,43 @@ def tunnelled(
     destination: IPv4Address,
     port: int,
     inner: bytes,
-    checksum: int,
+    checksum: int = 0,
     **outer: Any,
 ) -> bytes:
-    """An inner packet in a tunnel, as its other end would send it."""
-    if encapsulation is Encapsulation.IPIP:
-        return ip(source, destination, IPIP, inner, **outer)
-    return ip(source, destination, UDP, udp(port, 434, b"\x04\x04\0\0" + inner, checksum), **outer)
+    """An inner packet in a tunnel, as its other end would send it; for GRE and minimal `inner` has their header."""
+    if not encapsulation.in_udp:
+        return ip(source, destination, encapsulation.next_header, inner, **outer)
+    data = bytes([4, encapsulation.next_header, 0, 0]) + inner
+    return ip(source, destination, UDP, udp(port, 434, data, checksum), **outer)
+
+
+def gre(
+    inner: bytes,
+    key: int | None = None,
+    *,
+    flags: int = 0,
+    kind: int = 0x0800,
+    sequence: int | None = None,
+    summed: bool = False,
+    spoilt: int = 0,
+) -> bytes:
+    """A GRE header (RFC 2784, RFC 2890) and what it carries. `spoilt`: what the checksum is wrong by."""
+    flags |= (0x8000 if summed else 0) | (0x2000 if key is not None else 0) | (0x1000 if sequence is not None else 0)
+    words = b"".join(word.to_bytes(4) for word in (key, sequence) if word is not None)
+    start = struct.pack("!HH", flags, kind)
+    if not summed:
+        return start + words + inner
+    covered = start + bytes(4) + words + inner
+    right = rules.checksum(covered + b"\0" * (len(covered) % 2))
+    return start + (right ^ spoilt).to_bytes(2) + b"\0\0" + words + inner
+
+
+def minimal(inner: bytes, outer_source: IPv4Address, *, reserved: int = 0, spoilt: int = 0) -> bytes:
+    """A minimal forwarding header (RFC 2004 3.1) and what follows the inner packet's header, which is not sent."""
+    source = b"" if inner[12:16] == outer_source.packed else inner[12:16]
+    header = bytes([inner[9], (0x80 if source else 0) | reserved, 0, 0]) + inner[16:20] + source
+    right = rules.checksum(header)
+    return header[:2] + (right ^ spoilt).to_bytes(2) + header[4:] + inner[(inner[0] & 15) * 4 :]
 
 
 class Generator:
@@ -125,7 +157,11 @@ class Generator:
             kind = self._maybe(0x0800, [0x88CC, 0x8100, 0x0806], 0.01)
             mac = self._maybe(self._links[program].mac, [STRANGE_MAC, b"\xff" * 6], 0.02)
             mark = self._maybe(0, [rules.COPY_MARK, rules.COPY_MARK | 1, rules.COPY_MARK | 2, 7], 0.06)
-            yield Case(program, self._spoil(ethernet(mac, source_mac, packet, kind)), mark)
+            sound = ethernet(mac, source_mac, packet, kind)
+            frame = self._spoil(sound)
+            # Only what was received whole is merged, and a merged frame has no padding.
+            merged = frame is sound and self._random.random() < 0.05
+            yield Case(program, frame, mark, 100 if merged else 0)
 
     # Choosing
 
@@ -192,18 +228,37 @@ class Generator:
         return ip(source, destination, protocol, payload, **header)
 
     def _tunnel_packet(self, tunnel: Tunnel, destination: IPv4Address, inner: bytes) -> bytes:
-        source = self._random.choice([tunnel.care_of, tunnel.source or tunnel.care_of])
-        encapsulation = self._maybe(tunnel.encapsulation, [Encapsulation.IPIP, Encapsulation.UDP])
-        port = self._maybe(tunnel.port, [434, 40000, 40001])
+        source = self._address(self._random.choice([tunnel.care_of, tunnel.source or tunnel.care_of]))
+        encapsulation = self._maybe(tunnel.encapsulation, [*Encapsulation, Encapsulation.IPIP])
+        if encapsulation.next_header == GRE:
+            inner = self._gre(inner, tunnel.gre_key)
+        elif encapsulation.next_header == MINIMAL:
+            inner = self._minimal(inner, source)
         return tunnelled(
             encapsulation,
-            self._address(source),
+            source,
             self._address(destination),
-            port,
+            self._maybe(tunnel.port, [434, 40000, 40001]),
             inner,
             self._random.choice([0, 0xBEEF]),
             **self._header(outer=True),
         )
+
+    def _gre(self, inner: bytes, key: int | None) -> bytes:
+        return gre(
+            inner,
+            self._maybe(key, [None, 0, 434, 0x0A0B0C0D]),
+            flags=self._maybe(self._random.choice([0, 0, 0x03F8]), [1, 7, 0x0400, 0x0800, 0x4000, 0x0080], 0.08),
+            kind=self._maybe(0x0800, [0x86DD, 0x6558, 0], 0.02),
+            sequence=self._random.choice([0, 77]) if self._random.random() < 0.1 else None,
+            summed=self._random.random() < 0.15,
+            spoilt=self._maybe(0, [1, 0x8000], 0.2),
+        )
+
+    def _minimal(self, inner: bytes, outer_source: IPv4Address) -> bytes:
+        reserved = self._random.choice([0, 0, 0x7F, 1])
+        packed = minimal(inner, outer_source, reserved=reserved, spoilt=self._maybe(0, [1, 0x0800]))
+        return self._maybe(packed, [packed[:4], packed[:8], packed[:11]], 0.03)
 
     # One maker a kind of packet: the sender's MAC address and the IP packet
 
@@ -218,9 +273,7 @@ class Generator:
 
     def _keepalive(self, _program: str) -> tuple[bytes, bytes]:
         _, home, bound = self._binding(home_agent=False)
-        tunnels = [tunnel for tunnel in bound.tunnels if tunnel.encapsulation is Encapsulation.UDP] or list(
-            bound.tunnels
-        )
+        tunnels = [tunnel for tunnel in bound.tunnels if tunnel.encapsulation.in_udp] or list(bound.tunnels)
         here = self._proxy().public_address
         return STRANGE_MAC, self._tunnel_packet(self._random.choice(tunnels), here, self._echo(home, here))
 
@@ -246,8 +299,9 @@ class Generator:
         mac = self._mac_of(self._proxy().gateways, gateway)
         destination = IPv4Address(self._random.choice(["192.0.2.80", "192.0.2.100", "192.0.2.50", str(home)]))
         source = self._maybe(home, [IPv4Address("192.0.2.50"), IPv4Address("192.0.2.91")], 0.2)
-        if self._random.random() < 0.3:
+        if self._random.random() < 0.5:
             source = IPv4Address(self._random.choice(["192.0.2.130", "198.18.0.7", "192.0.2.160"]))
+            destination = self._maybe(IPv4Address("192.0.2.80"), [destination], 0.5)
         return mac, ip(source, destination, TCP, self._payload(), **self._header())
 
     def _too_long(self, _program: str) -> tuple[bytes, bytes]:
@@ -285,7 +339,8 @@ class Generator:
     def _from_home_agent(self, _program: str) -> tuple[bytes, bytes]:
         _, home, bound = self._binding(home_agent=False)
         inner = ip(IPv4Address("192.0.2.50"), self._address(home), TCP, self._payload(), **self._header())
-        end = Tunnel(bound.home_agent, 0)
+        key = self._proxy().home_agent_gre_key
+        end = self._end(bound.home_agent, bound.home_agent_encapsulation, 0, key)
         return STRANGE_MAC, self._tunnel_packet(end, self._proxy().private_address, inner)
 
     def _to_home_agent(self, _program: str) -> tuple[bytes, bytes]:
@@ -307,7 +362,7 @@ class Generator:
         assert self._tables.foreign_agent is not None
         visitor = self._random.choice(list(self._tables.visitors.values()))
         inner = self._ipsec(IPv4Address("203.0.113.20"), self._address(visitor.home_address))
-        end = Tunnel(visitor.home_agent, 0, visitor.encapsulation, visitor.port)
+        end = self._end(visitor.home_agent, visitor.encapsulation, visitor.port, visitor.gre_key)
         return STRANGE_MAC, self._tunnel_packet(end, self._tables.foreign_agent.care_of, inner)
 
     def _from_visitor(self, _program: str) -> tuple[bytes, bytes]:
@@ -321,22 +376,31 @@ class Generator:
         if self._random.random() < 0.1:
             return STRANGE_MAC, ip(visitor.home_address, to, UDP, udp(434, 434, self._registration()))
         if self._random.random() < (0.6 if visitor.encapsulating_delivery else 0.1):
-            return STRANGE_MAC, self._wrapped_for_agent(visitor.home_address)
+            return STRANGE_MAC, self._wrapped_for_agent(visitor)
         return STRANGE_MAC, self._ipsec(self._address(visitor.home_address), self._maybe(to, GROUPS, 0.1))
 
-    def _wrapped_for_agent(self, home: IPv4Address) -> bytes:
+    def _end(self, peer: IPv4Address, encapsulation: Encapsulation, port: int, gre_key: int | None) -> Tunnel:
+        """The tunnel of a home agent, which may send by IP-in-IP whatever was negotiated."""
+        if not encapsulation.in_udp:
+            encapsulation = self._maybe(encapsulation, [Encapsulation.IPIP], 0.2)
+        return Tunnel(peer, 0, encapsulation, port, gre_key=gre_key)
+
+    def _wrapped_for_agent(self, visitor: Visitor) -> bytes:
         """Encapsulating delivery (RFC 3024 5.2): a unicast or multicast packet in the node's own tunnel."""
         agent = self._tables.foreign_agent
         assert agent is not None
         destinations = [IPv4Address("203.0.113.20"), IPv4Address("224.0.0.251"), IPv4Address("255.255.255.255")]
         destination = self._maybe(self._random.choice(destinations), [agent.care_of, agent.link_address], 0.1)
+        home = visitor.home_address
         inner = self._ipsec(self._address(home), destination)
-        return self._tunnel_packet(Tunnel(home, 0), agent.link_address, inner)
+        style = Encapsulation.of(visitor.encapsulation.next_header, in_udp=False)
+        end = Tunnel(home, 0, self._random.choice([style, Encapsulation.IPIP]), gre_key=visitor.gre_key)
+        return self._tunnel_packet(end, agent.link_address, inner)
 
     def _to_node(self, _program: str) -> tuple[bytes, bytes]:
         path = self._tables.mobile_node
         assert path is not None
-        end = Tunnel(path.peer, 0, path.encapsulation, path.peer_port)
+        end = self._end(path.peer, path.encapsulation, path.peer_port, path.gre_key)
         gateway = path.gateways[0] if path.gateways else path.peer
         source = self._address(self._maybe(gateway, [path.peer], 0.2))
         inner = self._ipsec(source, self._address(path.home_address))

@@ -19,9 +19,9 @@ from mobileip.forwarding.entries import BindingTraffic, Counters, ProxyBinding, 
 from mobileip.forwarding.samples import BusyError, DropWatch
 from mobileip.forwarding.tables import HomeAgentTables, ProxyTables
 from tests.forwarding import worlds
+from tests.forwarding.comparison import CONTEXT
 from tests.forwarding.conftest import Namespace
 from tests.forwarding.frames import Generator, ethernet, ip
-from tests.forwarding.test_rules_equal_programs import CONTEXT
 
 pytestmark = pytest.mark.namespaces
 HOME, OTHER_HOME = IPv4Address("192.0.2.69"), IPv4Address("192.0.2.70")
@@ -57,7 +57,7 @@ def run(namespace: Namespace, pin_dir: Path, frame: bytes, times: int = 1) -> No
     index = namespace.run(socket.if_nametoindex, "pub")
     program = Program(pin_dir / "programs" / "proxy_pub")
     for _ in range(times):
-        namespace.run(program.test_run, frame, CONTEXT.pack(0, index))
+        namespace.run(program.test_run, frame, CONTEXT.pack(0, index, 0, 0))
 
 
 def traffic(tables: ProxyTables, home: IPv4Address = HOME) -> BindingTraffic:
@@ -76,7 +76,7 @@ def test_what_bindings_and_interfaces_counted_adds_up_to_the_outcomes(
     def feed() -> int:
         cases = [case for case in Generator(7, world.tables, on).cases(2000) if not case.mark]
         for case in cases:
-            programs[case.program].test_run(case.frame, CONTEXT.pack(0, on[case.program]))
+            programs[case.program].test_run(case.frame, CONTEXT.pack(0, on[case.program], 0, 0))
         return len(cases)
 
     def of_bindings(way: str) -> Traffic:

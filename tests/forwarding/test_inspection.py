@@ -16,10 +16,10 @@ from mobileip.forwarding._libbpf import Program
 from mobileip.forwarding.inspection import describe, verifier_statistics
 from mobileip.forwarding.tables import ProxyTables
 from mobileip.forwarding.xdp import Attach
+from tests.forwarding.comparison import CONTEXT
 from tests.forwarding.conftest import Namespace
 from tests.forwarding.test_counters import from_node
 from tests.forwarding.test_loader import ATTACHMENTS, BINDING
-from tests.forwarding.test_rules_equal_programs import CONTEXT
 
 pytestmark = pytest.mark.namespaces
 
@@ -106,7 +106,10 @@ def test_nothing_loaded_is_one_clear_line(bpffs: Path, pin_dir: Path, capsys: py
 def test_drops_are_followed_with_their_headers(host: Namespace, pin_dir: Path) -> None:
     """The command in a process of its own; a packet for no configured address every now and then."""
     (link,) = json.loads(host.shell("ip -json link show pub"))
-    frame, context = from_node(mac=bytes.fromhex(link["address"].replace(":", ""))), CONTEXT.pack(0, link["ifindex"])
+    frame, context = (
+        from_node(mac=bytes.fromhex(link["address"].replace(":", ""))),
+        CONTEXT.pack(0, link["ifindex"], 0, 0),
+    )
     command = [sys.executable, "-m", "mobileip", "show", "drops", "--follow", "--rate", "100", "--pins", str(pin_dir)]
     follower = host.run(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
     program = Program(pin_dir / "programs" / "proxy_pub")

@@ -160,7 +160,7 @@ class Site:
 
     def move(self, encapsulation: Encapsulation, port: int = 434) -> None:
         """The node at its own care-of address, by this encapsulation."""
-        port = port if encapsulation is Encapsulation.UDP else 0
+        port = port if encapsulation.in_udp else 0
         self.bind(Tunnel(ip(CARE_OF), later(), encapsulation, port))
         self.path(
             NodePath(ip(HOME), NodeMode.TUNNEL, ip(CARE_OF), ip(MIPP_PUB), encapsulation, gateways=(ip(VPNGW_PUB),))
@@ -272,7 +272,8 @@ def test_esp_travels_both_ways_and_the_wire_shows_the_tunnel(site: Site, encapsu
     assert there is not None
     assert back is not None
     assert (there[12:16], there[16:20]) == (ip(HOME).packed, ip(VPNGW_PUB).packed)
-    assert there[8] == 63, "the hand-over to the gateway is a hop"
+    hops = 2 if encapsulation.next_header == 55 else 1
+    assert there[8] == 64 - hops, "the hand-over to the gateway is a hop; minimal encapsulation shows the tunnel's, too"
     assert outside is not None
     assert (outside[26:30], outside[30:34]) == (ip(CARE_OF).packed, ip(MIPP_PUB).packed)
     assert outside[23] == encapsulation.protocol
@@ -310,7 +311,8 @@ def test_esp_in_udp_and_ike_travel_both_ways_through_the_programs_D_5_6_a(
     assert not any(counters.drops.values()), counters.drops
 
 
-@pytest.mark.parametrize("encapsulation", list(Encapsulation))
+# In UDP, minimal encapsulation carries no fragment (RFC 2004 3, RFC 3519 4.3).
+@pytest.mark.parametrize("encapsulation", sorted(set(Encapsulation) - {Encapsulation.UDP_MINIMAL}))
 def test_another_vpn_travels_both_ways_whole_and_in_fragments_where_its_port_is_listed_D_5_6_a(
     site: Site, encapsulation: Encapsulation
 ) -> None:
@@ -456,7 +458,7 @@ def test_a_visitor_without_an_address_of_its_own_goes_through_the_foreign_agent(
     uplink, link = site.index("visited", "uplink"), site.index("visited", "visitors")
     agent.configure(ForeignAgentForwarding(ip(FOREIGN_AGENT), ip("198.51.100.129"), uplink, link))
     agent.put(Visitor(ip(HOME), ip(MIPP_PUB), later(), encapsulation))
-    port = 434 if encapsulation is Encapsulation.UDP else 0
+    port = 434 if encapsulation.in_udp else 0
     site.bind(Tunnel(ip(FOREIGN_AGENT), later(), encapsulation, port))
     assert None not in exchange_esp(site, b"visiting")
     counters = agent.counters()

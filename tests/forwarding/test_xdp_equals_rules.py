@@ -1,6 +1,6 @@
 """The fast path decides like the model or leaves the frame to tc: the property test's frames through XDP's programs.
 
-FORWARDING_FRAMES and FORWARDING_SEED as in test_rules_equal_programs.py.
+FORWARDING_SEED as in test_rules_equal_programs.py.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from mobileip.forwarding.build import SOURCE, build_both
 from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.tables import ProxyTables
 from tests.forwarding import worlds
+from tests.forwarding.comparison import Differs, difference
 from tests.forwarding.conftest import Namespace
 from tests.forwarding.frames import Case, Generator
-from tests.forwarding.test_rules_equal_programs import FRAMES, SEED, Differs, difference
+from tests.forwarding.test_rules_equal_programs import SEED
 
 pytestmark = pytest.mark.namespaces
+FRAMES = 12_000
 # `struct xdp_md` as BPF_PROG_TEST_RUN takes it: data_end at 4, ingress_ifindex at 12.
 CONTEXT = struct.Struct("=4xI4xI8x")
 DROP, PASS, REDIRECT = 1, 2, 4

@@ -73,6 +73,11 @@ OTHER_USERS = IPv4Network("192.0.2.128/27")
 WIREGUARD = Passes(frozenset(), frozenset({(17, 51820), (6, 51820)}))
 
 
+KEY, AGENT_KEY = 0x0A0B0C0D, 434
+# What the home agent was asked for, where it was not IP-in-IP.
+TOWARDS_HOME_AGENT = {"192.0.2.81": Encapsulation.GRE, "192.0.2.83": Encapsulation.MINIMAL}
+
+
 def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
     """Tunnels of each kind of binding, by the home address that has them."""
     later, past = now + 3000, now - 1
@@ -88,6 +93,19 @@ def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
         "192.0.2.74": (replace(plain, expires=past), replace(plain, care_of=OTHER_CARE_OF), behind_nat, half),
         "192.0.2.79": (replace(half, port=40001),),  # the port it had before
         "192.0.2.75": (behind_nat, plain, replace(plain, care_of=OTHER_CARE_OF)),
+        "192.0.2.81": (replace(plain, encapsulation=Encapsulation.GRE),),
+        "192.0.2.82": (replace(plain, encapsulation=Encapsulation.GRE, gre_key=KEY),),
+        "192.0.2.83": (replace(plain, encapsulation=Encapsulation.MINIMAL),),
+        "192.0.2.84": (replace(behind_nat, encapsulation=Encapsulation.UDP_GRE),),
+        "192.0.2.85": (replace(behind_nat, encapsulation=Encapsulation.UDP_GRE, gre_key=KEY),),
+        "192.0.2.86": (replace(behind_nat, encapsulation=Encapsulation.UDP_MINIMAL),),
+        "192.0.2.87": (replace(half, encapsulation=Encapsulation.UDP_GRE, gre_key=KEY),),
+        "192.0.2.88": (replace(half, encapsulation=Encapsulation.UDP_MINIMAL),),
+        "192.0.2.89": (
+            replace(behind_nat, encapsulation=Encapsulation.UDP_MINIMAL),
+            replace(plain, encapsulation=Encapsulation.MINIMAL),
+            replace(plain, care_of=OTHER_CARE_OF, encapsulation=Encapsulation.GRE, gre_key=KEY),
+        ),
     }
 
 
@@ -131,7 +149,7 @@ class World:
         else:
             proxy = ProxyTables(pin_dir)
             proxy.delete(*key)
-            proxy.put(ProxyBinding(key[0], key[1], bound.home_agent, bound.tunnels))
+            proxy.put(ProxyBinding(*key, bound.home_agent, bound.tunnels, bound.home_agent_encapsulation))
 
 
 def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
@@ -182,11 +200,15 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         policy=TunnelPolicy(errors_per_second=UNLIMITED),
     )
     direct = (replace(proxy.gateways[0], direct_delivery=True), proxy.gateways[1])
-    settings = (proxy, replace(proxy, gateways=direct, mobility_subnets=(IPv4Network("192.0.2.80/28"),)))
+    settings = (
+        proxy,
+        replace(proxy, gateways=direct, mobility_subnets=(IPv4Network("192.0.2.80/28"),)),
+        replace(proxy, home_agent_gre_key=AGENT_KEY),
+    )
     policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46, reassembly=True), TunnelPolicy())
     for number, path in enumerate(_paths()):
         policy = policies[number % 3]
-        yield World(replace(everything, proxy=settings[number % 2], mobile_node=path, policy=policy))
+        yield World(replace(everything, proxy=settings[number % 3], mobile_node=path, policy=policy))
     # Another VPN than IPsec: WireGuard's port, one of TCP, a whole protocol; and no UDP at all.
     for passes in (WIREGUARD, Passes(frozenset({50, 115}), frozenset({(6, 1194)}))):
         yield World(
@@ -200,7 +222,10 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
 
 
 def _bindings(now: float) -> dict[rules.Key, rules.Bound]:
-    found = {(GATEWAY, address(home)): rules.Bound(HOME_AGENT, each) for home, each in tunnels(now).items()}
+    found = {
+        (GATEWAY, address(home)): rules.Bound(HOME_AGENT, each, TOWARDS_HOME_AGENT.get(home, Encapsulation.IPIP))
+        for home, each in tunnels(now).items()
+    }
     # The same home address behind the other gateway is another node.
     found[OTHER_GATEWAY, address("192.0.2.69")] = rules.Bound(OTHER_HOME_AGENT, (Tunnel(OTHER_CARE_OF, now + 3000),))
     found[OTHER_GATEWAY, address("192.0.2.76")] = rules.Bound(OTHER_HOME_AGENT, tunnels(now)["192.0.2.70"])
@@ -228,6 +253,19 @@ def _visitors(now: float) -> dict[IPv4Address, Visitor]:
             encapsulating_delivery=True,
             encapsulation=Encapsulation.UDP,
         ),
+        replace(plain, home_address=address("192.0.2.81"), encapsulation=Encapsulation.GRE),
+        replace(plain, home_address=address("192.0.2.82"), encapsulation=Encapsulation.GRE, gre_key=KEY),
+        replace(plain, home_address=address("192.0.2.83"), encapsulation=Encapsulation.MINIMAL),
+        replace(plain, home_address=address("192.0.2.85"), encapsulation=Encapsulation.UDP_GRE, gre_key=KEY),
+        replace(plain, home_address=address("192.0.2.86"), encapsulation=Encapsulation.UDP_MINIMAL),
+    ]
+    visitors += [
+        replace(plain, home_address=address(home), encapsulating_delivery=True, encapsulation=style, gre_key=key)
+        for home, style, key in (
+            ("192.0.2.87", Encapsulation.GRE, None),
+            ("192.0.2.88", Encapsulation.UDP_GRE, KEY),
+            ("192.0.2.89", Encapsulation.MINIMAL, None),
+        )
     ]
     return {visitor.home_address: visitor for visitor in visitors}
 
@@ -236,7 +274,14 @@ def _paths() -> list[NodePath]:
     home, proxy = address("192.0.2.69"), address("203.0.113.10")
     tunnel = NodePath(home, NodeMode.TUNNEL, CARE_OF, proxy, gateways=(GATEWAY, OTHER_GATEWAY))
     udp = replace(tunnel, encapsulation=Encapsulation.UDP, local_port=434)
+    styles = [
+        replace(tunnel, encapsulation=Encapsulation.GRE),
+        replace(tunnel, encapsulation=Encapsulation.GRE, gre_key=KEY),
+        replace(tunnel, encapsulation=Encapsulation.MINIMAL, encapsulate_all=True),
+        replace(udp, encapsulation=Encapsulation.UDP_GRE, gre_key=KEY),
+        replace(udp, encapsulation=Encapsulation.UDP_MINIMAL),
+    ]
     direct = replace(tunnel, peer=HOME_AGENT, gateways=(), encapsulate_all=True)
     modes = [replace(tunnel, mode=mode) for mode in (NodeMode.BLOCKED, NodeMode.HOME, NodeMode.FOREIGN_AGENT)]
     by_agent = replace(direct, mode=NodeMode.FOREIGN_AGENT)
-    return [tunnel, udp, direct, *modes, by_agent]
+    return [tunnel, udp, direct, *modes, by_agent, *styles]

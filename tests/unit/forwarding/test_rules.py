@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw
+from scapy.all import GRE, ICMP, IP, TCP, UDP, Ether, Raw
+from scapy.utils import checksum as scapy_checksum
 
 from mobileip.forwarding import rules
 from mobileip.forwarding.entries import Encapsulation, Gateway, NodeMode, NodePath, Passes, ProxyForwarding, Tunnel
@@ -74,7 +75,11 @@ def test_row_1_esp_in_udp_needs_the_port_that_registered_R3519_4_3_a() -> None:
         (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / inner_esp(ttl=1), "ttl_expired"),
         (lambda: IP(src=CARE_OF, dst=MIPP_PUB, tos=3) / inner_esp(), "ecn"),
         (lambda: IP(src=CARE_OF, dst=MIPP_PUB, flags="MF") / inner_esp(), "outer_fragment"),
-        (lambda: IP(src=CARE_OF, dst=MIPP_PUB, proto=47) / ESP, "unsupported_encapsulation"),
+        (lambda: IP(src=CARE_OF, dst=MIPP_PUB) / GRE() / inner_esp(), "encapsulation_mismatch"),
+        (
+            lambda: IP(src=CARE_OF, dst=MIPP_PUB) / UDP(sport=434, dport=434) / Raw(b"\x04\x29\0\0") / inner_esp(),
+            "unsupported_encapsulation",
+        ),
         (lambda: IP(src=CARE_OF, dst=MIPP_PRIV) / inner_esp(), "wrong_interface"),
     ],
 )
@@ -95,7 +100,7 @@ def test_row_2_a_keepalive_is_answered_and_completes_a_half_bound_tunnel() -> No
     frame = ether(IP(src=NAT, dst=MIPP_PUB, id=3) / UDP(sport=40000, dport=434, chksum=0) / MIP / ping)
     verdict = decide(frame, tables(half))
     pong = IP(src=MIPP_PUB, dst=HOME, id=1, ttl=64) / ICMP(type=0, id=9, seq=1) / Raw(b"here")
-    answer = IP(src=MIPP_PUB, dst=NAT, id=3, ttl=64) / UDP(sport=434, dport=40000, chksum=0) / MIP / pong
+    answer = IP(src=MIPP_PUB, dst=NAT, id=1, ttl=64) / UDP(sport=434, dport=40000, chksum=0) / MIP / pong
     assert verdict.frame == ether(answer)
     assert verdict.learnt is not None
     assert verdict.learnt[2] == Tunnel(IPv4Address(NAT), NOW + 60, Encapsulation.UDP, 40000)
@@ -354,3 +359,102 @@ def test_outside_only_ipsec_to_a_gateway_leaves_from_the_home_address_D_5_1_a_an
         assert verdict == rules.Verdict(rules.Action.DROP, "clear_outside")
     else:
         assert verdict.action is (rules.Action.REDIRECT if mode is NodeMode.TUNNEL else rules.Action.STACK)
+
+
+# Every encapsulation, as another hand writes it. Minimal forwarding is in no library: by the bytes of RFC 2004 3.1.
+KEY = 0x0A0B0C0D
+
+
+def carried(style: Encapsulation, source: str, destination: str, inner: Any, **fields: Any) -> Any:
+    """`inner` in a tunnel. With minimal encapsulation `fields` of the outer header are the inner one's."""
+    outer = IP(src=source, dst=destination, proto=17 if style.in_udp else style.next_header, **fields)
+    if style.in_udp:
+        outer = outer / UDP(sport=434, dport=434, chksum=0) / Raw(bytes([4, style.next_header, 0, 0]))
+    if style.next_header == 47:
+        return outer / GRE(key_present=1, key=KEY, proto=0x0800) / inner
+    if style.next_header == 4:
+        return outer / inner
+    packet = bytes(inner)
+    header = packet[9:10] + b"\x80\0\0" + packet[16:20] + packet[12:16]
+    return outer / Raw(header[:2] + scapy_checksum(header).to_bytes(2) + header[4:] + packet[20:])
+
+
+def inner_fields(style: Encapsulation, **fields: Any) -> dict[str, Any]:
+    """What the outer header has of the packet: all with minimal encapsulation (RFC 2004 3.1)."""
+    return {**fields, "ttl": 64} if style.next_header != 55 else fields
+
+
+@pytest.mark.parametrize("style", list(Encapsulation))
+def test_every_encapsulation_is_taken_apart_and_made_R2784_2_1_a_and_R2004_3_a_and_R3519_3_3_a(
+    style: Encapsulation,
+) -> None:
+    key = KEY if style.next_header == 47 else None
+    port = 434 if style.in_udp else 0
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, style, port, gre_key=key))
+    outer = {"id": 7, "flags": "DF"} if style.next_header == 55 else {"id": 3}
+    verdict = decide(ether(carried(style, CARE_OF, MIPP_PUB, inner_esp(), **outer)), snapshot)
+    assert (verdict.outcome, verdict.frame) == ("node_to_gateway", ether(inner_esp(63)))
+    back = IP(src=VPNGW_PUB, dst=HOME, proto=50, id=8, flags="DF", tos=0x28)
+    verdict = decide(ether(back / ESP, GATEWAY_MAC), snapshot)
+    hopped = IP(src=VPNGW_PUB, dst=HOME, proto=50, id=8, flags="DF", tos=0x28, ttl=63) / ESP
+    fields = inner_fields(style, id=8, flags="DF", tos=0x28, ttl=63)
+    assert verdict.frame == ether(carried(style, MIPP_PUB, CARE_OF, hopped, **fields), GATEWAY_MAC)
+
+
+@pytest.mark.parametrize("negotiated", list(Encapsulation))
+@pytest.mark.parametrize("style", list(Encapsulation))
+def test_only_what_was_agreed_on_passes_R3519_3_3_b_and_R3024_4_3_2_a(
+    negotiated: Encapsulation, style: Encapsulation
+) -> None:
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, negotiated, 434 * negotiated.in_udp, gre_key=KEY))
+    verdict = decide(ether(carried(style, CARE_OF, MIPP_PUB, inner_esp())), snapshot)
+    # By IP in IP come the fragments of a tunnel of minimal encapsulation (RFC 2004 3).
+    passes = style is negotiated or (negotiated, style) == (Encapsulation.MINIMAL, Encapsulation.IPIP)
+    assert verdict.reason == (None if passes else "encapsulation_mismatch")
+
+
+@pytest.mark.parametrize("asked", [Encapsulation.IPIP, Encapsulation.GRE, Encapsulation.MINIMAL])
+def test_row_3_ip_in_ip_of_a_home_agent_is_always_accepted_D_5_4_a(asked: Encapsulation) -> None:
+    snapshot = tables(home_agent_gre_key=KEY)
+    ((key, bound),) = snapshot.bindings.items()
+    snapshot = replace(snapshot, bindings={key: replace(bound, home_agent_encapsulation=asked)})
+    inner = IP(src="192.0.2.50", dst=HOME, ttl=60) / TCP()
+    for style in Encapsulation:
+        verdict = decide(ether(carried(style, HOME_AGENT, MIPP_PRIV, inner)), snapshot, "proxy_priv")
+        expected = None if style in (asked, Encapsulation.IPIP) else "encapsulation_mismatch"
+        assert verdict.reason == expected, style
+
+
+@pytest.mark.parametrize(
+    ("style", "reason", "protocol"),
+    [(Encapsulation.MINIMAL, None, 4), (Encapsulation.UDP_MINIMAL, "unfit_for_minimal", None)],
+)
+@pytest.mark.parametrize("fragment", [{"flags": "MF"}, {"frag": 100}])
+def test_a_fragment_never_travels_by_minimal_encapsulation(
+    style: Encapsulation, reason: str | None, protocol: int | None, fragment: dict[str, Any]
+) -> None:
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, style, 434 * style.in_udp))
+    verdict = decide(ether(IP(src=VPNGW_PUB, dst=HOME, proto=50, **fragment) / ESP, GATEWAY_MAC), snapshot)
+    assert (verdict.reason, verdict.frame[23] if verdict.frame else None) == (reason, protocol)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (GRE(), "gre_key"),
+        (GRE(key_present=1, key=KEY + 1), "gre_key"),
+        (GRE(key_present=1, key=KEY, routing_present=1), "gre_header"),
+        (GRE(key_present=1, key=KEY, version=1), "gre_header"),
+        (GRE(key_present=1, key=KEY, proto=0x86DD), "gre_header"),
+        (GRE(key_present=1, key=KEY, recursion_control=4), "gre_header"),
+        (GRE(key_present=1, key=KEY, chksum_present=1, chksum=0x1234), "gre_checksum"),
+        (GRE(key_present=1, key=KEY, chksum_present=1), None),
+        (GRE(key_present=1, key=KEY, seqnum_present=1, sequence_number=9), None),
+        (GRE(key_present=1, key=KEY, chksum_present=1, seqnum_present=1, sequence_number=9), None),
+    ],
+)
+def test_gre_is_read_as_rfc_2784_and_rfc_2890_have_it_R2784_2_1_a(header: Any, reason: str | None) -> None:
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, Encapsulation.GRE, gre_key=KEY))
+    frame = ether(IP(src=CARE_OF, dst=MIPP_PUB) / header / inner_esp())
+    verdict = decide(frame, snapshot)
+    assert (verdict.reason, verdict.frame) == (reason, b"" if reason else ether(inner_esp(63)))

@@ -29,6 +29,10 @@ BOOT = 1_000_000.0
         Tunnel(CARE_OF, BOOT + 300),
         Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP, 40000),
         Tunnel(CARE_OF, math.inf),
+        Tunnel(CARE_OF, BOOT + 300, Encapsulation.GRE, gre_key=0xFFFFFFFF),
+        Tunnel(CARE_OF, BOOT + 300, Encapsulation.MINIMAL),
+        Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP_GRE, 40000, gre_key=0),
+        Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP_MINIMAL, 40000),
         Tunnel(CARE_OF, BOOT + 300, Encapsulation.UDP, 434, IPv4Address("198.51.100.40"), half_bound=True),
     ],
 )
@@ -48,14 +52,20 @@ def test_a_binding_has_one_to_four_care_of_addresses(count: int) -> None:
 
 
 def test_a_visitor_is_packed_as_the_kernel_reads_it() -> None:
-    visitor = Visitor(HOME, AGENT, BOOT + 2, Encapsulation.UDP, port=434)
-    packed = bytes([192, 0, 2, 40, 0x01, 0xB2, 17, 1]) + (2_000_000_000).to_bytes(8, "little")
+    visitor = Visitor(HOME, AGENT, BOOT + 2, Encapsulation.UDP_GRE, port=434, gre_key=0x01020304)
+    packed = bytes([192, 0, 2, 40, 0x01, 0xB2, 47, 0xC1, 1, 2, 3, 4, 0, 0, 0, 0])
+    packed += (2_000_000_000).to_bytes(8, "little")
     assert pack_visitor(visitor, BOOT) == packed
 
 
 def test_a_path_is_packed_as_the_kernel_reads_it() -> None:
     path = NodePath(HOME, NodeMode.TUNNEL, CARE_OF, AGENT, Encapsulation.UDP, 434, 40000, (AGENT,))
-    head = HOME.packed + CARE_OF.packed + AGENT.packed + bytes([0x01, 0xB2, 0x9C, 0x40, 2, 17, 0, 0, 1, 0, 0, 0])
+    head = (
+        HOME.packed
+        + CARE_OF.packed
+        + AGENT.packed
+        + bytes([0x01, 0xB2, 0x9C, 0x40, 2, 4, 0x40, 0, *bytes(4), 1, 0, 0, 0])
+    )
     assert pack_path(path) == head + AGENT.packed + bytes(60)
 
 

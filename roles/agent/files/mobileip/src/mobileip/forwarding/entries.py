@@ -18,13 +18,50 @@ class Encapsulation(StrEnum):
 
     IPIP = "ipip"
     """IP-in-IP, RFC 2003."""
+    GRE = "gre"
+    """RFC 2784, with the key of RFC 2890 where one is configured."""
+    MINIMAL = "minimal"
+    """RFC 2004; by IP-in-IP what is a fragment already."""
     UDP = "udp"
     """IP in MIP-UDP, RFC 3519 with next header 4."""
+    UDP_GRE = "udp-gre"
+    """The same with next header 47."""
+    UDP_MINIMAL = "udp-minimal"
+    """The same with next header 55."""
+
+    @property
+    def next_header(self) -> int:
+        """IP protocol of what is around the inner packet: 4, 47 or 55."""
+        return _NEXT_HEADER[self]
+
+    @property
+    def in_udp(self) -> bool:
+        """It is one of RFC 3519."""
+        return self in _IN_UDP
 
     @property
     def protocol(self) -> int:
-        """IP protocol of the outer header: 4 or 17."""
-        return 4 if self is Encapsulation.IPIP else 17
+        """IP protocol of the outer header: 4, 47, 55 or 17."""
+        return 17 if self in _IN_UDP else _NEXT_HEADER[self]
+
+    @classmethod
+    def of(cls, next_header: int, *, in_udp: bool) -> Encapsulation:
+        """The one with this next header, 4, 47 or 55. Raises ValueError."""
+        for each in cls:
+            if each.next_header == next_header and each.in_udp == in_udp:
+                return each
+        raise ValueError(f"next header {next_header}, expected 4, 47 or 55")
+
+
+_NEXT_HEADER = {
+    Encapsulation.IPIP: 4,
+    Encapsulation.GRE: 47,
+    Encapsulation.MINIMAL: 55,
+    Encapsulation.UDP: 4,
+    Encapsulation.UDP_GRE: 47,
+    Encapsulation.UDP_MINIMAL: 55,
+}
+_IN_UDP = frozenset({Encapsulation.UDP, Encapsulation.UDP_GRE, Encapsulation.UDP_MINIMAL})
 
 
 @dataclass(frozen=True)
@@ -50,12 +87,14 @@ class Tunnel:
     expires: float
     encapsulation: Encapsulation = Encapsulation.IPIP
     port: int = 0
-    """The node's UDP port as seen here; 0 with IP-in-IP. Of a half-bound tunnel: the one of the registration before,
+    """The node's UDP port as seen here; 0 without UDP. Of a half-bound tunnel: the one of the registration before,
     which serves until a keepalive shows another, or 0."""
     source: IPv4Address | None = None
     """Its packets may come from here too: the address that an agent-relayed request came from. None: only `care_of`."""
     half_bound: bool = False
     """RFC 3519 R flag: the port is not known until the first keepalive."""
+    gre_key: int | None = None
+    """RFC 2890, both ways; None: packets have none, and must have none."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +121,8 @@ class ProxyForwarding:
     gateways: tuple[Gateway, ...]
     home_networks: tuple[IPv4Network, ...]
     mobility_subnets: tuple[IPv4Network, ...]
+    home_agent_gre_key: int | None = None
+    """GRE key (RFC 2890) of the tunnels to and from home agents; None: they have none."""
     wire_ifindex: int | None = None
     """One box: the proxy's end of the wire to the gateway on this host. None: gateways are on the two segments."""
     passes: Passes = IPSEC
@@ -105,6 +146,8 @@ class ProxyBinding:
     home_address: IPv4Address
     home_agent: IPv4Address
     tunnels: tuple[Tunnel, ...]
+    home_agent_encapsulation: Encapsulation = Encapsulation.IPIP
+    """What was asked of the home agent. It may answer by IP-in-IP all the same."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +188,8 @@ class Visitor:
     reverse_tunnel: bool = True
     encapsulating_delivery: bool = False
     """It tunnels to the agent what is to be reverse-tunnelled (RFC 3024 5.2), and only that."""
+    gre_key: int | None = None
+    """RFC 2890, both ways; None: packets have none, and must have none."""
 
 
 class NodeMode(IntEnum):
@@ -171,6 +216,8 @@ class NodePath:
     gateways: tuple[IPv4Address, ...] = ()
     encapsulate_all: bool = False
     """Any destination may be reached through the tunnel, not the gateways only."""
+    gre_key: int | None = None
+    """RFC 2890, both ways; None: packets have none, and must have none."""
     passes: Passes = IPSEC
 
 

@@ -71,13 +71,13 @@ TUNNEL = Layout(
         ("port", "2s"),
         ("encapsulation", "B"),
         ("flags", "B"),
-        ("reserved", "I"),
+        ("gre_key", "4s"),
         ("expires_ns", "Q"),
     ),
 )
 TRAFFIC = Layout("traffic", (("packets", "Q"), ("bytes", "Q")))
 _COUNTERS = (("from_node", f"{TRAFFIC.size}s"), ("to_node", f"{TRAFFIC.size}s"))
-_HEAD = (*_COUNTERS, ("home_agent", "4s"), ("tunnel_count", "I"))
+_HEAD = (*_COUNTERS, ("home_agent", "4s"), ("tunnel_count", "B"), ("home_agent_encapsulation", "B"), ("reserved", "H"))
 BINDING = Layout("binding", (*_HEAD, ("tunnels", f"{TUNNEL.size * MAX_CARE_OF}s")))
 BINDING_OF_ONE = Layout("binding", (*_HEAD, *TUNNEL.fields, ("others", f"{TUNNEL.size * (MAX_CARE_OF - 1)}s")))
 """The same with its first tunnel's fields: nearly all bindings have one, and are packed with one call."""
@@ -93,6 +93,8 @@ PROXY_SETTINGS = Layout(
         ("gateway_public_ifindex", "I"),
         ("gateway_private_ifindex", "I"),
         ("direct_delivery", "I"),
+        ("home_agent_flags", "I"),
+        ("home_agent_gre_key", "4s"),
         ("gateway_count", "I"),
         ("gateways", f"{GATEWAY.size * MAX_GATEWAYS}s"),
     ),
@@ -106,7 +108,15 @@ FOREIGN_AGENT_SETTINGS = Layout(
 )
 VISITOR = Layout(
     "visitor",
-    (("home_agent", "4s"), ("port", "2s"), ("encapsulation", "B"), ("flags", "B"), ("expires_ns", "Q")),
+    (
+        ("home_agent", "4s"),
+        ("port", "2s"),
+        ("encapsulation", "B"),
+        ("flags", "B"),
+        ("gre_key", "4s"),
+        ("reserved", "I"),
+        ("expires_ns", "Q"),
+    ),
 )
 MOBILE_NODE_SETTINGS = Layout(
     "mobile_node_settings",
@@ -120,6 +130,7 @@ MOBILE_NODE_SETTINGS = Layout(
         ("encapsulation", "B"),
         ("flags", "B"),
         ("reserved", "B"),
+        ("gre_key", "4s"),
         ("gateway_count", "I"),
         ("gateways", f"{4 * MAX_GATEWAYS}s"),
     ),

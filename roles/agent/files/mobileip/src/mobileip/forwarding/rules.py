@@ -34,7 +34,8 @@ ETHERNET = 14
 IP_HEADER = 20
 UDP_HEADER = 8
 MIP_HEADER = 4
-OVERHEAD = {Encapsulation.IPIP: IP_HEADER, Encapsulation.UDP: IP_HEADER + UDP_HEADER + MIP_HEADER}
+GRE_HEADER, GRE_WORD = 4, 4
+MINIMAL_SHORT, MINIMAL_LONG = 8, 12
 TUNNEL_TTL = 64
 COPY_MARK = 0x4D495000
 
@@ -48,6 +49,10 @@ _LEAST_MTU = 68
 _QUOTED, _QUOTED_LITTLE, _QUOTED_AT_LEAST = 528, 40, 60
 _LONGEST_PIECE = 4 * 4088
 _UDP_CHECKSUM, _TCP_CHECKSUM = 6, 16  # where they stand
+_GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
+_GRE_REFUSED = 0x4C00 | 0x0007  # RFC 2784 2.3: bits 1 to 5 without those of RFC 2890, and the version
+_ETHERTYPE_IPV4 = 0x0800
+_MINIMAL_SOURCE = 0x80
 # The closest miss is reported where several bindings or care-of addresses were tried: later in this row is closer.
 _MISSES = (
     "no_binding",
@@ -56,8 +61,21 @@ _MISSES = (
     "encapsulation_mismatch",
     "port_mismatch",
     "half_bound",
+    "gre_key",
     "home_agent_mismatch",
 )
+
+# Found when all is decided, and the copies for other care-of addresses are on their way.
+_AFTER_COPIES = ("no_route", "too_big", "unfit_for_minimal")
+
+
+def overhead(encapsulation: Encapsulation, *, gre_key: bool = False) -> int:
+    """Bytes by which a tunnel makes a packet longer; of minimal encapsulation with the source, as from a node."""
+    outside = UDP_HEADER + MIP_HEADER if encapsulation.in_udp else 0
+    if encapsulation.next_header == _MINIMAL:
+        return outside + MINIMAL_LONG
+    inside = (GRE_HEADER + GRE_WORD * gre_key) if encapsulation.next_header == _GRE else 0
+    return outside + IP_HEADER + inside
 
 
 class Action(Enum):
@@ -110,6 +128,7 @@ class Bound:
 
     home_agent: IPv4Address
     tunnels: tuple[Tunnel, ...]
+    home_agent_encapsulation: Encapsulation = Encapsulation.IPIP
 
     def is_live(self, now: float) -> bool:
         """Whether any care-of address is within its lifetime."""
@@ -202,8 +221,11 @@ class _Packet:
     outer: _Header
     inner: _Header | None = None
     tunnel: Encapsulation | None = None
+    inner_at: int = 0
+    """Where the inner packet begins, or, with minimal encapsulation, would begin."""
     port: int = 0
     """UDP source port of the tunnel."""
+    gre_key: int | None = None
     head: bytes = b""
     """First four bytes behind the innermost header, where there are any to rely on."""
     outcome: str = ""
@@ -221,6 +243,9 @@ class _Packet:
     """Its fragments can come in anew in its place."""
     front: bytes = b""
     """Of what was cut, the first piece's frame."""
+    carrier: Encapsulation | None = None
+    """How the tunnel that it enters carries it, and by how much that makes it longer."""
+    growth: int = 0
     segment: int = 0
     """Payload bytes of each segment that GRO merged; 0: one packet."""
 
@@ -259,6 +284,7 @@ def decide(
         "mn_egress": _node_egress,
     }
     is_copy = mark & 0xFFFFFF00 == COPY_MARK
+    packet: _Packet | None = None
     try:
         packet = _receive(program, frame, tables, now, ifindex, mark)
         packet.segment = segment
@@ -271,7 +297,10 @@ def decide(
             return Verdict(Action.DROP, "helper_failed")
         return Verdict(Action.STACK, frame=frame)
     except _Drop as drop:
-        return Verdict(Action.DROP, drop.reason, stray=drop.stray)
+        if packet is None:
+            return Verdict(Action.DROP, drop.reason)
+        copies = packet.copies if drop.reason in _AFTER_COPIES else ()
+        return Verdict(Action.DROP, drop.reason, copies=copies, learnt=packet.learnt, stray=drop.stray)
     action = Action.REDIRECT if packet.redirect else Action.CHANGED
     return Verdict(
         action,
@@ -348,49 +377,114 @@ def _enter_tunnel_packet(packet: _Packet) -> _Header:
         raise _Drop("outer_fragment")
     if checksum(outer.raw):
         raise _Drop("outer_checksum")
-    room = outer.total - IP_HEADER
+    room, next_header = outer.total - IP_HEADER, outer.protocol
     if outer.protocol == _UDP:
         length = int.from_bytes(packet.frame[at + 4 : at + 6])
         if not UDP_HEADER + MIP_HEADER <= length <= room:
             raise _Drop("truncated")
-        if packet.frame[at + 9] != _IPIP:
-            raise _Drop("unsupported_encapsulation")
-        packet.tunnel, packet.port = Encapsulation.UDP, int.from_bytes(packet.frame[at : at + 2])
+        packet.port, next_header = int.from_bytes(packet.frame[at : at + 2]), packet.frame[at + 9]
         room, at = length - UDP_HEADER - MIP_HEADER, at + UDP_HEADER + MIP_HEADER
-    elif outer.protocol == _IPIP:
-        packet.tunnel = Encapsulation.IPIP
-    else:
+    if next_header not in (_IPIP, _GRE, _MINIMAL):
         raise _Drop("unsupported_encapsulation")
+    packet.tunnel = Encapsulation.of(next_header, in_udp=outer.protocol == _UDP)
+    if next_header == _MINIMAL:
+        header = _read_minimal(packet, at, room)
+        inner, at = _Header(_original(outer, header, room)), at + len(header) - IP_HEADER
+    else:
+        if next_header == _GRE:
+            length = _read_gre(packet, at, room)
+            room, at = room - length, at + length
+        inner = _read_inner(packet, at, room)
+    if inner.ttl == 0:
+        raise _Drop("ttl_expired")
+    packet.inner, packet.inner_at, packet.head = inner, at, _head(packet.frame, at, inner)
+    return inner
+
+
+def _read_inner(packet: _Packet, at: int, room: int) -> _Header:
     if room < IP_HEADER:
         raise _Drop("truncated")
     inner = _Header(packet.frame[at : at + IP_HEADER])
     if not inner.is_sound(room):
         raise _Drop("inner_malformed")
-    if inner.ttl == 0:
-        raise _Drop("ttl_expired")
-    packet.inner, packet.head = inner, _head(packet.frame, at, inner)
     return inner
+
+
+def _read_gre(packet: _Packet, at: int, room: int) -> int:
+    """Length of the header (RFC 2784 2.1, RFC 2890 2). A sequence number is passed over (RFC 2890 2.2)."""
+    if room < GRE_HEADER + 3 * GRE_WORD:  # the longest; behind a shorter one an IP header follows
+        raise _Drop("truncated")
+    flags = int.from_bytes(packet.frame[at : at + 2])
+    if flags & _GRE_REFUSED or int.from_bytes(packet.frame[at + 2 : at + 4]) != _ETHERTYPE_IPV4:
+        raise _Drop("gre_header")
+    length = GRE_HEADER
+    if flags & _GRE_CHECKSUM:
+        covered = packet.frame[at : at + room]
+        # GRO looked at the checksum of each segment, and left the one of the first.
+        if not packet.segment and checksum(covered + b"\0" * (room % 2)):
+            raise _Drop("gre_checksum")
+        length += GRE_WORD
+    if flags & _GRE_KEY:
+        packet.gre_key = int.from_bytes(packet.frame[at + length : at + length + GRE_WORD])
+        length += GRE_WORD
+    return length + GRE_WORD * bool(flags & _GRE_SEQUENCE)
+
+
+def _read_minimal(packet: _Packet, at: int, room: int) -> bytes:
+    """The minimal forwarding header (RFC 2004 3.1), with or without the original source."""
+    if room < MINIMAL_SHORT:
+        raise _Drop("truncated")
+    length = MINIMAL_LONG if packet.frame[at + 1] & _MINIMAL_SOURCE else MINIMAL_SHORT
+    if room < length:
+        raise _Drop("truncated")
+    header = packet.frame[at : at + length]
+    if checksum(header):
+        raise _Drop("minimal_checksum")
+    return header
+
+
+def _original(outer: _Header, minimal: bytes, room: int) -> bytes:
+    """The IP header as it was before minimal encapsulation (RFC 2004 3.2), from the outer one; `room` holds both."""
+    raw, source = outer.raw, minimal[MINIMAL_SHORT:] or outer.source.packed
+    total = IP_HEADER + room - len(minimal)
+    start = raw[:2] + total.to_bytes(2) + raw[4:9] + minimal[:1] + b"\0\0"
+    return _with_checksum(start + source + minimal[4:8])
 
 
 # Rules that several parties share
 
 
-def _check_tunnel(packet: _Packet, tunnel: Tunnel, *, learns: bool) -> str | None:
-    """Why this tunnel is not the one that the packet came through; None if it is (RFC 3024 4.3.2, RFC 3519 4.3)."""
+def _check_tunnel(packet: _Packet, tunnel: Tunnel, *, learns: bool, accepts_ipip: bool = False) -> str | None:
+    """Why this tunnel is not the one that the packet came through; None if it is (RFC 3024 4.3.2, RFC 3519 4.3).
+
+    `accepts_ipip`: whatever was negotiated, as every end of a home agent's tunnel should (RFC 5944 4.1).
+    """
     source = tunnel.source or tunnel.care_of
     if tunnel.expires <= packet.now:
         return "binding_expired"
     if packet.outer.source not in (tunnel.care_of, source):
         return "care_of_mismatch"
-    if packet.tunnel != tunnel.encapsulation:
+    if not _is_as_negotiated(packet, tunnel.encapsulation, accepts_ipip=accepts_ipip):
         return "encapsulation_mismatch"
-    if tunnel.encapsulation is Encapsulation.IPIP:
-        return None
-    if tunnel.port and packet.port == tunnel.port:
-        return None
-    if tunnel.half_bound:
-        return None if learns and packet.outer.source == source else "half_bound"
-    return "port_mismatch"
+    if tunnel.encapsulation.in_udp and not (tunnel.port and packet.port == tunnel.port):
+        if not tunnel.half_bound:
+            return "port_mismatch"
+        if not learns or packet.outer.source != source:
+            return "half_bound"
+    return None if _has_key(packet, tunnel.gre_key) else "gre_key"
+
+
+def _is_as_negotiated(packet: _Packet, encapsulation: Encapsulation, *, accepts_ipip: bool) -> bool:
+    if packet.tunnel is encapsulation:
+        return True
+    # What minimal encapsulation cannot carry comes by IP-in-IP (RFC 2004 3).
+    accepts_ipip = accepts_ipip or encapsulation is Encapsulation.MINIMAL
+    return packet.tunnel is Encapsulation.IPIP and accepts_ipip and not encapsulation.in_udp
+
+
+def _has_key(packet: _Packet, gre_key: int | None) -> bool:
+    assert packet.tunnel is not None
+    return packet.tunnel.next_header != _GRE or packet.gre_key == gre_key
 
 
 def _closest(misses: list[str]) -> _Drop:
@@ -418,8 +512,8 @@ def _is_echo_reply(packet: _Packet, header: _Header) -> bool:
     return header.protocol == _ICMP and not header.is_fragment and packet.head[:2] == b"\0\0"
 
 
-def _answer_keepalive(packet: _Packet, found: tuple[Key, int, Tunnel]) -> None:
-    """RFC 3519 4.9; the first one tells the port of a half-bound tunnel."""
+def _answer_keepalive(packet: _Packet, found: tuple[Key, int, Tunnel], ifindex: int) -> None:
+    """RFC 3519 4.9, through the tunnel that it came by; the first one tells the port of a half-bound tunnel."""
     key, index, tunnel = found
     inner = packet.inner
     assert inner is not None
@@ -429,17 +523,28 @@ def _answer_keepalive(packet: _Packet, found: tuple[Key, int, Tunnel]) -> None:
         raise _Drop("inner_protocol")
     if checksum(inner.raw):
         raise _Drop("inner_malformed")
+    _decapsulate(packet)
+    learnt = None
     if tunnel.half_bound:
         source = tunnel.source or tunnel.care_of
-        packet.learnt = key, index, replace(tunnel, care_of=source, port=packet.port, half_bound=False, source=None)
-    end = ETHERNET + packet.outer.total
-    frame = packet.frame[:end]
-    at = ETHERNET + IP_HEADER
-    udp = frame[at + 2 : at + 4] + frame[at : at + 2] + frame[at + 4 : at + 6] + b"\0\0" + frame[at + 8 : at + 12]
-    at += UDP_HEADER + MIP_HEADER + IP_HEADER
+        learnt = key, index, replace(tunnel, care_of=source, port=packet.port, half_bound=False, source=None)
+    packet.learnt = learnt
+    _turn_echo(packet)
+    _leave(packet, "keepalive_answered", ifindex)
+    _push_headers(packet, packet.outer.destination, _back(packet))
+
+
+def _back(packet: _Packet) -> Tunnel:
+    """The tunnel that the packet came by, from its other end."""
+    assert packet.tunnel is not None
+    return Tunnel(packet.outer.source, packet.now, packet.tunnel, packet.port, gre_key=packet.gre_key)
+
+
+def _turn_echo(packet: _Packet) -> None:
+    """The reply to a request that has left its tunnel."""
+    frame, at = packet.frame, ETHERNET + IP_HEADER
     icmp = b"\0" + frame[at + 1 : at + 2] + _adjusted(frame[at + 2 : at + 4], frame[at : at + 2], b"\0\0")
-    packet.frame = frame[:ETHERNET] + _turned(packet.outer) + udp + _turned(inner) + icmp + frame[at + 4 :]
-    packet.outcome = "keepalive_answered"
+    packet.frame = frame[:ETHERNET] + _turned(_Header(frame[ETHERNET:at])) + icmp + frame[at + 4 :]
 
 
 def _turned(header: _Header) -> bytes:
@@ -488,11 +593,14 @@ def _merged_ecn(outer: int, inner: int) -> int:
 
 def _decapsulate(packet: _Packet) -> None:
     """Outer headers and padding off; ECN merged."""
-    inner, tunnel = packet.inner, packet.tunnel
+    inner, tunnel, start = packet.inner, packet.tunnel, packet.inner_at
     assert inner is not None
     assert tunnel is not None
     tos = _merged_ecn(packet.outer.tos, inner.tos)
-    start = ETHERNET + OVERHEAD[tunnel]
+    if tunnel.next_header == _MINIMAL:  # the header that the packet had is not among its bytes
+        payload = packet.frame[start + IP_HEADER : start + inner.total]
+        packet.frame = packet.frame[:ETHERNET] + inner.raw + payload
+        return
     packet.frame = packet.frame[:ETHERNET] + packet.frame[start : start + inner.total]
     _replace_word(packet, 0, bytes([packet.frame[ETHERNET], tos]))
 
@@ -539,26 +647,76 @@ def _travelling_length(packet: _Packet, header: _Header) -> int:
 
 
 def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int = MIP_PORT) -> None:
-    """RFC 2003 3.1, RFC 3519 3.3. `packet.out` is set: what does not fit there does not leave."""
-    _fits(packet, tunnel, OVERHEAD[tunnel.encapsulation])
+    """RFC 2003 3.1, RFC 2004 3.1, RFC 2784 2.1, RFC 3519 3.3. `packet.out` is set: it has to fit there."""
+    inner = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
+    tunnel = replace(tunnel, encapsulation=_carrier(packet, tunnel.encapsulation, inner))
+    packet.carrier, packet.growth = tunnel.encapsulation, len(_tunnel_headers(inner, local, tunnel, local_port))
+    _fits(packet, tunnel, packet.growth)
     _push_headers(packet, local, tunnel, local_port)
 
 
-def _push_headers(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int) -> None:
-    inner = _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
-    total = inner.total + OVERHEAD[tunnel.encapsulation]
+def _push_headers(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port: int = MIP_PORT) -> None:
+    """All of the tunnel's headers; with minimal encapsulation in place of the packet's own."""
+    original = packet.frame[ETHERNET:]
+    inner = _Header(original[:IP_HEADER])
+    between = _tunnel_headers(inner, local, tunnel, local_port)
+    total = inner.total + len(between)
+    addresses = local.packed + tunnel.care_of.packed
+    if tunnel.encapsulation.next_header == _MINIMAL:
+        outer = inner.raw[:2] + total.to_bytes(2) + inner.raw[4:9] + bytes([tunnel.encapsulation.protocol, 0, 0])
+        packet.frame = packet.frame[:ETHERNET] + _with_checksum(outer + addresses) + between
+        packet.frame += original[IP_HEADER : inner.total]
+        return
     dscp = packet.tables.policy.dscp
     tos = inner.tos if dscp is None else dscp << 2 | inner.tos & 3
     outer = bytes([0x45, tos]) + total.to_bytes(2)
     outer += (inner.identification + inner.offset & 0xFFFF).to_bytes(2) + (_DF if inner.dont_fragment else 0).to_bytes(
         2
     )
-    outer += bytes([TUNNEL_TTL, tunnel.encapsulation.protocol, 0, 0]) + local.packed + tunnel.care_of.packed
-    header = _with_checksum(outer)
-    if tunnel.encapsulation is Encapsulation.UDP:
-        header += local_port.to_bytes(2) + tunnel.port.to_bytes(2) + (total - IP_HEADER).to_bytes(2) + b"\0\0"
-        header += bytes([_TUNNEL_DATA, _IPIP, 0, 0])
-    packet.frame = packet.frame[:ETHERNET] + header + packet.frame[ETHERNET : ETHERNET + inner.total]
+    outer += bytes([TUNNEL_TTL, tunnel.encapsulation.protocol, 0, 0])
+    header = _with_checksum(outer + addresses)
+    packet.frame = packet.frame[:ETHERNET] + header + between[IP_HEADER:] + original[: inner.total]
+
+
+def _carrier(packet: _Packet, negotiated: Encapsulation, inner: _Header) -> Encapsulation:
+    """As negotiated, but for what minimal encapsulation cannot carry (RFC 2004 3): it goes by IP-in-IP.
+
+    Options would be the outer header's, and merged segments nobody could cut again. In UDP the next header is the
+    negotiated one or none (RFC 3519 4.3).
+    """
+    if negotiated.next_header != _MINIMAL:
+        return negotiated
+    if not (inner.is_fragment or inner.length != IP_HEADER or packet.segment):
+        return negotiated
+    if negotiated.in_udp:
+        raise _Drop("unfit_for_minimal")
+    return Encapsulation.IPIP
+
+
+def _tunnel_headers(inner: _Header, local: IPv4Address, tunnel: Tunnel, local_port: int) -> bytes:
+    """What a tunnel makes a packet longer by; an outer IP header, where there is one more than before, is blank."""
+    encapsulation = tunnel.encapsulation
+    blank, headers = bytes(IP_HEADER), b""
+    if encapsulation.next_header == _MINIMAL:
+        blank, headers = b"", _minimal_header(inner, local)
+    elif encapsulation.next_header == _GRE:
+        flags = 0 if tunnel.gre_key is None else _GRE_KEY
+        key = b"" if tunnel.gre_key is None else tunnel.gre_key.to_bytes(4)
+        headers = flags.to_bytes(2) + _ETHERTYPE_IPV4.to_bytes(2) + key
+    if encapsulation.in_udp:
+        carried = inner.total - (IP_HEADER if encapsulation.next_header == _MINIMAL else 0)
+        length = UDP_HEADER + MIP_HEADER + len(headers) + carried
+        ports = local_port.to_bytes(2) + tunnel.port.to_bytes(2)
+        data = bytes([_TUNNEL_DATA, encapsulation.next_header, 0, 0])
+        headers = ports + (length & 0xFFFF).to_bytes(2) + b"\0\0" + data + headers
+    return blank + headers
+
+
+def _minimal_header(inner: _Header, local: IPv4Address) -> bytes:
+    """RFC 2004 3.1: the original source only where it is not the tunnel's end itself."""
+    source = b"" if inner.source == local else inner.source.packed
+    header = bytes([inner.protocol, _MINIMAL_SOURCE if source else 0, 0, 0]) + inner.destination.packed + source
+    return header[:2] + checksum(header).to_bytes(2) + header[4:]
 
 
 # What does not fit
@@ -573,9 +731,18 @@ def _does_not_fit(packet: _Packet, most: int) -> None:
     elif header.dont_fragment:
         _refuse(packet, header, most)
     elif packet.cuttable:
-        _cut(packet, header, most)
+        _cut(packet, header, most - _lost_by_fragments(packet))
     else:
         raise _Drop("too_big")
+
+
+def _lost_by_fragments(packet: _Packet) -> int:
+    """They go by IP-in-IP where the packet would have gone by minimal encapsulation, and so have less room."""
+    if packet.carrier is None or packet.carrier.next_header != _MINIMAL:
+        return 0
+    if packet.carrier.in_udp:
+        raise _Drop("unfit_for_minimal")
+    return IP_HEADER - packet.growth
 
 
 def _refuse(packet: _Packet, header: _Header, most: int) -> None:
@@ -596,9 +763,7 @@ def _refuse(packet: _Packet, header: _Header, most: int) -> None:
     _leave(packet, "too_big_answered", packet.ifindex)
     packet.copies = ()
     if refusal.through_tunnel:
-        assert packet.tunnel is not None
-        end = Tunnel(packet.outer.source, packet.now, packet.tunnel, packet.port)
-        _push_headers(packet, packet.outer.destination, end, MIP_PORT)
+        _push_headers(packet, packet.outer.destination, _back(packet))
 
 
 def _is_unfinished(header: _Header, payload: bytes) -> bool:
@@ -711,9 +876,10 @@ def _proxy_from_node(packet: _Packet, proxy: ProxyForwarding, inner: _Header) ->
         _decapsulate(packet)
         packet.outcome = "probe_answered"
         return
-    if packet.tunnel is Encapsulation.UDP and inner.destination == proxy.public_address:
-        _answer_keepalive(packet, _match(packet, [(gateway, inner.source) for gateway in known], learns=True))
-        _leave(packet, "keepalive_answered", proxy.public_ifindex)
+    assert packet.tunnel is not None
+    if packet.tunnel.in_udp and inner.destination == proxy.public_address:
+        found = _match(packet, [(gateway, inner.source) for gateway in known], learns=True)
+        _answer_keepalive(packet, found, proxy.public_ifindex)
         return
     if inner.destination not in known:
         raise _Drop("unknown_gateway")
@@ -783,7 +949,7 @@ def _proxy_clear(packet: _Packet, proxy: ProxyForwarding) -> None:
     senders = [gateway for gateway in source_gateways if _is_from(packet, proxy, gateway)]
     if senders:
         gateway = next(each for each in proxy.gateways if each.public_address == senders[0])
-        _proxy_to_subnet(packet, proxy, gateway, packet.tables.bindings[senders[0], outer.source].home_agent)
+        _proxy_to_subnet(packet, proxy, gateway, packet.tables.bindings[senders[0], outer.source])
     elif source_gateways:
         raise _Drop("gateway_mac")
     elif _covers(proxy.home_networks + proxy.mobility_subnets, outer.destination):
@@ -808,7 +974,7 @@ def _proxy_from_other_user(packet: _Packet, proxy: ProxyForwarding) -> None:
     _fits(packet)
 
 
-def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, gateway: Gateway, home_agent: IPv4Address) -> None:
+def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, gateway: Gateway, sender: Bound) -> None:
     """Row 5."""
     if not _covers(proxy.mobility_subnets, packet.outer.destination):
         raise _Drop("not_mobility_subnet")
@@ -820,7 +986,8 @@ def _proxy_to_subnet(packet: _Packet, proxy: ProxyForwarding, gateway: Gateway, 
         _fits(packet)
         return
     _leave(packet, "gateway_to_home_agent", proxy.private_ifindex)
-    _encapsulate(packet, proxy.private_address, Tunnel(home_agent, packet.now))
+    end = Tunnel(sender.home_agent, packet.now, sender.home_agent_encapsulation, gre_key=proxy.home_agent_gre_key)
+    _encapsulate(packet, proxy.private_address, end)
 
 
 def _proxy_private(packet: _Packet) -> None:
@@ -831,8 +998,6 @@ def _proxy_private(packet: _Packet) -> None:
     if packet.outer.destination != proxy.private_address or not _is_tunnel(packet):
         raise _Stack
     inner = _enter_tunnel_packet(packet)
-    if packet.tunnel is not Encapsulation.IPIP:
-        raise _Drop("unsupported_encapsulation")
     misses: list[str] = []
     for gateway in proxy.gateways:
         bound = packet.tables.bindings.get((gateway.public_address, inner.destination))
@@ -842,6 +1007,10 @@ def _proxy_private(packet: _Packet) -> None:
             misses.append("binding_expired")
         elif bound.home_agent != packet.outer.source:
             misses.append("home_agent_mismatch")
+        elif not _is_as_negotiated(packet, bound.home_agent_encapsulation, accepts_ipip=True):
+            misses.append("encapsulation_mismatch")
+        elif not _has_key(packet, proxy.home_agent_gre_key):
+            misses.append("gre_key")
         else:
             _check_ttl(inner)
             _decapsulate(packet)
@@ -872,11 +1041,11 @@ def _home_agent(packet: _Packet) -> None:
 
 
 def _home_agent_from_node(packet: _Packet, local: IPv4Address, inner: _Header) -> None:
-    is_keepalive = packet.tunnel is Encapsulation.UDP and inner.destination == local
+    assert packet.tunnel is not None
+    is_keepalive = packet.tunnel.in_udp and inner.destination == local
     found = _match(packet, [(local, inner.source)], learns=is_keepalive)
     if is_keepalive:
-        _answer_keepalive(packet, found)
-        _leave(packet, "keepalive_answered", packet.ifindex)
+        _answer_keepalive(packet, found, packet.ifindex)
         return
     _decapsulate(packet)
     packet.outcome = "node_to_home_agent"
@@ -912,8 +1081,7 @@ def _foreign_agent_uplink(packet: _Packet) -> None:
     visitor = packet.tables.visitors.get(inner.destination)
     if visitor is None:
         raise _Drop("no_binding")
-    end = Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port)
-    miss = _check_tunnel(packet, end, learns=False)
+    miss = _check_tunnel(packet, _tunnel_of(visitor), learns=False, accepts_ipip=True)
     if miss is not None:
         raise _Drop(miss)
     _check_ttl(inner)
@@ -930,7 +1098,9 @@ def _foreign_agent_link(packet: _Packet) -> None:
     if agent is None or visitor is None:
         raise _Stack
     to_agent = outer.destination == agent.link_address
-    wrapped = to_agent and outer.protocol == _IPIP and visitor.encapsulating_delivery
+    # IP-in-IP, or as negotiated (RFC 3024 5.1.2).
+    styles = (_IPIP, visitor.encapsulation.next_header)
+    wrapped = to_agent and visitor.encapsulating_delivery and outer.protocol in styles
     if (to_agent and not wrapped) or _is_registration(packet) or _is_discovery(packet):
         raise _Stack
     if visitor.expires <= packet.now:
@@ -939,11 +1109,17 @@ def _foreign_agent_link(packet: _Packet) -> None:
         inner = _enter_tunnel_packet(packet)
         if inner.source != visitor.home_address:
             raise _Drop("no_binding")
+        if not _has_key(packet, visitor.gre_key):
+            raise _Drop("gre_key")
         _into_reverse_tunnel(packet, agent, visitor, inner)
         return
     if not visitor.reverse_tunnel or visitor.encapsulating_delivery or _is_group(outer.destination):
         raise _Stack
     _into_reverse_tunnel(packet, agent, visitor, outer)
+
+
+def _tunnel_of(visitor: Visitor) -> Tunnel:
+    return Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port, gre_key=visitor.gre_key)
 
 
 def _is_group(address: IPv4Address) -> bool:
@@ -959,8 +1135,7 @@ def _into_reverse_tunnel(packet: _Packet, agent: ForeignAgentForwarding, visitor
         _decapsulate(packet)
     _decrement_ttl(packet)
     _leave(packet, "visitor_to_home_agent", agent.uplink_ifindex)
-    end = Tunnel(visitor.home_agent, visitor.expires, visitor.encapsulation, visitor.port)
-    _encapsulate(packet, agent.care_of, end)
+    _encapsulate(packet, agent.care_of, _tunnel_of(visitor))
 
 
 # The mobile node
@@ -981,7 +1156,7 @@ def _node_egress(packet: _Packet) -> None:
         outer.destination in path.gateways and _may_pass(path.passes, packet, outer, port=1)
     )
     is_keepalive = (
-        path.encapsulation is Encapsulation.UDP
+        path.encapsulation.in_udp
         and outer.destination == path.peer
         and outer.protocol == _ICMP
         and not outer.is_fragment
@@ -996,7 +1171,7 @@ def _node_egress(packet: _Packet) -> None:
         raise _Drop("clear_outside")
     packet.before_hop = packet.frame
     _leave(packet, "stack_to_tunnel", packet.ifindex)
-    end = Tunnel(path.peer, packet.now, path.encapsulation, path.peer_port)
+    end = Tunnel(path.peer, packet.now, path.encapsulation, path.peer_port, gre_key=path.gre_key)
     _encapsulate(packet, path.care_of, end, path.local_port)
 
 
@@ -1015,10 +1190,12 @@ def _node_ingress(packet: _Packet) -> None:
 def _node_from_tunnel(packet: _Packet, path: NodePath, inner: _Header) -> None:
     if packet.outer.source != path.peer:
         raise _Drop("care_of_mismatch")
-    if packet.tunnel != path.encapsulation:
+    if not _is_as_negotiated(packet, path.encapsulation, accepts_ipip=True):
         raise _Drop("encapsulation_mismatch")
-    if packet.tunnel is Encapsulation.UDP and packet.port != path.peer_port:
+    if path.encapsulation.in_udp and packet.port != path.peer_port:
         raise _Drop("port_mismatch")
+    if not _has_key(packet, path.gre_key):
+        raise _Drop("gre_key")
     if inner.destination != path.home_address:
         raise _Drop("inner_destination")
     if inner.source != path.peer and not _node_allows(path, inner.source):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mobileip.forwarding import layouts
 from mobileip.forwarding._libbpf import BATCH, Map
@@ -45,6 +46,8 @@ _ENCAPSULATING_DELIVERY = 2
 _ENCAPSULATE_ALL = 1
 _SET_DSCP = 1
 _REASSEMBLY = 2
+_IN_UDP = 0x40
+_GRE_KEY = 0x80
 _PREFIX_HOME = 1
 _PREFIX_MOBILITY = 2
 _PREFIX_OTHER_SOURCES = 0x10000
@@ -75,18 +78,36 @@ NOTHING_COUNTED = bytes(32)
 _pack_one = layouts.BINDING_OF_ONE.pack_row
 
 
-def _tunnel_row(tunnel: Tunnel, boot: float) -> tuple[bytes, bytes, bytes, int, int, int, int]:
+def _tunnel_row(tunnel: Tunnel, boot: float) -> tuple[bytes, bytes, bytes, int, int, bytes, int]:
     """The fields of `struct tunnel` in order."""
     care_of, source, expires = tunnel.care_of.packed, tunnel.source, tunnel.expires
+    next_header, flags, key = _carriage(tunnel.encapsulation, tunnel.gre_key)
     return (
         care_of,
         care_of if source is None else source.packed,
         tunnel.port.to_bytes(2),
-        tunnel.encapsulation.protocol,
-        _HALF_BOUND if tunnel.half_bound else 0,
-        0,
+        next_header,
+        flags | _HALF_BOUND if tunnel.half_bound else flags,
+        key,
         _expiry(expires, boot),
     )
+
+
+_WITHOUT_KEY = {each: (each.next_header, _IN_UDP if each.in_udp else 0, bytes(4)) for each in Encapsulation}
+
+
+def _carriage(encapsulation: Encapsulation, gre_key: int | None) -> tuple[int, int, bytes]:
+    """How a tunnel carries packets, as the structs say it: next header, flags, GRE key."""
+    found = _WITHOUT_KEY[encapsulation]
+    if gre_key is None:
+        return found
+    return found[0], found[1] | _GRE_KEY, gre_key.to_bytes(4)
+
+
+def _carried(raw: dict[str, Any]) -> tuple[Encapsulation, int | None]:
+    """The reverse of `_carriage`, from an unpacked struct."""
+    encapsulation = Encapsulation.of(raw["encapsulation"], in_udp=bool(raw["flags"] & _IN_UDP))
+    return encapsulation, int.from_bytes(raw["gre_key"]) if raw["flags"] & _GRE_KEY else None
 
 
 def pack_tunnel(tunnel: Tunnel, boot: float) -> bytes:
@@ -98,31 +119,37 @@ def unpack_tunnel(data: bytes, boot: float) -> Tunnel:
     """The reverse of `pack_tunnel`."""
     raw = layouts.TUNNEL.unpack(data)
     care_of, source = IPv4Address(raw["care_of"]), IPv4Address(raw["source"])
+    encapsulation, gre_key = _carried(raw)
     return Tunnel(
         care_of=care_of,
         expires=_unix(raw["expires_ns"], boot),
-        encapsulation=Encapsulation.UDP if raw["encapsulation"] == Encapsulation.UDP.protocol else Encapsulation.IPIP,
+        encapsulation=encapsulation,
         port=int.from_bytes(raw["port"]),
         source=None if source == care_of else source,
         half_bound=bool(raw["flags"] & _HALF_BOUND),
+        gre_key=gre_key,
     )
 
 
 def pack_binding(
-    home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float, counted: bytes = NOTHING_COUNTED
+    home_agent: IPv4Address,
+    tunnels: tuple[Tunnel, ...],
+    boot: float,
+    home_agent_encapsulation: Encapsulation = Encapsulation.IPIP,
+    counted: bytes = NOTHING_COUNTED,
 ) -> bytes:
     """`struct binding`; `counted` is what its counters hold by now.
 
     Raises ValueError for more care-of addresses than a binding holds, or none.
     """
-    count = len(tunnels)
+    count, style = len(tunnels), home_agent_encapsulation.next_header
     if count == 1:
         row = _tunnel_row(tunnels[0], boot)
-        return _pack_one(counted[:16], counted[16:], home_agent.packed, 1, *row, b"")
+        return _pack_one(counted[:16], counted[16:], home_agent.packed, 1, style, 0, *row, b"")
     if not 1 <= count <= layouts.MAX_CARE_OF:
         raise ValueError(f"{count} care-of addresses, expected 1 to {layouts.MAX_CARE_OF}")
     packed = b"".join([pack_tunnel(tunnel, boot) for tunnel in tunnels])
-    return layouts.BINDING.pack_row(counted[:16], counted[16:], home_agent.packed, count, packed)
+    return layouts.BINDING.pack_row(counted[:16], counted[16:], home_agent.packed, count, style, 0, packed)
 
 
 def counted_in(value: bytes) -> bytes:
@@ -130,13 +157,14 @@ def counted_in(value: bytes) -> bytes:
     return value[_COUNTED]
 
 
-def _unpack_tunnels(data: bytes, boot: float) -> tuple[IPv4Address, tuple[Tunnel, ...]]:
+def _unpack_binding(data: bytes, boot: float) -> tuple[IPv4Address, tuple[Tunnel, ...], Encapsulation]:
     raw = layouts.BINDING.unpack(data)
     step = layouts.TUNNEL.size
     tunnels = tuple(
         unpack_tunnel(raw["tunnels"][at : at + step], boot) for at in range(0, raw["tunnel_count"] * step, step)
     )
-    return IPv4Address(raw["home_agent"]), tunnels
+    towards_home_agent = Encapsulation.of(raw["home_agent_encapsulation"], in_udp=False)
+    return IPv4Address(raw["home_agent"]), tunnels, towards_home_agent
 
 
 def pack_mac(mac: str) -> bytes:
@@ -358,6 +386,8 @@ class ProxyTables(Tables):
             gateway_public_ifindex=settings.gateway_public_ifindex,
             gateway_private_ifindex=settings.gateway_private_ifindex,
             direct_delivery=sum(gateway.direct_delivery << place for place, gateway in enumerate(settings.gateways)),
+            home_agent_flags=0 if settings.home_agent_gre_key is None else _GRE_KEY,
+            home_agent_gre_key=(settings.home_agent_gre_key or 0).to_bytes(4),
             gateway_count=len(settings.gateways),
             gateways=gateways,
         )
@@ -380,9 +410,8 @@ class ProxyTables(Tables):
 
     def put(self, binding: ProxyBinding) -> None:
         """Add or replace a binding: from now on packets follow it."""
-        key = _key(binding.gateway, binding.home_address)
-        value = _pack_over(self._bindings.get(key), binding.home_agent, binding.tunnels, self._boot())
-        self._bindings.put(key, value)
+        key, home_agent, tunnels, style = _row(binding)
+        self._bindings.put(key, _pack_over(self._bindings.get(key), home_agent, tunnels, self._boot(), style))
 
     def put_many(self, bindings: Iterable[ProxyBinding]) -> None:
         """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""
@@ -411,13 +440,13 @@ class ProxyTables(Tables):
         value = self._bindings.get(_key(gateway, home_address))
         if value is None:
             return None
-        return ProxyBinding(gateway, home_address, *_unpack_tunnels(value, self._known_boot()))
+        return ProxyBinding(gateway, home_address, *_unpack_binding(value, self._known_boot()))
 
     def bindings(self) -> list[ProxyBinding]:
         """All bindings, expired ones included, in no order."""
         boot = self._known_boot()
         return [
-            ProxyBinding(IPv4Address(key[:4]), IPv4Address(key[4:]), *_unpack_tunnels(value, boot))
+            ProxyBinding(IPv4Address(key[:4]), IPv4Address(key[4:]), *_unpack_binding(value, boot))
             for key, value in self._bindings.items()
         ]
 
@@ -431,12 +460,13 @@ class ProxyTables(Tables):
         return layouts.GATEWAY_MAC.pack(gateway=gateway.packed, mac=pack_mac(mac))
 
 
-Row = tuple[bytes, IPv4Address, tuple[Tunnel, ...]]
-"""A binding on its way into the table: key, home agent, tunnels."""
+Row = tuple[bytes, IPv4Address, tuple[Tunnel, ...], Encapsulation]
+"""A binding on its way into the table: key, home agent, tunnels, encapsulation towards the home agent."""
 
 
 def _row(binding: ProxyBinding) -> Row:
-    return _key(binding.gateway, binding.home_address), binding.home_agent, binding.tunnels
+    key = _key(binding.gateway, binding.home_address)
+    return key, binding.home_agent, binding.tunnels, binding.home_agent_encapsulation
 
 
 def unpack_traffic(value: bytes) -> BindingTraffic:
@@ -445,20 +475,26 @@ def unpack_traffic(value: bytes) -> BindingTraffic:
     return BindingTraffic(Traffic(packets_from, bytes_from), Traffic(packets_to, bytes_to))
 
 
-def _pack_over(known: bytes | None, home_agent: IPv4Address, tunnels: tuple[Tunnel, ...], boot: float) -> bytes:
+def _pack_over(
+    known: bytes | None,
+    home_agent: IPv4Address,
+    tunnels: tuple[Tunnel, ...],
+    boot: float,
+    home_agent_encapsulation: Encapsulation,
+) -> bytes:
     """A binding in place of the entry `known`. What that has counted goes on in the new one, but for the packets of the
     microseconds between the look at it and its replacement."""
     if known is None:
-        return pack_binding(home_agent, tunnels, boot)
+        return pack_binding(home_agent, tunnels, boot, home_agent_encapsulation)
     if any(tunnel.half_bound and not tunnel.port for tunnel in tunnels):
-        tunnels = _with_former_ports(tunnels, _unpack_tunnels(known, boot)[1])
-    return pack_binding(home_agent, tunnels, boot, counted_in(known))
+        tunnels = _with_former_ports(tunnels, _unpack_binding(known, boot)[1])
+    return pack_binding(home_agent, tunnels, boot, home_agent_encapsulation, counted_in(known))
 
 
 def _put_bindings(table: Map, boot: float, rows: Iterable[Row]) -> None:
     written: dict[bytes, bytes] = {}
-    for key, home_agent, tunnels in rows:
-        written[key] = _pack_over(written.get(key) or table.get(key), home_agent, tunnels, boot)
+    for key, home_agent, tunnels, style in rows:
+        written[key] = _pack_over(written.get(key) or table.get(key), home_agent, tunnels, boot, style)
     table.put_many(list(written.items()))
 
 
@@ -468,18 +504,18 @@ def _sync_bindings(table: Map, boot: float, wanted: Iterable[Row]) -> Synchronis
     have = _without_counters(table)
     changed: list[tuple[bytes, bytes]] = []
     written = 0
-    for key, home_agent, tunnels in wanted:
-        value = pack_binding(home_agent, tunnels, boot)
+    for key, home_agent, tunnels, style in wanted:
+        value = pack_binding(home_agent, tunnels, boot, style)
         known = have.pop(key, None)
         if known is not None:
             if known == _essence(value):
                 continue
             if any(tunnel.half_bound for tunnel in tunnels):
-                tunnels = _with_learnt_ports(tunnels, _unpack_tunnels(_whole(known), boot)[1])
-                value = pack_binding(home_agent, tunnels, boot)
+                tunnels = _with_learnt_ports(tunnels, _unpack_binding(_whole(known), boot)[1])
+                value = pack_binding(home_agent, tunnels, boot, style)
                 if known == _essence(value):
                     continue
-            value = pack_binding(home_agent, tunnels, boot, counted_in(table.get(key) or value))
+            value = pack_binding(home_agent, tunnels, boot, style, counted_in(table.get(key) or value))
         changed.append((key, value))
         if len(changed) == BATCH:
             table.put_many(changed)
@@ -526,7 +562,7 @@ def _with_learnt_ports(tunnels: tuple[Tunnel, ...], known: tuple[Tunnel, ...]) -
     """Half-bound tunnels as the kernel completed them, if it did."""
     complete = {tunnel.source or tunnel.care_of: tunnel for tunnel in known if not tunnel.half_bound}
     return tuple(
-        Tunnel(found.care_of, tunnel.expires, tunnel.encapsulation, found.port, found.source)
+        replace(tunnel, care_of=found.care_of, port=found.port, source=found.source, half_bound=False)
         if tunnel.half_bound and (found := complete.get(tunnel.source or tunnel.care_of)) and found.port
         else tunnel
         for tunnel in tunnels
@@ -549,8 +585,8 @@ class HomeAgentTables(Tables):
 
     def put(self, binding: HomeBinding) -> None:
         """Add or replace a binding: its home address is intercepted from now on."""
-        key, home_agent, tunnels = self._row(binding)
-        self._bindings.put(key, _pack_over(self._bindings.get(key), home_agent, tunnels, self._boot()))
+        key, home_agent, tunnels, style = self._row(binding)
+        self._bindings.put(key, _pack_over(self._bindings.get(key), home_agent, tunnels, self._boot(), style))
 
     def put_many(self, bindings: Iterable[HomeBinding]) -> None:
         """Add or replace bindings in order, with one system call for a burst beside one look at each old entry."""
@@ -567,7 +603,7 @@ class HomeAgentTables(Tables):
                 yield IPv4Address(key[4:]), unpack_traffic(value)
 
     def _row(self, binding: HomeBinding) -> Row:
-        return _key(self._address, binding.home_address), self._address, binding.tunnels
+        return _key(self._address, binding.home_address), self._address, binding.tunnels, Encapsulation.IPIP
 
     def delete(self, home_address: IPv4Address) -> bool:
         """Remove a binding; False if there was none."""
@@ -576,13 +612,13 @@ class HomeAgentTables(Tables):
     def get(self, home_address: IPv4Address) -> HomeBinding | None:
         """One binding, with the port that a half-bound tunnel has learnt."""
         value = self._bindings.get(_key(self._address, home_address))
-        return None if value is None else HomeBinding(home_address, _unpack_tunnels(value, self._known_boot())[1])
+        return None if value is None else HomeBinding(home_address, _unpack_binding(value, self._known_boot())[1])
 
     def bindings(self) -> list[HomeBinding]:
         """All bindings, expired ones included, in no order."""
         boot = self._known_boot()
         return [
-            HomeBinding(IPv4Address(key[4:]), _unpack_tunnels(value, boot)[1])
+            HomeBinding(IPv4Address(key[4:]), _unpack_binding(value, boot)[1])
             for key, value in self._bindings.items()
             if key[:4] == self._address.packed
         ]
@@ -631,26 +667,30 @@ class ForeignAgentTables(Tables):
 
 def _unpack_visitor(key: bytes, value: bytes, boot: float) -> Visitor:
     raw = layouts.VISITOR.unpack(value)
-    udp = raw["encapsulation"] == Encapsulation.UDP.protocol
+    encapsulation, gre_key = _carried(raw)
     return Visitor(
         home_address=IPv4Address(key),
         home_agent=IPv4Address(raw["home_agent"]),
         expires=_unix(raw["expires_ns"], boot),
-        encapsulation=Encapsulation.UDP if udp else Encapsulation.IPIP,
+        encapsulation=encapsulation,
         port=int.from_bytes(raw["port"]),
         reverse_tunnel=bool(raw["flags"] & _REVERSE_TUNNEL),
         encapsulating_delivery=bool(raw["flags"] & _ENCAPSULATING_DELIVERY),
+        gre_key=gre_key,
     )
 
 
 def pack_visitor(visitor: Visitor, boot: float) -> bytes:
     """`struct visitor`; `boot` is the Unix time of boot."""
+    next_header, flags, key = _carriage(visitor.encapsulation, visitor.gre_key)
     return layouts.VISITOR.pack(
         home_agent=visitor.home_agent.packed,
         port=visitor.port.to_bytes(2),
-        encapsulation=visitor.encapsulation.protocol,
-        flags=(_REVERSE_TUNNEL if visitor.reverse_tunnel else 0)
+        encapsulation=next_header,
+        flags=flags
+        | (_REVERSE_TUNNEL if visitor.reverse_tunnel else 0)
         | (_ENCAPSULATING_DELIVERY if visitor.encapsulating_delivery else 0),
+        gre_key=key,
         expires_ns=_expiry(visitor.expires, boot),
     )
 
@@ -679,6 +719,7 @@ def pack_path(path: NodePath) -> bytes:
     """`struct mobile_node_settings`. Raises ValueError for more gateways than it holds."""
     if len(path.gateways) > layouts.MAX_GATEWAYS:
         raise ValueError(f"{len(path.gateways)} VPN gateways, expected {layouts.MAX_GATEWAYS} at most")
+    next_header, flags, key = _carriage(path.encapsulation, path.gre_key)
     return layouts.MOBILE_NODE_SETTINGS.pack(
         home_address=path.home_address.packed,
         care_of=path.care_of.packed,
@@ -686,8 +727,9 @@ def pack_path(path: NodePath) -> bytes:
         peer_port=path.peer_port.to_bytes(2),
         local_port=path.local_port.to_bytes(2),
         mode=int(path.mode),
-        encapsulation=path.encapsulation.protocol,
-        flags=_ENCAPSULATE_ALL if path.encapsulate_all else 0,
+        encapsulation=next_header,
+        flags=flags | (_ENCAPSULATE_ALL if path.encapsulate_all else 0),
+        gre_key=key,
         gateway_count=len(path.gateways),
         gateways=b"".join(address.packed for address in path.gateways),
     )

@@ -6,10 +6,17 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from mobileip.forwarding.entries import MIP_PORT, Encapsulation, Tunnel
-from mobileip.wire.encapsulation import IPPROTO_IPIP, IPPROTO_UDP, IPv4Packet, TunnelData, UdpDatagram
-
-_IP_HEADER = 20
-_UDP_TUNNEL_HEADERS = _IP_HEADER + 8 + 4
+from mobileip.forwarding.rules import overhead as overhead_of
+from mobileip.wire.encapsulation import (
+    IPPROTO_GRE,
+    IPPROTO_IPIP,
+    IPPROTO_MINIMAL,
+    Gre,
+    IPv4Packet,
+    MinimalForwarding,
+    TunnelData,
+    UdpDatagram,
+)
 
 
 def is_ready(tunnel: Tunnel) -> bool:
@@ -19,16 +26,29 @@ def is_ready(tunnel: Tunnel) -> bool:
 
 def overhead(tunnel: Tunnel) -> int:
     """Bytes of the headers that are put before a packet."""
-    return _UDP_TUNNEL_HEADERS if tunnel.encapsulation is Encapsulation.UDP else _IP_HEADER
+    return overhead_of(tunnel.encapsulation, gre_key=tunnel.gre_key is not None)
 
 
 def tunnelled(inner: IPv4Packet, local: IPv4Address, tunnel: Tunnel, identification: int) -> IPv4Packet:
-    """`inner` in the tunnel from `local` (RFC 2003 3.1, RFC 3519 3.3), with its type of service and DF."""
-    payload, protocol = inner.serialize(), IPPROTO_IPIP
-    if tunnel.encapsulation is Encapsulation.UDP:
-        data = TunnelData(IPPROTO_IPIP, payload).serialize()
-        payload, protocol = UdpDatagram(MIP_PORT, tunnel.port, data).serialize(), IPPROTO_UDP
-    return replace(wrapped(inner, local, tunnel.care_of, identification), protocol=protocol, payload=payload)
+    """`inner` in the tunnel from `local` (RFC 2003 3.1, RFC 2004 3.1, RFC 2784 2.1, RFC 3519 3.3), with its DF and TOS.
+
+    What minimal encapsulation cannot carry goes by IP in IP (RFC 2004 3).
+    """
+    encapsulation = tunnel.encapsulation
+    if encapsulation is Encapsulation.MINIMAL and (inner.is_fragment or inner.options):
+        encapsulation = Encapsulation.IPIP
+    outer = wrapped(inner, local, tunnel.care_of, identification)
+    payload = outer.payload
+    if encapsulation.next_header == IPPROTO_GRE:
+        payload = Gre(payload, tunnel.gre_key).serialize()
+    elif encapsulation.next_header == IPPROTO_MINIMAL:
+        source = None if inner.source == local else inner.source
+        payload = MinimalForwarding(inner.protocol, inner.destination, source, inner.payload).serialize()
+        outer = replace(outer, identification=inner.identification, ttl=inner.ttl)
+    if encapsulation.in_udp:
+        data = TunnelData(encapsulation.next_header, payload).serialize()
+        payload = UdpDatagram(MIP_PORT, tunnel.port, data).serialize()
+    return replace(outer, protocol=encapsulation.protocol, payload=payload)
 
 
 def wrapped(inner: IPv4Packet, source: IPv4Address, destination: IPv4Address, identification: int) -> IPv4Packet:

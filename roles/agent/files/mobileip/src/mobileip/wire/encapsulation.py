@@ -61,6 +61,11 @@ class IPv4Packet:
     fragment_offset: int = 0
     options: bytes = b""
 
+    @property
+    def is_fragment(self) -> bool:
+        """It is a piece of a packet."""
+        return self.more_fragments or self.fragment_offset > 0
+
     @classmethod
     def parse(cls, data: bytes) -> IPv4Packet:
         """Decode, header checksum included; bytes behind the total length are padding. Raises `Malformed`."""

@@ -26,25 +26,53 @@ static __always_inline int is_live(const struct binding *b, __u64 now)
 }
 
 /*
+ * As negotiated. What cannot be carried by minimal encapsulation comes by IP-in-IP (RFC 2004 3), and `accepts_ipip`,
+ * towards whom every end of a tunnel is to take IP-in-IP apart (RFC 5944 4.1), may send that whatever it granted.
+ */
+static __always_inline int check_encapsulation(const struct packet *p, __u8 encapsulation, __u8 flags, int accepts_ipip)
+{
+	if ((p->carried ^ flags) & CARRIED_IN_UDP)
+		return DROP(encapsulation_mismatch);
+	if (p->tunnel == encapsulation)
+		return VERDICT_CONTINUE;
+	if (p->tunnel == ENCAPSULATION_IPIP && !(flags & CARRIED_IN_UDP) &&
+	    (accepts_ipip || encapsulation == ENCAPSULATION_MINIMAL))
+		return VERDICT_CONTINUE;
+	return DROP(encapsulation_mismatch);
+}
+
+static __always_inline int check_gre_key(const struct packet *p, __u8 flags, __be32 key)
+{
+	if (p->tunnel != ENCAPSULATION_GRE)
+		return VERDICT_CONTINUE;
+	if (((p->carried ^ flags) & CARRIED_WITH_KEY) || p->gre_key != key)
+		return DROP(gre_key);
+	return VERDICT_CONTINUE;
+}
+
+/*
  * RFC 3024 4.3.2, RFC 3519 4.3: outer source, encapsulation and UDP port must be what was registered.
  * `learns`: a keepalive may show the port of a half-bound tunnel. Until it does, the port that the node had in the
  * registration before goes on serving, where there was one.
  */
 static __always_inline int check_tunnel(const struct tunnel *t, const struct packet *p, __u64 now, int learns)
 {
+	int verdict;
+
 	if (t->expires_ns <= now)
 		return DROP(binding_expired);
 	if (p->outer.saddr != t->care_of && p->outer.saddr != t->source)
 		return DROP(care_of_mismatch);
-	if (p->tunnel != t->encapsulation)
-		return DROP(encapsulation_mismatch);
-	if (p->tunnel != ENCAPSULATION_UDP)
-		return VERDICT_CONTINUE;
-	if (t->port && p->source_port == t->port)
-		return VERDICT_CONTINUE;
-	if (t->flags & TUNNEL_HALF_BOUND)
-		return learns && p->outer.saddr == t->source ? VERDICT_CONTINUE : DROP(half_bound);
-	return DROP(port_mismatch);
+	verdict = check_encapsulation(p, t->encapsulation, t->flags, 0);
+	if (verdict < 0)
+		return verdict;
+	if ((t->flags & CARRIED_IN_UDP) && !(t->port && p->source_port == t->port)) {
+		if (!(t->flags & TUNNEL_HALF_BOUND))
+			return DROP(port_mismatch);
+		if (!learns || p->outer.saddr != t->source)
+			return DROP(half_bound);
+	}
+	return check_gre_key(p, t->flags, t->gre_key);
 }
 
 /*
@@ -112,6 +140,7 @@ static __always_inline int decide_keepalive(const struct packet *p, __be32 gatew
 {
 	struct binding *b = find_binding(gateway, p->inner.saddr);
 	struct tunnel *t;
+	int verdict;
 
 	if (!b)
 		return DROP(no_binding);
@@ -125,13 +154,17 @@ static __always_inline int decide_keepalive(const struct packet *p, __be32 gatew
 		return DROP(inner_protocol);
 	if (sum_header(&p->inner) != 0xffff)
 		return DROP(inner_malformed);
-	if (t->flags & TUNNEL_HALF_BOUND) {
+	verdict = plan_decapsulation(p, plan);
+	if (verdict >= 0 && (t->flags & TUNNEL_HALF_BOUND)) {
 		/* Once: the flag goes last, so no other CPU sends to a port that is not there yet. */
 		t->care_of = t->source;
 		t->port = p->source_port;
 		barrier();
 		t->flags &= ~TUNNEL_HALF_BOUND;
 	}
+	if (verdict < 0)
+		return verdict;
+	plan_back(p, plan);
 	plan->flags |= PLAN_ANSWER_ECHO;
 	plan->from_node = &b->from_node;
 	plan->outcome = OUTCOME_keepalive_answered;

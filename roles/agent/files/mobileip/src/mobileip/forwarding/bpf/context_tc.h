@@ -8,6 +8,8 @@
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 
+#include "structs.h"
+
 typedef struct __sk_buff ctx_t;
 
 /* A copy for another care-of address comes in anew with this in its mark, and the tunnel's index below it.
@@ -74,10 +76,23 @@ static __always_inline int trim(ctx_t *ctx, __u32 length)
 	return bpf_skb_change_tail(ctx, length, 0);
 }
 
-static __always_inline int open_room(ctx_t *ctx, int bytes, int is_udp)
+/*
+ * With minimal encapsulation there is no inner header, and nothing that is merged. The kernel refuses to note a tunnel
+ * for a packet that it has one noted for, as for what came out of one; only merged segments need the note.
+ */
+static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp)
 {
-	return bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC,
-				   BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | (is_udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0));
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+
+	if (encapsulation == ENCAPSULATION_MINIMAL)
+		flags = 0;
+	else if (in_udp)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	else if (encapsulation == ENCAPSULATION_GRE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	if (!bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, flags))
+		return 0;
+	return segment_size(ctx) ? -1 : bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, 0);
 }
 
 /* Segments that GRO merged keep the size that they arrived with. */

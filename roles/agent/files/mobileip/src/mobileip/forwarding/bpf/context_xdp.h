@@ -83,7 +83,7 @@ static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 
 {
 	const void *from = packet_start(ctx) + offset;
 
-	if (!__builtin_constant_p(length))
+	if (!__builtin_constant_p(length) || !__builtin_constant_p(offset))
 		return bpf_xdp_load_bytes(ctx, offset, to, length);
 	if (from + length > packet_end(ctx))
 		return -1;
@@ -104,7 +104,12 @@ static __always_inline int trim(ctx_t *ctx, __u32 length)
 	return have <= length ? 0 : bpf_xdp_adjust_tail(ctx, (int)length - (int)have);
 }
 
-static __always_inline int open_room(ctx_t *ctx, int bytes, int is_udp)
+static __always_inline int store_bytes(ctx_t *ctx, __u32 offset, const void *from, __u32 length)
+{
+	return bpf_xdp_store_bytes(ctx, offset, (void *)from, length);
+}
+
+static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp)
 {
 	return bpf_xdp_adjust_head(ctx, -bytes);
 }

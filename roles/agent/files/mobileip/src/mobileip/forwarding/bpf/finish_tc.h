@@ -20,9 +20,9 @@ static __always_inline int route(ctx_t *ctx, struct plan *plan)
 
 	__builtin_memset(&fib, 0, sizeof(fib));
 	fib.family = IPV4_FAMILY;
-	fib.l4_protocol = plan->encapsulation;
-	fib.ipv4_src = plan->local;
-	fib.ipv4_dst = plan->remote;
+	fib.l4_protocol = plan->way.carried & CARRIED_IN_UDP ? IPPROTO_UDP : plan->way.encapsulation;
+	fib.ipv4_src = plan->way.local;
+	fib.ipv4_dst = plan->way.remote;
 	fib.ifindex = interface_of(ctx);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -49,17 +49,21 @@ static __always_inline void send_copies(ctx_t *ctx, const struct plan *plan)
 /* Back through the node's tunnel: what it sent came in by it. */
 static __always_inline int answer_through_tunnel(ctx_t *ctx, const struct packet *p, struct plan *plan)
 {
-	struct tunnel back = { .care_of = p->outer.saddr, .port = p->source_port, .encapsulation = p->tunnel };
+	struct iphdr ip = {};
+	int verdict;
 
-	plan_tunnel(plan, p->outer.daddr, &back);
+	plan_back(p, plan);
 	plan_redirect(plan, OUTCOME_too_big_answered, interface_of(ctx), 0);
-	return encapsulate(ctx, plan);
+	if (load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return DROP(helper_failed);
+	verdict = settle(&ip, segment_size(ctx), &plan->way);
+	return verdict < 0 ? verdict : encapsulate(ctx, &plan->way);
 }
 
 /* RFC 2003 5.1: with DF the source is told, in the name of the tunnel's beginning; without, the packet is cut. */
 static __always_inline int too_long(ctx_t *ctx, const struct packet *p, struct plan *plan, const struct iphdr *ip)
 {
-	__be32 from = plan->local ? plan->local : p->outer.daddr;
+	__be32 from = plan->way.local ? plan->way.local : p->outer.daddr;
 	int verdict;
 
 	if (plan->flags & PLAN_OR_STACK) {
@@ -68,9 +72,10 @@ static __always_inline int too_long(ctx_t *ctx, const struct packet *p, struct p
 	}
 	plan->to_node = 0;
 	if (!(ip->frag_off & bpf_htons(IP_DF))) {
-		verdict = plan->flags & PLAN_CUT
-			? cut(ctx, plan->most, plan->flags & PLAN_TO_BINDING ? COPY_MARK | plan->tunnel : ctx->mark)
-			: DROP(too_big);
+		verdict = plan->flags & PLAN_CUT ? settle_fragments(plan) : DROP(too_big);
+		if (verdict >= 0)
+			verdict = cut(ctx, plan->most,
+				      plan->flags & PLAN_TO_BINDING ? COPY_MARK | plan->tunnel : ctx->mark);
 		plan->flags |= PLAN_ANEW;
 		plan->outcome = OUTCOME_cut_in_two;
 		return verdict;
@@ -97,26 +102,30 @@ static __always_inline int is_measured(const struct plan *plan)
 static __always_inline int change(ctx_t *ctx, const struct packet *p, struct plan *plan)
 {
 	int verdict = VERDICT_CONTINUE;
-	struct iphdr ip;
+	struct iphdr ip = {}; /* written at once: what the verifier knows of the stack is kept by eight bytes */
 
 	if (plan->copies)
 		send_copies(ctx, plan);
-	if (plan->flags & PLAN_ANSWER_ECHO)
-		verdict = answer_echo(ctx, p);
-	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECAPSULATE))
+	if (plan->flags & PLAN_DECAPSULATE)
 		verdict = decapsulate(ctx, p, plan);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ANSWER_ECHO))
+		verdict = answer_echo(ctx);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & (PLAN_ENCAPSULATE | PLAN_REDIRECT)) &&
+	    load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		verdict = DROP(helper_failed);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
+		verdict = settle(&ip, segment_size(ctx), &plan->way);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ROUTE))
 		verdict = route(ctx, plan);
 	if (verdict == VERDICT_CONTINUE && is_measured(plan)) {
-		verdict = load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)) ? DROP(helper_failed)
-								    : check_length(ctx, plan, &ip);
+		verdict = check_length(ctx, plan, &ip);
 		if (verdict == DROP(too_big))
 			return too_long(ctx, p, plan, &ip);
 	}
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
 		verdict = decrement_ttl(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
-		verdict = encapsulate(ctx, plan);
+		verdict = encapsulate(ctx, &plan->way);
 	return verdict;
 }
 

@@ -20,7 +20,8 @@
 	 FINAL(inner_malformed) | FINAL(unknown_gateway) | FINAL(no_binding) | FINAL(binding_expired) | \
 	 FINAL(care_of_mismatch) | FINAL(encapsulation_mismatch) | FINAL(port_mismatch) | FINAL(half_bound) | \
 	 FINAL(home_agent_mismatch) | FINAL(inner_protocol) | FINAL(gateway_mac) | FINAL(no_sa_at_gateway) | \
-	 FINAL(not_mobility_subnet) | FINAL(ecn) | FINAL(tunnel_loop) | FINAL(wrong_interface))
+	 FINAL(not_mobility_subnet) | FINAL(ecn) | FINAL(tunnel_loop) | FINAL(wrong_interface) | \
+	 FINAL(gre_key) | FINAL(gre_header) | FINAL(gre_checksum) | FINAL(minimal_checksum))
 
 /* The packet as it will leave, and its length. */
 static __always_inline __u32 fill_lookup(const ctx_t *ctx, const struct packet *p, const struct plan *plan,
@@ -35,13 +36,10 @@ static __always_inline __u32 fill_lookup(const ctx_t *ctx, const struct packet *
 	fib->l4_protocol = header->protocol;
 	fib->tos = plan->flags & PLAN_DECAPSULATE ? plan->tos : header->tos;
 	if (plan->flags & PLAN_ENCAPSULATE) {
-		fib->ipv4_src = plan->local;
-		fib->ipv4_dst = plan->remote;
-		fib->l4_protocol = plan->encapsulation;
-		length += plan_overhead(plan);
-	} else if (plan->flags & PLAN_ANSWER_ECHO) {
-		fib->ipv4_src = header->daddr;
-		fib->ipv4_dst = header->saddr;
+		fib->ipv4_src = plan->way.local;
+		fib->ipv4_dst = plan->way.remote;
+		fib->l4_protocol = plan->way.carried & CARRIED_IN_UDP ? IPPROTO_UDP : plan->way.encapsulation;
+		length += plan->way.overhead;
 	}
 	if (plan->next_hop)
 		fib->ipv4_dst = plan->next_hop;
@@ -55,6 +53,18 @@ static __always_inline int is_linear(const ctx_t *ctx)
 	return frame_length(ctx) == (__u32)(packet_end(ctx) - packet_start(ctx));
 }
 
+/* How the packet enters its tunnel. Not 0: it does not. */
+static __always_inline int settle_first(const struct packet *p, struct plan *plan)
+{
+	struct iphdr header = plan->flags & PLAN_DECAPSULATE ? p->inner : p->outer;
+
+	if (!(plan->flags & PLAN_ENCAPSULATE))
+		return 0;
+	if (plan->flags & PLAN_ANSWER_ECHO)
+		header.saddr = p->inner.daddr;
+	return settle(&header, 0, &plan->way) < 0;
+}
+
 /* Fills in the next hop's MAC address and ours. Not 0: only tc can send this packet, if anybody can. */
 static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const struct plan *plan,
 				    struct bpf_fib_lookup *fib)
@@ -63,7 +73,7 @@ static __always_inline int find_way(ctx_t *ctx, const struct packet *p, const st
 	__u32 length = fill_lookup(ctx, p, plan, fib), known;
 	const struct link *out;
 
-	known = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->remote) : 0;
+	known = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->way.remote) : 0;
 	if (length > (known ? known : 0xffff))
 		return -1;
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), flags) != BPF_FIB_LKUP_RET_SUCCESS)
@@ -80,14 +90,14 @@ static __always_inline int change(ctx_t *ctx, const struct packet *p, struct pla
 {
 	int verdict = VERDICT_CONTINUE;
 
-	if (plan->flags & PLAN_ANSWER_ECHO)
-		verdict = answer_echo(ctx, p);
-	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECAPSULATE))
+	if (plan->flags & PLAN_DECAPSULATE)
 		verdict = decapsulate(ctx, p, plan);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ANSWER_ECHO))
+		verdict = answer_echo(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
 		verdict = decrement_ttl(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
-		verdict = encapsulate(ctx, plan);
+		verdict = encapsulate(ctx, &plan->way);
 	return verdict;
 }
 
@@ -114,7 +124,7 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		return XDP_DROP;
 	}
 	if (verdict != VERDICT_FORWARD || !(plan->flags & PLAN_REDIRECT) || plan->copies ||
-	    find_way(ctx, p, plan, &fib))
+	    settle_first(p, plan) || find_way(ctx, p, plan, &fib))
 		return XDP_PASS;
 	bytes = frame_length(ctx);
 	verdict = change(ctx, p, plan);

@@ -41,11 +41,14 @@ static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet
 		return DROP(binding_expired);
 	if (v->home_agent != p->outer.saddr)
 		return DROP(care_of_mismatch);
-	if (v->encapsulation != p->tunnel)
-		return DROP(encapsulation_mismatch);
-	if (p->tunnel == ENCAPSULATION_UDP && v->port != p->source_port)
+	verdict = check_encapsulation(p, v->encapsulation, v->flags, 1);
+	if (verdict < 0)
+		return verdict;
+	if ((p->carried & CARRIED_IN_UDP) && v->port != p->source_port)
 		return DROP(port_mismatch);
-	verdict = plan_forwarding(&p->inner, plan);
+	verdict = check_gre_key(p, v->flags, v->gre_key);
+	if (verdict >= 0)
+		verdict = plan_forwarding(&p->inner, plan);
 	if (verdict >= 0)
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
@@ -70,6 +73,8 @@ static __always_inline int visitor_to_home_agent(const struct foreign_agent_sett
 	t.port = v->port;
 	t.encapsulation = v->encapsulation;
 	plan->flags |= PLAN_ERRORS;
+	t.flags = v->flags;
+	t.gre_key = v->gre_key;
 	plan_tunnel(plan, s->care_of, &t);
 	return plan_redirect(plan, OUTCOME_visitor_to_home_agent, s->uplink_ifindex, 0);
 }
@@ -84,6 +89,9 @@ static __always_inline int visitor_encapsulated(ctx_t *ctx, const struct foreign
 		return verdict;
 	if (p->inner.saddr != p->outer.saddr)
 		return DROP(no_binding);
+	verdict = check_gre_key(p, v->flags, v->gre_key);
+	if (verdict < 0)
+		return verdict;
 	verdict = visitor_to_home_agent(s, v, &p->inner, plan);
 	if (verdict < 0)
 		return verdict;
@@ -100,7 +108,7 @@ static __always_inline int decide_foreign_agent_link(ctx_t *ctx, struct packet *
 	if (!v || !s)
 		return VERDICT_STACK; /* no visitor of ours: the router's own business */
 	is_encapsulated = (v->flags & VISITOR_ENCAPSULATING_DELIVERY) && p->outer.daddr == s->link_address &&
-			  p->outer.protocol == IPPROTO_IPIP;
+			  (p->outer.protocol == IPPROTO_IPIP || p->outer.protocol == v->encapsulation);
 	if ((p->outer.daddr == s->link_address && !is_encapsulated) || is_registration(ctx, p) || is_discovery(p))
 		return VERDICT_STACK;
 	if (v->expires_ns <= bpf_ktime_get_boot_ns())

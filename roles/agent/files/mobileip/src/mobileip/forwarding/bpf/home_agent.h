@@ -16,7 +16,7 @@ static __always_inline int home_agent_to_node(ctx_t *ctx, struct binding *b, __b
 	if (verdict < 0)
 		return verdict;
 	/* RFC 2003 3.2: what comes from an end of the tunnel would come again. */
-	if (header->saddr == local || header->saddr == plan->remote)
+	if (header->saddr == local || header->saddr == plan->way.remote)
 		return DROP(tunnel_loop);
 	plan->flags |= PLAN_ROUTE;
 	return plan_redirect(plan, outcome, 0, 0);
@@ -28,7 +28,7 @@ static __always_inline int home_agent_from_node(ctx_t *ctx, const struct packet 
 	struct binding *b, *to;
 	int verdict;
 
-	if (p->tunnel == ENCAPSULATION_UDP && p->inner.daddr == local) {
+	if ((p->carried & CARRIED_IN_UDP) && p->inner.daddr == local) {
 		verdict = match_tunnel(local, p->inner.saddr, p, now, 1);
 		if (is_stray(verdict))
 			note_stray(local, p, now);

@@ -45,7 +45,7 @@ static __always_inline int node_may_send(const struct mobile_node_settings *s, c
 /* RFC 3519 4.9: the daemon's keepalives go through the UDP tunnel to its other end. */
 static __always_inline int is_keepalive(const struct mobile_node_settings *s, const struct packet *p)
 {
-	return s->encapsulation == ENCAPSULATION_UDP && p->outer.daddr == s->peer &&
+	return (s->flags & CARRIED_IN_UDP) && p->outer.daddr == s->peer &&
 	       p->outer.protocol == IPPROTO_ICMP && !is_fragment(&p->outer) && p->has_ports &&
 	       p->inner_ports[0] == bpf_htons(ICMP_ECHO_REQUEST << 8);
 }
@@ -60,10 +60,16 @@ static __always_inline int is_probe_answer(const struct mobile_node_settings *s,
 static __always_inline int node_into_tunnel(ctx_t *ctx, const struct mobile_node_settings *s,
 					    struct plan *plan)
 {
-	struct tunnel t = { .care_of = s->peer, .port = s->peer_port, .encapsulation = s->encapsulation };
+	struct tunnel t = {
+		.care_of = s->peer,
+		.port = s->peer_port,
+		.encapsulation = s->encapsulation,
+		.flags = s->flags,
+		.gre_key = s->gre_key,
+	};
 
 	plan_tunnel(plan, s->care_of, &t);
-	plan->local_port = s->local_port;
+	plan->way.local_port = s->local_port;
 	return plan_redirect(plan, OUTCOME_stack_to_tunnel, interface_of(ctx), 0);
 }
 
@@ -89,10 +95,14 @@ static __always_inline int node_from_tunnel(const struct mobile_node_settings *s
 
 	if (p->outer.saddr != s->peer)
 		return DROP(care_of_mismatch);
-	if (p->tunnel != s->encapsulation)
-		return DROP(encapsulation_mismatch);
-	if (p->tunnel == ENCAPSULATION_UDP && p->source_port != s->peer_port)
+	verdict = check_encapsulation(p, s->encapsulation, s->flags, 1);
+	if (verdict < 0)
+		return verdict;
+	if ((p->carried & CARRIED_IN_UDP) && p->source_port != s->peer_port)
 		return DROP(port_mismatch);
+	verdict = check_gre_key(p, s->flags, s->gre_key);
+	if (verdict < 0)
+		return verdict;
 	if (p->inner.daddr != s->home_address)
 		return DROP(inner_destination);
 	if (p->inner.saddr != s->peer && !node_allows(s, p->inner.saddr))

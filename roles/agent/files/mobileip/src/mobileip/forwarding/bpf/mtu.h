@@ -23,7 +23,7 @@ static __always_inline int way_mtu(ctx_t *ctx, const struct plan *plan)
 
 	if (bpf_check_mtu(ctx, plan->ifindex, &mtu, 0, 0) < 0)
 		return DROP(helper_failed);
-	path = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->remote) : 0;
+	path = plan->flags & PLAN_ENCAPSULATE ? path_mtu(plan->way.remote) : 0;
 	return path && path < mtu ? path : mtu;
 }
 
@@ -49,7 +49,7 @@ static __always_inline __u32 travelling_length(ctx_t *ctx, const struct iphdr *i
  */
 static __always_inline int check_length(ctx_t *ctx, struct plan *plan, const struct iphdr *ip)
 {
-	int overhead = plan->flags & PLAN_ENCAPSULATE ? plan_overhead(plan) : 0;
+	int overhead = plan->flags & PLAN_ENCAPSULATE ? plan->way.overhead : 0;
 	int mtu = way_mtu(ctx, plan);
 
 	if (mtu < 0)

@@ -50,21 +50,49 @@ struct mip_tunnel_data {	/* RFC 3519 3.3 */
 	__be16 reserved;
 };
 
-#define IPIP_OVERHEAD ((int)sizeof(struct iphdr))
-#define UDP_OVERHEAD ((int)(sizeof(struct iphdr) + sizeof(struct udphdr) + sizeof(struct mip_tunnel_data)))
-/* The longest run of headers that is read or written: Ethernet, the UDP tunnel, inner IP, 8 bytes behind it. */
-#define HEADERS_LENGTH (ETH_HLEN + UDP_OVERHEAD + (int)sizeof(struct iphdr) + 8)
+struct gre {			/* RFC 2784 2.1; which of the words are there the flags say */
+	__be16 flags;
+	__be16 protocol;
+	__be32 words[3];
+};
+#define GRE_ALONE 4
+#define GRE_WITH_KEY 8
+#define GRE_CHECKSUM 0x8000
+#define GRE_KEY 0x2000
+#define GRE_SEQUENCE 0x1000
+/* Bits 1, 4 and 5: routing, strict source route and recursion of RFC 1701 (RFC 2784 2.3). The rest is ignored. */
+#define GRE_REFUSED 0x4c00
+#define GRE_VERSION 0x0007
+
+struct minimal_header {		/* RFC 2004 3.1 */
+	__u8 protocol;
+	__u8 flags;
+	__u16 checksum;
+	__be32 destination;
+	__be32 source;		/* with MINIMAL_SOURCE only */
+};
+#define MINIMAL_SOURCE 0x80
+#define MINIMAL_SHORT ((int)sizeof(struct minimal_header) - 4)
+#define MINIMAL_LONG ((int)sizeof(struct minimal_header))
+
+#define UDP_TUNNEL_OVERHEAD ((int)(sizeof(struct udphdr) + sizeof(struct mip_tunnel_data)))
+/* The longest run of headers that is read or written: Ethernet, a UDP tunnel of GRE, inner IP, 8 bytes behind it. */
+#define HEADERS_LENGTH \
+	(ETH_HLEN + (int)sizeof(struct iphdr) + UDP_TUNNEL_OVERHEAD + (int)sizeof(struct gre) + \
+	 (int)sizeof(struct iphdr) + 8)
 
 struct packet {
 	struct iphdr outer;		/* the header behind Ethernet, tunnel or not */
 	struct iphdr inner;		/* with a tunnel only */
+	__be32 gre_key;
 	__be16 source_port;		/* of the UDP tunnel */
 	__be16 inner_ports[2];		/* first four bytes behind the inner header, or behind `outer` without a tunnel */
 	__u8 source_mac[ETH_ALEN];
 	__u8 tunnel;			/* ENCAPSULATION_* that it arrived in */
+	__u8 carried;			/* CARRIED_* */
+	__u8 overhead;			/* bytes by which the tunnel made it longer */
 	__u8 has_ports;
 	__u8 on_gateway_side;		/* proxy: it came in where the gateways are */
-	__u8 reserved;
 };
 
 static __always_inline __u16 fold_checksum(__u32 sum)
@@ -140,7 +168,7 @@ static __always_inline int is_tunnel(ctx_t *ctx, const struct packet *p)
 	switch (p->outer.protocol) {
 	case IPPROTO_IPIP:
 	case IPPROTO_GRE:
-	case 55: /* minimal encapsulation, RFC 2004 */
+	case ENCAPSULATION_MINIMAL:
 		return 1;
 	case IPPROTO_UDP:
 		if (is_later_fragment(&p->outer))
@@ -170,7 +198,7 @@ static __always_inline int is_registration(ctx_t *ctx, const struct packet *p)
 	return type == 1 || type == 3;
 }
 
-/* The UDP and tunnel headers. Returns the bytes that are left for the inner packet, or a drop. */
+/* The UDP and tunnel headers. Returns the bytes that are left for what is in them, or a drop. */
 static __always_inline int parse_udp_tunnel(ctx_t *ctx, struct packet *p)
 {
 	void *data = packet_start(ctx), *end = packet_end(ctx);
@@ -181,12 +209,132 @@ static __always_inline int parse_udp_tunnel(ctx_t *ctx, struct packet *p)
 	if ((void *)(mip + 1) > end)
 		return DROP(truncated);
 	length = bpf_ntohs(udp->len);
-	if (length < sizeof(*udp) + sizeof(*mip) || length > bpf_ntohs(p->outer.tot_len) - sizeof(struct iphdr))
+	if (length < UDP_TUNNEL_OVERHEAD || length > bpf_ntohs(p->outer.tot_len) - sizeof(struct iphdr))
 		return DROP(truncated);
-	if (mip->next_header != IPPROTO_IPIP)
-		return DROP(unsupported_encapsulation);
+	p->tunnel = mip->next_header;
+	p->carried = CARRIED_IN_UDP;
 	p->source_port = udp->source;
-	return length - sizeof(*udp) - sizeof(*mip);
+	return length - UDP_TUNNEL_OVERHEAD;
+}
+
+#define SUM_STEP 64
+#define SUM_STEPS (0x10000 / SUM_STEP)
+
+struct running_sum {
+	ctx_t *ctx;
+	__u32 at;
+	__u32 end;
+	__u32 sum;
+	__u32 failed;
+};
+
+static long sum_step(__u32 index, void *data)
+{
+	struct running_sum *s = data;
+	__be32 words[SUM_STEP / 4] = {};
+	__u64 length = s->end - s->at;
+
+	if (length > SUM_STEP)
+		length = SUM_STEP;
+	barrier_var(length);
+	length &= 2 * SUM_STEP - 1; /* 64 bits and a mask: what the verifier can follow */
+	if (!length || length > SUM_STEP)
+		return 1;
+	if (load_bytes(s->ctx, s->at, words, length)) {
+		s->failed = 1;
+		return 1;
+	}
+	s->sum = bpf_csum_diff(0, 0, words, sizeof(words), s->sum);
+	s->at += length;
+	return 0;
+}
+
+/* Is the GRE checksum right (RFC 2784 2.5)? It covers the payload as well. Of what was merged it was looked at before. */
+GLOBAL_FUNCTION int is_gre_intact(ctx_t *ctx, int offset, int length)
+{
+	struct running_sum s = { .ctx = ctx, .at = offset, .end = offset + length };
+
+	if (segment_size(ctx))
+		return 1;
+	bpf_loop(SUM_STEPS, sum_step, &s, 0);
+	return !s.failed && fold_checksum(s.sum) == 0xffff;
+}
+
+/* GRE (RFC 2784, RFC 2890): the length of its header, or a drop. Sequence numbers are passed over (RFC 2890 2.2). */
+static __always_inline int parse_gre(ctx_t *ctx, struct packet *p, int offset, int room)
+{
+	int length = GRE_ALONE;
+	struct gre gre;
+	__u16 flags;
+
+	/* Without its optional words it is shorter, but then an IP header follows. */
+	if (room < (int)sizeof(gre) || load_bytes(ctx, offset, &gre, sizeof(gre)))
+		return DROP(truncated);
+	flags = bpf_ntohs(gre.flags);
+	if ((flags & (GRE_REFUSED | GRE_VERSION)) || gre.protocol != bpf_htons(ETH_P_IP))
+		return DROP(gre_header);
+	if (flags & GRE_CHECKSUM) {
+		if (!is_gre_intact(ctx, offset, room))
+			return DROP(gre_checksum);
+		length += sizeof(gre.words[0]);
+	}
+	if (flags & GRE_KEY) {
+		p->gre_key = flags & GRE_CHECKSUM ? gre.words[1] : gre.words[0];
+		p->carried |= CARRIED_WITH_KEY;
+		length += sizeof(gre.words[0]);
+	}
+	if (flags & GRE_SEQUENCE)
+		length += sizeof(gre.words[0]);
+	return length;
+}
+
+/* Sum over a minimal forwarding header whose source, if it has none, is zero. */
+static __always_inline __u16 sum_minimal(const struct minimal_header *header)
+{
+	const __u16 *word = (const void *)header;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < MINIMAL_LONG / 2; i++)
+		sum += word[i];
+	return fold_checksum(sum);
+}
+
+/* Minimal forwarding header (RFC 2004 3.1): its length, or a drop. The inner header is the outer one, put right. */
+static __always_inline int parse_minimal(ctx_t *ctx, struct packet *p, int offset, int room)
+{
+	struct minimal_header minimal = {};
+	int length = MINIMAL_SHORT;
+
+	if (room < MINIMAL_SHORT || load_bytes(ctx, offset, &minimal, MINIMAL_SHORT))
+		return DROP(truncated);
+	if (minimal.flags & MINIMAL_SOURCE) {
+		if (room < MINIMAL_LONG ||
+		    load_bytes(ctx, offset + MINIMAL_SHORT, &minimal.source, sizeof(minimal.source)))
+			return DROP(truncated);
+		length = MINIMAL_LONG;
+	}
+	if (sum_minimal(&minimal) != 0xffff)
+		return DROP(minimal_checksum);
+	p->inner = p->outer;
+	p->inner.protocol = minimal.protocol;
+	p->inner.daddr = minimal.destination;
+	if (minimal.flags & MINIMAL_SOURCE)
+		p->inner.saddr = minimal.source;
+	p->inner.tot_len = bpf_htons(sizeof(p->inner) + room - length);
+	p->inner.check = 0;
+	p->inner.check = ~sum_header(&p->inner);
+	return length;
+}
+
+static __always_inline int parse_inner(ctx_t *ctx, struct packet *p, int offset, int room)
+{
+	if (room < (int)sizeof(p->inner) || load_bytes(ctx, offset, &p->inner, sizeof(p->inner)))
+		return DROP(truncated);
+	if (p->inner.version != 4 || p->inner.ihl < 5 || bpf_ntohs(p->inner.tot_len) < p->inner.ihl * 4 ||
+	    bpf_ntohs(p->inner.tot_len) > room)
+		return DROP(inner_malformed);
+	return VERDICT_CONTINUE;
 }
 
 /* Whether the daemon takes what the kernel has put together, and has it decided by the model of these rules. */
@@ -202,10 +350,12 @@ static __always_inline int has_slow_path(void)
  * Outer header (RFC 2003, RFC 3519 4.3) and inner header of a tunnel packet that is addressed to us. VERDICT_STACK:
  * the daemon's, once it is whole.
  */
-static __always_inline int parse_tunnel(ctx_t *ctx, struct packet *p)
+GLOBAL_FUNCTION int parse_tunnel(ctx_t *ctx, struct packet *p)
 {
-	int room, offset = ETH_HLEN + IPIP_OVERHEAD;
+	int offset = ETH_HLEN + sizeof(struct iphdr), room, length = 0, verdict;
 
+	if (!p)
+		return DROP(truncated);
 	if (p->outer.ihl != 5 || is_fragment(&p->outer)) {
 		if (has_slow_path())
 			return VERDICT_STACK;
@@ -213,25 +363,33 @@ static __always_inline int parse_tunnel(ctx_t *ctx, struct packet *p)
 	}
 	if (sum_header(&p->outer) != 0xffff)
 		return DROP(outer_checksum);
-	if (p->outer.protocol == IPPROTO_IPIP) {
-		p->tunnel = ENCAPSULATION_IPIP;
-		room = bpf_ntohs(p->outer.tot_len) - IPIP_OVERHEAD;
-	} else if (p->outer.protocol == IPPROTO_UDP) {
-		p->tunnel = ENCAPSULATION_UDP;
-		offset = ETH_HLEN + UDP_OVERHEAD;
+	p->tunnel = p->outer.protocol;
+	room = bpf_ntohs(p->outer.tot_len) - sizeof(struct iphdr);
+	if (p->outer.protocol == IPPROTO_UDP) {
 		room = parse_udp_tunnel(ctx, p);
 		if (room < 0)
 			return room;
-	} else {
-		return DROP(unsupported_encapsulation);
+		offset += UDP_TUNNEL_OVERHEAD;
 	}
-	if (room < (int)sizeof(p->inner) || load_bytes(ctx, offset, &p->inner, sizeof(p->inner)))
-		return DROP(truncated);
-	if (p->inner.version != 4 || p->inner.ihl < 5 || bpf_ntohs(p->inner.tot_len) < p->inner.ihl * 4 ||
-	    bpf_ntohs(p->inner.tot_len) > room)
-		return DROP(inner_malformed);
+	if (p->tunnel == ENCAPSULATION_GRE)
+		length = parse_gre(ctx, p, offset, room);
+	else if (p->tunnel == ENCAPSULATION_MINIMAL)
+		length = parse_minimal(ctx, p, offset, room);
+	else if (p->tunnel != ENCAPSULATION_IPIP)
+		return DROP(unsupported_encapsulation);
+	if (length < 0)
+		return length;
+	offset += length;
+	if (p->tunnel == ENCAPSULATION_MINIMAL) {
+		offset -= sizeof(p->inner); /* where it would begin */
+	} else {
+		verdict = parse_inner(ctx, p, offset, room - length);
+		if (verdict < 0)
+			return verdict;
+	}
 	if (!p->inner.ttl)
 		return DROP(ttl_expired); /* RFC 2003 3.1 */
+	p->overhead = offset - ETH_HLEN;
 	p->has_ports = 0;
 	read_ports(ctx, p, &p->inner, offset);
 	return VERDICT_CONTINUE;

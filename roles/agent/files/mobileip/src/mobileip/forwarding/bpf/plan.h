@@ -6,8 +6,8 @@
 #include "maps.h"
 #include "parse.h"
 
-#define PLAN_ANSWER_ECHO 1	/* turn a keepalive around, inside and outside */
-#define PLAN_DECAPSULATE 2
+#define PLAN_DECAPSULATE 1
+#define PLAN_ANSWER_ECHO 2	/* turn a keepalive around */
 #define PLAN_DECREMENT_TTL 4	/* we forward it: each layer-2 hand-over, each tunnel entered on behalf of another */
 #define PLAN_ENCAPSULATE 8
 #define PLAN_REDIRECT 16	/* else the stack goes on with the packet */
@@ -20,6 +20,19 @@
 #define PLAN_BACK 2048		/* out where it came in, to the MAC address that it has */
 #define PLAN_ANEW 4096		/* in where it came in */
 
+/* A tunnel to enter, without a pointer: what a global function may be given. */
+struct way {
+	__be32 local;
+	__be32 remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__be32 gre_key;
+	__u8 encapsulation;
+	__u8 carried;		/* CARRIED_* */
+	__u8 overhead;		/* bytes that it adds; known when all else is planned (settle) */
+	__u8 reserved;
+};
+
 struct plan {
 	struct traffic *from_node;	/* the bindings' counters to add to, if any */
 	struct traffic *to_node;
@@ -27,11 +40,7 @@ struct plan {
 	__u32 outcome;
 	__u32 ifindex;		/* with PLAN_REDIRECT; 0 until the FIB has chosen with PLAN_ROUTE */
 	__be32 next_hop;	/* neighbour on ifindex; 0: by the kernel's route to the destination */
-	__be32 local;		/* the tunnel to enter, with PLAN_ENCAPSULATE */
-	__be32 remote;
-	__be16 local_port;
-	__be16 remote_port;
-	__u8 encapsulation;
+	struct way way;		/* the tunnel to enter, with PLAN_ENCAPSULATE */
 	__u8 tos;		/* of the inner header, after ECN is merged in; with PLAN_DECAPSULATE */
 	__u8 copies;		/* bit for each further care-of address that is to get a copy */
 	__u8 tunnel;		/* index of the care-of address that it goes to itself */
@@ -73,17 +82,27 @@ static __always_inline int plan_forwarding(const struct iphdr *header, struct pl
 static __always_inline void plan_tunnel(struct plan *plan, __be32 local, const struct tunnel *tunnel)
 {
 	plan->flags |= PLAN_ENCAPSULATE;
-	plan->local = local;
-	plan->remote = tunnel->care_of;
-	plan->local_port = bpf_htons(MIP_PORT);
-	plan->remote_port = tunnel->port;
-	plan->encapsulation = tunnel->encapsulation;
+	plan->way.local = local;
+	plan->way.remote = tunnel->care_of;
+	plan->way.local_port = bpf_htons(MIP_PORT);
+	plan->way.remote_port = tunnel->port;
+	plan->way.encapsulation = tunnel->encapsulation;
+	plan->way.carried = tunnel->flags & (CARRIED_IN_UDP | CARRIED_WITH_KEY);
+	plan->way.gre_key = tunnel->gre_key;
 }
 
-/* Bytes of the headers that the plan pushes. */
-static __always_inline int plan_overhead(const struct plan *plan)
+/* Back through the tunnel that the packet came by. */
+static __always_inline void plan_back(const struct packet *p, struct plan *plan)
 {
-	return plan->encapsulation == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
+	struct tunnel back = {
+		.care_of = p->outer.saddr,
+		.port = p->source_port,
+		.encapsulation = p->tunnel,
+		.flags = p->carried,
+		.gre_key = p->gre_key,
+	};
+
+	plan_tunnel(plan, p->outer.daddr, &back);
 }
 
 static __always_inline int plan_redirect(struct plan *plan, __u32 outcome, __u32 ifindex, __be32 next_hop)

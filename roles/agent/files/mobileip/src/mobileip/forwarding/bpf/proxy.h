@@ -130,7 +130,7 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 	struct binding *b;
 	int verdict;
 
-	if (p->inner.daddr == s->public_address && (p->tunnel == ENCAPSULATION_UDP || is_echo_reply(p)))
+	if (p->inner.daddr == s->public_address && ((p->carried & CARRIED_IN_UDP) || is_echo_reply(p)))
 		return proxy_echo(s, p, now, plan);
 	if (!is_gateway(s, p->inner.daddr))
 		return DROP(unknown_gateway);
@@ -183,18 +183,19 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const struct packet *p,
 					   const struct binding *source, __u32 prefix, int direct, struct plan *plan)
 {
-	struct tunnel to_home_agent = { .encapsulation = ENCAPSULATION_IPIP };
+	struct tunnel to_home_agent = { .flags = s->home_agent_flags, .gre_key = s->home_agent_gre_key };
 	int verdict;
 
 	if (!source)
 		return DROP(no_binding);
 	to_home_agent.care_of = source->home_agent;
+	to_home_agent.encapsulation = source->home_agent_encapsulation;
 	if (!(prefix & PREFIX_MOBILITY))
 		return DROP(not_mobility_subnet);
 	verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
 		return verdict;
-	plan->local = s->private_address;
+	plan->way.local = s->private_address;
 	plan->flags |= PLAN_ERRORS | PLAN_CUT;
 	if (direct)
 		return plan_redirect(plan, OUTCOME_gateway_to_subnet, s->private_ifindex, 0);
@@ -216,7 +217,7 @@ static __always_inline int proxy_from_other_source(const struct proxy_settings *
 	verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
 		return verdict;
-	plan->local = s->private_address;
+	plan->way.local = s->private_address;
 	plan->flags |= PLAN_ERRORS | PLAN_CUT;
 	return plan_redirect(plan, OUTCOME_other_source_to_subnet, s->private_ifindex, 0);
 }
@@ -288,8 +289,6 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 	int verdict = DROP(no_binding);
 	__be32 next_hop = 0;
 
-	if (p->tunnel != ENCAPSULATION_IPIP)
-		return DROP(unsupported_encapsulation);
 #pragma unroll
 	for (int i = 0; i < MAX_GATEWAYS; i++) {
 		__be32 private_address = s->gateways[i].private_address;
@@ -306,6 +305,12 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 				verdict = DROP(binding_expired);
 		} else if (b->home_agent != p->outer.saddr) {
 			verdict = DROP(home_agent_mismatch);
+		} else if (check_encapsulation(p, b->home_agent_encapsulation, 0, 1) < 0) {
+			if (verdict > DROP(encapsulation_mismatch))
+				verdict = DROP(encapsulation_mismatch);
+		} else if (check_gre_key(p, s->home_agent_flags, s->home_agent_gre_key) < 0) {
+			if (verdict > DROP(gre_key))
+				verdict = DROP(gre_key);
 		} else {
 			next_hop = private_address;
 			break;

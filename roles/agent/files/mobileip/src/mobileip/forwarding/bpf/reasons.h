@@ -15,7 +15,7 @@
 	REASON(3, outer_checksum, "wrong checksum of the outer IP header") \
 	REASON(4, outer_options, "IP options in the outer header of a tunnel packet, or in a packet of the gateway") \
 	REASON(5, outer_fragment, "a fragment of a tunnel packet") \
-	REASON(6, unsupported_encapsulation, "GRE, minimal encapsulation, or another next header in MIP-UDP") \
+	REASON(6, unsupported_encapsulation, "MIP-UDP with another next header than 4, 47 and 55") \
 	REASON(7, inner_malformed, "the inner packet is not IPv4, or its lengths contradict the outer ones") \
 	REASON(8, inner_options, "IP options in an inner packet whose protocol has to be checked") \
 	REASON(9, unknown_gateway, "the inner address is none of the configured VPN gateways") \
@@ -25,6 +25,7 @@
 	REASON(13, encapsulation_mismatch, "not the encapsulation that was negotiated") \
 	REASON(14, port_mismatch, "not the UDP port that registered") \
 	REASON(15, half_bound, "no keepalive has shown the UDP port yet (RFC 3519 4.5)") \
+	REASON(16, gre_key, "not the GRE key that is configured, or one where none is (RFC 2890)") \
 	REASON(17, home_agent_mismatch, "tunnelled by another home agent than the binding's") \
 	REASON(18, inner_protocol, "not on the list of what passes to and from gateways; or no echo request to the agent") \
 	REASON(19, gateway_mac, "the sender's MAC address is none of the gateway's") \
@@ -39,7 +40,11 @@
 	REASON(28, no_route, "no route to the care-of address") \
 	REASON(29, inner_destination, "the inner destination is not served through this tunnel") \
 	REASON(30, helper_failed, "the kernel could not change or redirect the packet") \
-	REASON(31, group_through_agent, "broadcast or multicast of a node, directly to its foreign agent (RFC 3024 5.2)")
+	REASON(31, group_through_agent, "broadcast or multicast of a node, directly to its foreign agent (RFC 3024 5.2)") \
+	REASON(32, gre_header, "GRE with a flag, version or protocol type that is not served (RFC 2784 2.3)") \
+	REASON(33, gre_checksum, "wrong GRE checksum") \
+	REASON(34, minimal_checksum, "wrong checksum of the minimal forwarding header") \
+	REASON(35, unfit_for_minimal, "a fragment, options, or merged segments for a UDP tunnel with next header 55 (RFC 2004 3)")
 
 #define OUTCOMES(OUTCOME) \
 	OUTCOME(1, node_to_gateway, "proxy: decapsulated, to the VPN gateway's public side") \

@@ -9,12 +9,11 @@
 
 #define TUNNEL_TTL 64
 
-struct udp_tunnel_headers {
-	struct iphdr ip;
+struct udp_tunnel_headers {	/* RFC 3519 3.3 */
 	struct udphdr udp;
 	struct mip_tunnel_data mip;
 };
-_Static_assert(sizeof(struct udp_tunnel_headers) == UDP_OVERHEAD, "no padding between headers");
+_Static_assert(sizeof(struct udp_tunnel_headers) == UDP_TUNNEL_OVERHEAD, "no padding between headers");
 
 struct icmp_echo {		/* RFC 792; linux/icmp.h brings the C library's headers with it */
 	__u8 type;
@@ -59,12 +58,23 @@ static __always_inline int decrement_ttl(ctx_t *ctx)
 	return VERDICT_CONTINUE;
 }
 
+/* Bytes of the frame from `offset` on. The caller's lengths are constants, so the compiler copies without a call. */
+static __always_inline int put(ctx_t *ctx, int offset, const void *from, int length)
+{
+	void *to = packet_start(ctx) + offset;
+
+	if (to + length > packet_end(ctx))
+		return DROP(helper_failed);
+	__builtin_memcpy(to, from, length);
+	return VERDICT_CONTINUE;
+}
+
 static __always_inline int decapsulate(ctx_t *ctx, const struct packet *p, const struct plan *plan)
 {
-	int overhead = p->tunnel == ENCAPSULATION_UDP ? UDP_OVERHEAD : IPIP_OVERHEAD;
-
-	if (trim(ctx, ETH_HLEN + overhead + bpf_ntohs(p->inner.tot_len)) || close_room(ctx, overhead))
+	if (trim(ctx, ETH_HLEN + p->overhead + bpf_ntohs(p->inner.tot_len)) || close_room(ctx, p->overhead))
 		return DROP(helper_failed);
+	if (p->tunnel == ENCAPSULATION_MINIMAL)
+		return put(ctx, ETH_HLEN, &p->inner, sizeof(p->inner)); /* its TOS is the outer one already */
 	return set_tos(ctx, plan->tos);
 }
 
@@ -81,72 +91,168 @@ static __always_inline __u8 outer_tos(__u8 inner)
  * The outer header, RFC 2003 3.1: DF as inside. The identification
  * needs to differ between fragments of one inner packet only where DF is clear.
  */
-static __always_inline void fill_outer(struct iphdr *outer, const struct iphdr *inner, const struct plan *plan,
-				       int overhead)
+static __always_inline void fill_outer(struct iphdr *outer, const struct iphdr *inner, const struct way *way)
 {
 	*outer = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
 		.tos = outer_tos(inner->tos),
-		.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + overhead),
+		.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + way->overhead),
 		.id = bpf_htons(bpf_ntohs(inner->id) + (bpf_ntohs(inner->frag_off) & IP_OFFSET)),
 		.frag_off = inner->frag_off & bpf_htons(IP_DF),
 		.ttl = TUNNEL_TTL,
-		.protocol = plan->encapsulation,
-		.saddr = plan->local,
-		.daddr = plan->remote,
+		.protocol = way->encapsulation,
+		.saddr = way->local,
+		.daddr = way->remote,
 	};
-	outer->check = ~sum_header(outer);
 }
 
-static __always_inline int push_ipip(ctx_t *ctx, const struct iphdr *outer)
+/* RFC 2004 3.1: the inner header itself, sent to and from the tunnel's ends; TTL and DF stay the packet's. */
+static __always_inline void fill_minimal_outer(struct iphdr *outer, const struct iphdr *inner, const struct way *way)
 {
-	void *data, *end;
-
-	if (open_room(ctx, IPIP_OVERHEAD, 0))
-		return DROP(helper_failed);
-	data = packet_start(ctx);
-	end = packet_end(ctx);
-	if (data + ETH_HLEN + sizeof(*outer) > end)
-		return DROP(helper_failed);
-	__builtin_memcpy(data + ETH_HLEN, outer, sizeof(*outer));
-	return VERDICT_CONTINUE;
+	*outer = *inner;
+	outer->protocol = ENCAPSULATION_MINIMAL;
+	outer->tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + way->overhead);
+	outer->saddr = way->local;
+	outer->daddr = way->remote;
+	outer->check = 0;
 }
 
 /* UDP checksum 0: the data inside has its own (RFC 3519 4.2 leaves it to the sender). */
-static __always_inline int push_udp(ctx_t *ctx, const struct iphdr *outer, const struct plan *plan)
+static __always_inline int put_udp(ctx_t *ctx, const struct iphdr *outer, const struct way *way)
 {
-	struct udp_tunnel_headers headers = { .ip = *outer };
-	void *data, *end;
+	struct udp_tunnel_headers headers = {};
 
-	headers.udp.source = plan->local_port;
-	headers.udp.dest = plan->remote_port;
+	headers.udp.source = way->local_port;
+	headers.udp.dest = way->remote_port;
 	headers.udp.len = bpf_htons(bpf_ntohs(outer->tot_len) - sizeof(*outer));
 	headers.mip.type = MIP_TUNNEL_DATA;
-	headers.mip.next_header = IPPROTO_IPIP;
-	if (open_room(ctx, UDP_OVERHEAD, 1))
+	headers.mip.next_header = way->encapsulation;
+	return put(ctx, ETH_HLEN + sizeof(*outer), &headers, sizeof(headers));
+}
+
+static __always_inline void fill_gre(struct gre *gre, const struct way *way)
+{
+	*gre = (struct gre){ .protocol = bpf_htons(ETH_P_IP) };
+	if (way->carried & CARRIED_WITH_KEY) {
+		gre->flags = bpf_htons(GRE_KEY);
+		gre->words[0] = way->gre_key;
+	}
+}
+
+static __always_inline void fill_minimal(struct minimal_header *minimal, const struct iphdr *inner,
+					 const struct way *way)
+{
+	*minimal = (struct minimal_header){ .protocol = inner->protocol, .destination = inner->daddr };
+	if (inner->saddr != way->local) {
+		minimal->flags = MINIMAL_SOURCE;
+		minimal->source = inner->saddr;
+	}
+	minimal->checksum = ~sum_minimal(minimal);
+}
+
+/*
+ * What follows the outer IP header, without UDP and in UDP. Two functions, because without CAP_PERFMON the verifier takes
+ * constant offsets only: one offset for both would be a variable.
+ */
+static __always_inline int put_between(ctx_t *ctx, const struct iphdr *inner, const struct way *way)
+{
+	int offset = ETH_HLEN + sizeof(*inner);
+	struct minimal_header minimal;
+	struct gre gre;
+
+	if (way->encapsulation == ENCAPSULATION_GRE) {
+		fill_gre(&gre, way);
+		return way->carried & CARRIED_WITH_KEY ? put(ctx, offset, &gre, GRE_WITH_KEY)
+							: put(ctx, offset, &gre, GRE_ALONE);
+	}
+	if (way->encapsulation == ENCAPSULATION_MINIMAL) {
+		fill_minimal(&minimal, inner, way);
+		return minimal.flags ? put(ctx, offset, &minimal, MINIMAL_LONG)
+				     : put(ctx, offset, &minimal, MINIMAL_SHORT);
+	}
+	return VERDICT_CONTINUE;
+}
+
+static __always_inline int put_udp_and_between(ctx_t *ctx, const struct iphdr *outer, const struct iphdr *inner,
+					       const struct way *way)
+{
+	int offset = ETH_HLEN + sizeof(*outer) + UDP_TUNNEL_OVERHEAD, failed = 0;
+	struct minimal_header minimal;
+	struct gre gre;
+
+	if (put_udp(ctx, outer, way) < 0)
 		return DROP(helper_failed);
-	data = packet_start(ctx);
-	end = packet_end(ctx);
-	if (data + ETH_HLEN + sizeof(headers) > end)
+	if (way->encapsulation == ENCAPSULATION_GRE) {
+		fill_gre(&gre, way);
+		failed = store_bytes(ctx, offset, &gre, way->carried & CARRIED_WITH_KEY ? GRE_WITH_KEY : GRE_ALONE);
+	} else if (way->encapsulation == ENCAPSULATION_MINIMAL) {
+		fill_minimal(&minimal, inner, way);
+		failed = store_bytes(ctx, offset, &minimal, minimal.flags ? MINIMAL_LONG : MINIMAL_SHORT);
+	}
+	return failed ? DROP(helper_failed) : VERDICT_CONTINUE;
+}
+
+/*
+ * How this packet goes, and by how much that makes it longer: as negotiated, but for what minimal encapsulation cannot
+ * carry: fragments (RFC 2004 3), options, which would be the outer header's, and what GRO merged, since nobody could cut
+ * it again. It goes by IP-in-IP; in UDP the next header is the negotiated one or none (RFC 3519 4.3). `ip` is the header
+ * as it enters the tunnel, `segments` the size of those that it stands for, or 0.
+ */
+GLOBAL_FUNCTION int settle(const struct iphdr *ip, __u32 segments, struct way *way)
+{
+	if (!ip || !way)
 		return DROP(helper_failed);
-	__builtin_memcpy(data + ETH_HLEN, &headers, sizeof(headers));
+	way->overhead = way->carried & CARRIED_IN_UDP ? UDP_TUNNEL_OVERHEAD : 0;
+	if (way->encapsulation == ENCAPSULATION_MINIMAL) {
+		if (!is_fragment(ip) && ip->ihl == 5 && !segments) {
+			way->overhead += ip->saddr == way->local ? MINIMAL_SHORT : MINIMAL_LONG;
+			return VERDICT_CONTINUE;
+		}
+		if (way->carried & CARRIED_IN_UDP)
+			return DROP(unfit_for_minimal);
+		way->encapsulation = ENCAPSULATION_IPIP;
+	}
+	way->overhead += sizeof(*ip);
+	if (way->encapsulation == ENCAPSULATION_GRE)
+		way->overhead += way->carried & CARRIED_WITH_KEY ? GRE_WITH_KEY : GRE_ALONE;
+	return VERDICT_CONTINUE;
+}
+
+/* What is cut goes as fragments do: they leave less room than minimal encapsulation. */
+static __always_inline int settle_fragments(struct plan *plan)
+{
+	if (!(plan->flags & PLAN_ENCAPSULATE) || plan->way.encapsulation != ENCAPSULATION_MINIMAL)
+		return VERDICT_CONTINUE;
+	if (plan->way.carried & CARRIED_IN_UDP)
+		return DROP(unfit_for_minimal);
+	plan->most -= sizeof(struct iphdr) - plan->way.overhead;
 	return VERDICT_CONTINUE;
 }
 
 /* The packet fits: check_length has said so. */
-static __always_inline int encapsulate(ctx_t *ctx, const struct plan *plan)
+GLOBAL_FUNCTION int encapsulate(ctx_t *ctx, const struct way *way)
 {
 	void *data = packet_start(ctx), *end = packet_end(ctx);
 	struct iphdr *ip = data + ETH_HLEN, inner, outer;
 
-	if ((void *)(ip + 1) > end)
+	if (!way || (void *)(ip + 1) > end)
 		return DROP(helper_failed);
 	inner = *ip;
-	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)))
+	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)) ||
+	    open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP))
 		return DROP(helper_failed);
-	fill_outer(&outer, &inner, plan, plan_overhead(plan));
-	return plan->encapsulation == ENCAPSULATION_UDP ? push_udp(ctx, &outer, plan) : push_ipip(ctx, &outer);
+	if (way->encapsulation == ENCAPSULATION_MINIMAL)
+		fill_minimal_outer(&outer, &inner, way);
+	else
+		fill_outer(&outer, &inner, way);
+	if (way->carried & CARRIED_IN_UDP)
+		outer.protocol = IPPROTO_UDP;
+	outer.check = ~sum_header(&outer);
+	if (put(ctx, ETH_HLEN, &outer, sizeof(outer)) < 0)
+		return DROP(helper_failed);
+	return way->carried & CARRIED_IN_UDP ? put_udp_and_between(ctx, &outer, &inner, way)
+					      : put_between(ctx, &inner, way);
 }
 
 static __always_inline void turn_around(struct iphdr *ip)
@@ -160,30 +266,17 @@ static __always_inline void turn_around(struct iphdr *ip)
 	ip->check = ~sum_header(ip);
 }
 
-static __always_inline int answer_echo(ctx_t *ctx, const struct packet *p)
+/* The echo request without its tunnel becomes the reply, still without one. */
+static __always_inline int answer_echo(ctx_t *ctx)
 {
-	struct udp_tunnel_headers *outer;
-	struct icmp_echo *icmp;
-	struct iphdr *inner;
-	void *data, *end;
-	__be16 port;
+	void *data = packet_start(ctx), *end = packet_end(ctx);
+	struct iphdr *ip = data + ETH_HLEN;
+	struct icmp_echo *icmp = (void *)(ip + 1);
 	__u16 old;
 
-	if (trim(ctx, ETH_HLEN + bpf_ntohs(p->outer.tot_len)))
-		return DROP(helper_failed);
-	data = packet_start(ctx);
-	end = packet_end(ctx);
-	outer = data + ETH_HLEN;
-	inner = (void *)(outer + 1);
-	icmp = (void *)(inner + 1);
 	if ((void *)(icmp + 1) > end)
 		return DROP(helper_failed);
-	turn_around(&outer->ip);
-	turn_around(inner);
-	port = outer->udp.source;
-	outer->udp.source = outer->udp.dest;
-	outer->udp.dest = port;
-	outer->udp.check = 0;
+	turn_around(ip);
 	old = *(__u16 *)icmp;
 	icmp->type = 0; /* echo reply */
 	replace_word(&icmp->checksum, old, *(__u16 *)icmp);

@@ -11,10 +11,13 @@
 #define MAX_GATEWAYS 16
 #define MAX_CARE_OF 4
 
-/* IP protocol numbers: also what a binding says about its encapsulation. */
-#define ENCAPSULATION_NONE 0
+/* How a tunnel carries packets: the IP protocol of what is around the inner packet, */
 #define ENCAPSULATION_IPIP 4
-#define ENCAPSULATION_UDP 17
+#define ENCAPSULATION_GRE 47
+#define ENCAPSULATION_MINIMAL 55
+/* and, in the flags of a tunnel, a visitor or the node's path, what is around or in that. */
+#define CARRIED_IN_UDP 0x40	/* MIP tunnel data, RFC 3519 */
+#define CARRIED_WITH_KEY 0x80	/* the GRE key of RFC 2890 */
 
 /* Proxy: (VPN gateway, home address), since home addresses may overlap behind different gateways.
  * Home agent: (its own address, home address). */
@@ -28,10 +31,10 @@ struct binding_key {
 struct tunnel {
 	__be32 care_of;		/* where packets for the node are sent */
 	__be32 source;		/* where its packets may come from as well: FA-Routed, else equal to care_of */
-	__be16 port;		/* the node's UDP port; 0 with IP-in-IP, and while half bound with none known from before */
+	__be16 port;		/* the node's UDP port; 0 without UDP, and while half bound with none known from before */
 	__u8 encapsulation;
 	__u8 flags;
-	__u32 reserved;
+	__be32 gre_key;
 	__u64 expires_ns;
 };
 
@@ -46,7 +49,9 @@ struct binding {
 	struct traffic from_node;	/* as they came out of, and went into, the node's tunnels */
 	struct traffic to_node;
 	__be32 home_agent;
-	__u32 tunnel_count;
+	__u8 tunnel_count;
+	__u8 home_agent_encapsulation;	/* as asked; on the home agent's side of a proxy there is no UDP */
+	__u16 reserved;
 	struct tunnel tunnels[MAX_CARE_OF];
 };
 
@@ -72,6 +77,8 @@ struct proxy_settings {
 	__u32 gateway_public_ifindex;	/* towards the gateways: as above, or one box's wire for both */
 	__u32 gateway_private_ifindex;
 	__u32 direct_delivery;		/* a bit for each gateway, by its place below */
+	__u32 home_agent_flags;		/* CARRIED_WITH_KEY */
+	__be32 home_agent_gre_key;
 	__u32 gateway_count;
 	struct gateway gateways[MAX_GATEWAYS];
 };
@@ -121,6 +128,8 @@ struct visitor {
 	__be16 port;
 	__u8 encapsulation;
 	__u8 flags;
+	__be32 gre_key;
+	__u32 reserved;
 	__u64 expires_ns;
 };
 
@@ -143,6 +152,7 @@ struct mobile_node_settings {
 	__u8 encapsulation;
 	__u8 flags;
 	__u8 reserved;
+	__be32 gre_key;
 	__u32 gateway_count;
 	__be32 gateways[MAX_GATEWAYS];
 };
