@@ -34,8 +34,8 @@ def sustained(bed: Bed, say: Say) -> Outcome:
     Short runs halve the range up to a fifth above what a closed loop gets; what they find is run for the whole time,
     less of it as often as that is too much. Raises only if a tenth of the closed loop's rate is too much.
     """
-    bed.run(-WINDOW, TRIAL_SECONDS)  # warm up: every node has a binding from here on
-    closed = bed.run(-WINDOW, TRIAL_SECONDS).rate
+    first = bed.run(-WINDOW, TRIAL_SECONDS).rate
+    closed = bed.run(-WINDOW, 2 * bed.nodes / first).rate  # every node has a binding from here on
     say(f"closed loop, {WINDOW} under way: {closed:.0f} a second")
     least, most = 0.0, 1.2 * closed
     for _ in range(HALVINGS):
