@@ -49,7 +49,8 @@ while (left := end - time.monotonic()) > 0:
         frame, address = channel.recvfrom(4096)
     except TimeoutError:
         break
-    if frame[12:14].hex() == sys.argv[2] and (address[2] != socket.PACKET_OUTGOING or sys.argv[4] == "both"):
+    wanted = frame[12:14].hex() == sys.argv[2] or not sys.argv[2]
+    if wanted and (address[2] != socket.PACKET_OUTGOING or sys.argv[4] == "both"):
         print(frame.hex(), flush=True)
 """
 _ASK = """
