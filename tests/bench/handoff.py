@@ -85,11 +85,11 @@ def judged(moves: list[tuple[int, report.MoveResult]]) -> dict[str, Measured]:
     return {
         OUTAGE.name: Measured(
             round(excess(move), 1),
-            f"longest silence of a 2 ms UDP probe at either end, each direction for itself, less 1.2 x registration "
-            f"round trip on the node's link, worst of {len(moves)} moves ({', '.join(ROUTE)}; at 0 and 50 ms one way "
-            f"between Internet and outer firewall): {names[worst]}: {max(move.one_way_ms.values())} ms less 1.2 x "
-            f"{move.registration_rtt_ms} ms. An echo also misses the way of its first packet there and back: "
-            f"{echoes:.1f} ms",
+            f"longest time in which nothing of a 2 ms UDP probe arrived, by the time of sending, each direction for "
+            f"itself, less 1.2 x registration round trip on the node's link, worst of {len(moves)} moves "
+            f"({', '.join(ROUTE)}; at 0 and 50 ms one way between Internet and outer firewall): {names[worst]}: "
+            f"{max(move.one_way_ms.values())} ms less 1.2 x {move.registration_rtt_ms} ms. The longest silence of an "
+            f"echo, which also waits for the path there and back: {echoes:.1f} ms beyond",
             {name: round(excess(move), 1) for name, (_, move) in zip(names, moves, strict=True)},
         ),
         IKE.name: Measured(

@@ -39,6 +39,27 @@ def ip_batch(namespace: str, lines: Sequence[str]) -> None:
         run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
+class PreparedIp:
+    """`ip` in a named network namespace, started and waiting for its commands: what must not wait for a process."""
+
+    def __init__(self, namespace: str, *options: str) -> None:
+        self._command = ["ip", "-n", namespace, *options, "-batch", "-"]
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, lines: Sequence[str]) -> None:
+        """Runs the commands, once. Raises LabError when one of them fails."""
+        fed = "".join(f"{line}\n" for line in lines)
+        try:
+            _, said = self._process.communicate(fed, timeout=60)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            raise LabError(f"no answer in 60 s from: {' '.join(self._command)}") from error
+        if self._process.returncode:
+            raise LabError(f"exit status {self._process.returncode} from: {' '.join(self._command)}\n  it said: {said}")
+
+
 def in_namespace(namespace: str, command: Sequence[str]) -> list[str]:
     """The command line that runs `command` in a named network namespace, all other namespaces as they are.
 

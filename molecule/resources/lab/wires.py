@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab import names
-from lab.commands import in_namespace, ip_batch, run
+from lab.commands import PreparedIp, in_namespace, ip_batch, run
 from lab.errors import LabError
 from lab.topology import Attachment, Host, Topology
 
 # Frames look on these wires as on real ones: finished checksums, none larger than the MTU.
 OFFLOADS = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"]
+START_SECONDS = 0.05
+"""For a process to start and wait for its commands."""
 
 
 def namespaces() -> set[str]:
@@ -120,13 +122,17 @@ def _gateway_lines(port: str, attachment: Attachment) -> list[str]:
 
 def _replug(host: Host, port: str, segment: str, configuration: list[str]) -> float:
     """Pulls the plug, puts it in elsewhere, configures the interface at once. Returns milliseconds."""
-    peer = names.of_peer(host.name, port)
-    started = time.monotonic()
-    ip_batch(names.WIRES, [f"link set dev {peer} down nomaster"])
+    peer, inside = names.of_peer(host.name, port), names.of_host(host.name)
+    # Processes start before the plug is pulled: nobody shall be without network because `ip` starts.
+    pull, plug = PreparedIp(names.WIRES), PreparedIp(names.WIRES)
     # Version 4 alone: link-local addresses of version 6 stay, as they do on a moved laptop.
-    run(["ip", "-n", names.of_host(host.name), "-4", "addr", "flush", "dev", port])
-    ip_batch(names.WIRES, [f"link set dev {peer} master {segment} up"])
-    ip_batch(names.of_host(host.name), configuration)
+    flush, configure = PreparedIp(inside, "-4"), PreparedIp(inside)
+    time.sleep(START_SECONDS)
+    started = time.monotonic()
+    pull.run([f"link set dev {peer} down nomaster"])
+    flush.run([f"addr flush dev {port}"])
+    plug.run([f"link set dev {peer} master {segment} up"])
+    configure.run(configuration)
     return (time.monotonic() - started) * 1000
 
 

@@ -28,7 +28,7 @@ def emit(**fields: object) -> None:
 
 
 def echo(address: str, port: int, tell: bool) -> None:
-    """Send every datagram back to where it came from until standard input closes; `tell` prints when each came."""
+    """Send every datagram back to where it came from until standard input closes; `tell` prints each."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((address, port))
         emit(event="listening", t=time.time())
@@ -36,11 +36,11 @@ def echo(address: str, port: int, tell: bool) -> None:
             ready, _, _ = select.select([server, sys.stdin], [], [])
             if server in ready:
                 payload, peer = server.recvfrom(2048)
-                came = time.time()
                 with contextlib.suppress(OSError):  # no way back, while this end is the one that moves
                     server.sendto(payload, peer)
                 if tell and len(payload) == DATAGRAM.size:
-                    emit(event="arrived", number=DATAGRAM.unpack(payload)[0], t=came)
+                    number, sent_at = DATAGRAM.unpack(payload)
+                    emit(event="arrived", number=number, sent=sent_at, t=time.time())
             if sys.stdin in ready and not sys.stdin.readline():
                 return
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--address", default="", help="echo: address to listen on; send: address of the echo server")
     parser.add_argument("--source", default="", help="send: own address")
     parser.add_argument("--port", type=int, default=5002)
-    parser.add_argument("--tell", action="store_true", help="echo: print when each datagram came")
+    parser.add_argument("--tell", action="store_true", help="echo: print each datagram: number, when it was sent")
     parser.add_argument("--interval", type=float, default=0.01, help="seconds between datagrams")
     arguments = parser.parse_args()
     if arguments.mode == "echo":

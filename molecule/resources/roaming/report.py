@@ -30,7 +30,7 @@ class MoveResult:
     own_outage_ms: float
     """The outage without the time in which the machine itself stood still and ran nobody."""
     one_way_ms: dict[str, float]
-    """With a probe each way: the longest silence of it at the node and at the correspondent."""
+    """With a probe each way: the longest time in which nothing got to the node, and to the correspondent."""
 
     @property
     def within_bound(self) -> bool:
@@ -122,7 +122,7 @@ def _move_result(recording: Recording, frames: dict[str, list[wire.Frame]], move
         tcp_stall_ms=round(wire.longest_gap(arrivals, *window) * 1000, 1),
         own_outage_ms=round(wire.longest_gap(replies, *window, recording.pauses) * 1000, 1),
         one_way_ms={
-            end: round(wire.longest_gap(times, *window) * 1000, 1) for end, times in recording.arrivals.items()
+            end: round(wire.longest_loss(sent, *window) * 1000, 1) for end, sent in recording.delivered.items()
         },
     )
 

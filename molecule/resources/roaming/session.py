@@ -192,8 +192,9 @@ class Recording:
     moves: list[Move] = field(default_factory=list)
     captures: dict[str, Path] = field(default_factory=dict)
     probe: list[dict[str, Any]] = field(default_factory=list)
-    arrivals: dict[str, list[float]] = field(default_factory=dict)
-    """With a probe each way: when its datagrams came, at the node and at the correspondent (Unix seconds)."""
+    delivered: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """With a probe each way: number and time of sending (Unix seconds) of what came to the node, and to the
+    correspondent."""
     streams: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pauses: list[tuple[float, float]] = field(default_factory=list)
     """When the machine stood still: end (Unix seconds) and length in seconds."""
@@ -271,8 +272,10 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
         recording.pauses = pauses(programs["metronome"])
         recording.probe = programs["probe-node"].events()
         if plan.each_way:
-            recording.arrivals = {
-                end: [float(event["t"]) for event in programs[name].events() if event["event"] == "arrived"]
+            recording.delivered = {
+                end: [
+                    (event["number"], event["sent"]) for event in programs[name].events() if event["event"] == "arrived"
+                ]
                 for end, name in (("node", "back-node"), ("correspondent", "probe-correspondent"))
             }
         recording.streams = {

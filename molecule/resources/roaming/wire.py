@@ -215,3 +215,19 @@ def longest_gap(times: Iterable[float], start: float, end: float, pauses: Sequen
         return later - earlier - sum(max(0.0, overlap) for overlap in overlaps)
 
     return max(itertools.starmap(counted, gaps), default=0.0)
+
+
+def longest_loss(delivered: Iterable[tuple[int, float]], start: float, end: float) -> float:
+    """Longest time, in seconds, in which nothing that was sent arrived; to `end` if nothing did any more.
+
+    `delivered` holds number and time of sending of what arrived. What was sent in [start, end) counts, and how long the
+    last before was away. A sender that stood still lost nothing, and whether a path is longer than the one before does
+    not matter.
+    """
+    ordered = sorted(delivered)
+    before = [one for one in ordered if one[1] < start][-1:]
+    inside = [one for one in ordered if start <= one[1] < end]
+    if not inside:
+        return end - (before[0][1] if before else start)
+    pairs = itertools.pairwise(before + inside)
+    return max((later - earlier for (one, earlier), (two, later) in pairs if two > one + 1), default=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from roaming.wire import TUNNEL_DATA, Frame, exchanges, ike_messages, longest_gap, read
+from roaming.wire import TUNNEL_DATA, Frame, exchanges, ike_messages, longest_gap, longest_loss, read
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -72,3 +72,11 @@ def test_ike_in_a_tunnel_stays_ike(tmp_path: Path) -> None:
     tunnelled, clear = read(tmp_path / "ike.pcap")
     assert (tunnelled.ike, tunnelled.mip_types) == (True, (TUNNEL_DATA,))
     assert ike_messages([tunnelled, clear], "203.0.113.20") == [clear]
+
+
+def test_a_loss_is_the_time_between_two_delivered_datagrams_with_a_lost_one_between() -> None:
+    delivered = [(1, 10.0), (2, 10.002), (3, 10.5), (90, 10.68), (91, 10.682), (93, 10.686)]
+    assert longest_loss(delivered, 10.1, 11.0) == pytest.approx(0.18)  # 3 came late of a sender that stood still
+    assert longest_loss(delivered[:3], 10.6, 11.0) == pytest.approx(0.5)  # nothing any more
+    assert longest_loss(delivered, 10.0, 10.6) == 0.0
+    assert longest_loss(reversed(delivered), 10.1, 11.0) == pytest.approx(0.18)  # whatever the order of arrival

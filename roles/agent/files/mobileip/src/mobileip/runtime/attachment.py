@@ -27,9 +27,11 @@ from mobileip.runtime.rtnetlink import (
 
 SETTLE_COMPLETE = 0.002
 """Seconds of quiet before a complete attachment is believed: the old address may still be there."""
+SETTLE_BARE = 0.004
+"""Seconds of quiet before a link without address is believed. Should the address come later all the same, it is a move
+like any other, and a solicitation has been sent in vain."""
 SETTLE_INCOMPLETE = 0.012
-"""Seconds of quiet before a link without address, or an address without router, is believed. Should the address come
-later all the same, it is a move like any other, and a solicitation has been sent in vain."""
+"""Seconds of quiet before an address without router is believed: a request without a way there would be lost."""
 LOOK_AGAIN = 0.02
 """Seconds until the kernel is asked again when it could not be read."""
 
@@ -65,6 +67,12 @@ def attachment(
     ]
     gateway = min(defaults, key=lambda route: route.metric).gateway if defaults else None
     return Attached(interface, first.address, first.prefix_length, gateway)
+
+
+def _settling_time(seen: Attached) -> float:
+    if seen.address is None:
+        return SETTLE_BARE
+    return SETTLE_COMPLETE if seen.gateway is not None else SETTLE_INCOMPLETE
 
 
 class AttachmentWatcher:
@@ -110,8 +118,7 @@ class AttachmentWatcher:
         if isinstance(seen, Detached):
             self._report()
         elif seen != self._reported:
-            complete = seen.address is not None and seen.gateway is not None
-            self._settling = self._loop.call_later(SETTLE_COMPLETE if complete else SETTLE_INCOMPLETE, self._report)
+            self._settling = self._loop.call_later(_settling_time(seen), self._report)
 
     def _look_again(self) -> None:
         self._settling = None
