@@ -3,8 +3,8 @@
 Most of what becomes of a request follows from its form (see `wire.exchange`: flags, lifetime, home agent, extensions,
 SPI) and the configuration: whether it is understood and well-formed, which home agent and tunnel it gets, what is
 relayed of it, what the answer carries. For each form that is decided once, by the gate and the surrogates, and noted
-here together with the request that came of it. What depends on the node, the place and the time is asked each time, of
-the same parts and in the same order; the authenticators are made and checked each time.
+here together with the request that came of it. What depends on the node, the place and the time is asked of the same
+parts each time, and nothing changes before all have agreed; the authenticators are made and checked each time.
 
 Whatever is not as it was then (another node's address, a wrong authenticator, an old Identification, a request that
 still waits, a NAT, a denial) is none of this: the answer is None, nothing has been touched, and the rules in full
