@@ -128,26 +128,27 @@ class ProxyParty(Party):
                 self._probes.registered((gateway, home), _entry(bindings).tunnels)
 
     def bind(self, action: Bind) -> None:
-        self._registered(_entry(self._bound.add(action.binding, action.replaces)))
+        self.bind_many([action])
 
     def bind_many(self, actions: Iterable[Bind]) -> None:
-        self._tables.put_many([_entry(self._bound.add(action.binding, action.replaces)) for action in actions])
+        self._put([_entry(self._bound.add(action.binding, action.replaces)) for action in actions])
 
     def unbind(self, key: BindingKey) -> None:
         left = self._bound.remove(key)
         if left:
-            self._registered(_entry(left))
+            self._put([_entry(left)])
         elif key.gateway is not None:
             self._tables.delete(key.gateway, key.home_address)
             if self._probes is not None:
                 self._probes.ended((key.gateway, key.home_address))
 
-    def _registered(self, entry: ProxyBinding) -> None:
-        self._tables.put(entry)
-        node = (entry.gateway, entry.home_address)
-        self._elsewhere.registered(node)
-        if self._probes is not None:
-            self._probes.registered(node, entry.tunnels)
+    def _put(self, entries: list[ProxyBinding]) -> None:
+        self._tables.put_many(entries)
+        for entry in entries:
+            node = (entry.gateway, entry.home_address)
+            self._elsewhere.registered(node)
+            if self._probes is not None:
+                self._probes.registered(node, entry.tunnels)
 
     def _tunnels_of(self, node: Node) -> tuple[Tunnel, ...]:
         return tuple(tunnel(binding) for binding in self._bound.of(node))
