@@ -11,6 +11,7 @@ from tests.checks.step import CHECKOUT, Step, python
 DAEMON = "roles/agent/files/mobileip/src"
 PLUGINS = ".ansible/collections/ansible_collections/mobileip/vpn/plugins"
 FUZZ_SECONDS = "60"
+FRAMES_ON_6_1 = "100000"
 CORPUS = CHECKOUT / "tests" / "fuzz" / "corpus"
 EMITTED = CHECKOUT / "build" / "emitted"
 
@@ -85,6 +86,7 @@ def rest_of_short() -> list[Step]:
     return [
         *_recorded(*_pytest("fuzz", 6, "tests/fuzz", environment={"FUZZ_SECONDS": FUZZ_SECONDS})),
         *_rules(),
+        guest_smoke(),
         Step("collection", (python("-m", "tests.checks.collection"),), 10),
         *_scenarios(),
     ]
@@ -98,8 +100,27 @@ def conformance() -> list[Step]:
 def _rules() -> list[Step]:
     return [
         *_pytest("conformance", 6, "tests/conformance"),
-        *_pytest("namespaces", 8, "tests/forwarding", "tests/integration", "tests/interop"),
+        *_pytest("namespaces", 8, "tests/forwarding", "tests/integration"),
     ]
+
+
+def _guest(name: str, minutes: float, *arguments: str, environment: dict[str, str] | None = None) -> Step:
+    """Tests in a guest of its own, with the programs built before; see tests/guest."""
+    made = CHECKOUT / "build" / "guest" / "made"
+    settings = {"BPF_OBJECT": str(made / "mobileip.bpf.o"), "TEST_PATIENCE": "20", **(environment or {})}
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    limits = ("--name", name, "--minutes", f"{minutes - 1:g}")
+    tests = ("pytest", "-q", "--durations=5", "-o", "timeout=2400", *arguments)
+    commands = (
+        python("-m", "tests.interop.prepare", str(made)),
+        python("-m", "tests.guest", *limits, *options, *tests),
+    )
+    return Step(name, commands, minutes, environment={"PYTHONPATH": str(CHECKOUT / DAEMON)})
+
+
+def guest_smoke() -> Step:
+    """A guest boots, the programs load there, and a ping goes through its kernel's tunnels and ESP."""
+    return _guest("guest", 8, "tests/interop", "-k", "oldest or (ping and ipip-node)")
 
 
 def _scenarios() -> list[Step]:
@@ -126,6 +147,19 @@ def long() -> dict[str, list[Step]]:
     parts = {
         "fuzz": fuzz()[:1],
         "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
+        "guest": [_guest("long-guest", 40, "tests/interop")],
+        # The planted bugs prove the test, whatever the kernel: here it is the kernel that is asked.
+        "kernel-6.1": [
+            _guest(
+                "long-kernel-6.1",
+                60,
+                "tests/forwarding/test_loader.py",
+                "tests/forwarding/test_rules_equal_programs.py",
+                "-k",
+                "not planted",
+                environment={"FORWARDING_FRAMES": FRAMES_ON_6_1},
+            )
+        ],
     }
     for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):
         parts[folder.name] = _pytest(f"long-{folder.name}", 60, f"tests/long/{folder.name}")

@@ -19,6 +19,8 @@ from mobileip.forwarding.build import build_both
 P = ParamSpec("P")
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
+"""What timeouts are multiplied by: more than 1 on a slow machine, such as a guest whose processor is emulated."""
 
 
 class Namespace:
@@ -37,7 +39,7 @@ class Namespace:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in the namespace and wait."""
-        return self._worker.submit(function, *args, **kwargs).result(timeout=110)
+        return self._worker.submit(function, *args, **kwargs).result(timeout=110 * PATIENCE)
 
     def run_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for what takes minutes."""
@@ -46,7 +48,8 @@ class Namespace:
     def shell(self, commands: str) -> str:
         """Commands, one a line; the first that fails ends the test."""
         script = "set -e\n" + commands
-        done = self.run(subprocess.run, ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        done = self.run(subprocess.run, ["bash", "-c", script], capture_output=True, text=True, timeout=60 * PATIENCE,
+                        check=False)  # fmt: skip
         assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
         return str(done.stdout)
 
@@ -63,6 +66,9 @@ def needs_root() -> None:
 
 @pytest.fixture(scope="session")
 def bpf_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both objects; BPF_OBJECT names ready ones where a compiler is slow."""
+    if ready := os.environ.get("BPF_OBJECT"):
+        return Path(ready)
     return build_both(tmp_path_factory.mktemp("bpf") / "mobileip.bpf.o")
 
 

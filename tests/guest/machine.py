@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -70,9 +69,7 @@ class Guest:
     @staticmethod
     def _execute(command: list[str], directory: Path, deadline: float, output: TextIO | None) -> None:
         with (directory / "console").open("wb") as console, (directory / "output").open("w+") as said:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
             try:
                 while process.poll() is None:
                     time.sleep(_LOOK_EVERY)
@@ -82,10 +79,8 @@ class Guest:
                             f"guest {directory.name}: not done in time; it said so far:\n{_tail(directory)}"
                         )
             finally:
-                # Each of a guest's processes is one here.
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                process.kill()
+                process.wait()
                 _pass_on(said, output)
 
 
