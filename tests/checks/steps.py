@@ -120,7 +120,7 @@ def _guest(name: str, minutes: float, *arguments: str, environment: dict[str, st
 
 def guest_smoke() -> Step:
     """A guest boots, the programs load there, and a ping goes through its kernel's tunnels and ESP."""
-    return _guest("guest", 8, "tests/interop", "-k", "oldest or (ping and ipip-node)")
+    return _guest("guest", 12, "tests/interop", "-k", "oldest or (ping and ipip-node)")
 
 
 def _scenarios() -> list[Step]:
