@@ -28,6 +28,7 @@ PROXY = {
     "mip_proxy_tunnels_reassembly": 0,
     "mip_proxy_tunnels_least_path_mtu": 552,
     "mip_proxy_tunnels_dscp": 46,
+    "mip_proxy_datapath_attach": "xdp-generic",
     "mip_proxy_pub": {"address": "203.0.113.10", "interface": "pub"},
     "mip_proxy_priv": {"address": "192.0.2.10", "interface": "priv"},
     "mip_proxy_vpn_gateways": [
@@ -122,6 +123,7 @@ HOME_AGENT = {
     "home_agent_tunnels_reassembly": 0,
     "home_agent_tunnels_least_path_mtu": 552,
     "home_agent_tunnels_dscp": 46,
+    "home_agent_datapath_attach": "xdp-generic",
     "home_agent_address": "192.0.2.40",
     "home_agent_interface": "core",
     "home_agent_home_links": [

@@ -170,15 +170,19 @@ def _load(options: argparse.Namespace) -> int:
     from mobileip.config import ConfigError, load_config
     from mobileip.forwarding.loader import LoadError
     from mobileip.runtime.interfaces import StartError
-    from mobileip.runtime.launch import load
+    from mobileip.runtime.launch import load, who_sees_packets_first
 
     try:
-        changed = load(load_config(options.file))
+        loaded = load_config(options.file)
+        changed = load(loaded)
+        first = who_sees_packets_first(loaded)
     except ConfigError as exc:
         return _wrong(exc)
     except (LoadError, StartError, OSError) as exc:
         return _failed(exc)
     print("loaded" if changed else "already loaded, nothing changed")
+    if first:
+        print(f"who sees packets first: {first}")
     return _DONE
 
 

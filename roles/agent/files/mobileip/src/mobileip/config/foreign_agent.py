@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Association, Party, SecurityAssociation
+from mobileip.config.shared import Association, Datapath, Party, SecurityAssociation
 from mobileip.config.trust import AaaAssociation, VendorExtension
 from mobileip.config.values import Interface, Model, Seconds, Unicast
 
@@ -87,6 +87,7 @@ class ForeignAgentConfig(Party):
     """The foreign agent (RFC 5944)."""
 
     role: Literal["foreign_agent"]
+    datapath: Datapath = Field(default_factory=Datapath)
     uplink: Uplink
     link: VisitorLink
     advertisement: Advertisement = Field(default_factory=Advertisement)

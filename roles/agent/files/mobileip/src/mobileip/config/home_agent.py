@@ -10,7 +10,7 @@ from pydantic import Field
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.hap import HapForms, hap_findings
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import AgentNat, Association, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import AgentNat, Association, Datapath, Replay, Revocation, SecurityAssociation
 from mobileip.config.trust import AaaAssociation, AnsweringParty
 from mobileip.config.values import Group, Interface, Model, Nai, Network, Seconds, Unicast
 
@@ -82,6 +82,7 @@ class HomeAgentConfig(AnsweringParty):
     """The home agent (RFC 5944), for a site that has none."""
 
     role: Literal["home_agent"]
+    datapath: Datapath = Field(default_factory=Datapath)
     address: Unicast = Field(description="address of the home agent")
     interface: Interface = Field(description="network interface where tunnels arrive")
     home_links: list[HomeLink] = Field(min_length=1, description="the home networks, at least one")

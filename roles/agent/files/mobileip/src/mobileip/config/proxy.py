@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.hap import ONE_HOP_EXTENSIONS, HapForms, hap_findings
 from mobileip.config.problems import KeyPath, dotted
-from mobileip.config.shared import AgentNat, Association, Revocation, SecurityAssociation, SurrogateReplay
+from mobileip.config.shared import AgentNat, Association, Datapath, Revocation, SecurityAssociation, SurrogateReplay
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
 from mobileip.config.values import Interface, Mac, Model, Nai, Network, Passing, Seconds, Unicast
 
@@ -211,6 +211,7 @@ class ProxyConfig(AnsweringParty):
     """The MIP Proxy: surrogate home agent to the node, surrogate mobile node to the home agent."""
 
     role: Literal["proxy"]
+    datapath: Datapath = Field(default_factory=Datapath)
     mipp_pub: ProxyInterface
     mipp_priv: ProxyInterface
     vpn_gateways: list[VpnGateway] = Field(min_length=1, description="the VPN gateways, at least one")

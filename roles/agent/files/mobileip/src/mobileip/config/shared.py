@@ -117,6 +117,17 @@ class Tunnels(Model):
     )
 
 
+class Datapath(Model):
+    """The programs in the kernel that forward packets."""
+
+    attach: Literal["auto", "xdp-native", "xdp-generic", "tc"] = Field(
+        default="auto",
+        description="which programs see packets first: XDP where the driver of a NIC runs it, else tc alone (auto); "
+        "XDP in the driver, or behind it, or an error; or tc alone. A veth needs finished checksums for XDP "
+        "(ethtool -K PEER tx off), so auto takes tc there",
+    )
+
+
 class Party(Model, ABC):
     """Paths of one instance; each has a default made from the instance's name."""
 

@@ -116,31 +116,31 @@ def attach(directory: Path, places: Sequence[Place], want: Attach, *, loaded: bo
     `loaded`: the programs are pinned below `directory`. Raises AttachError where something else than AUTO and TC is
     wanted and cannot be had.
     """
-    known = {entry.index: entry for entry in _read(directory)}
-    entries, changed = [], False
+    known = {entry.index: entry for entry in entries(directory)}
+    made, changed = [], False
     indices = {socket.if_nametoindex(place.interface): place for place in places}
     for pin in _pins(directory):
         if int(pin.name) not in indices:
-            pin.unlink()
+            _end(pin)
             changed = True
     for index, place in indices.items():
         tags = known[index].flags & Flags.TAGS_KEPT if index in known else Flags(0)
-        mode, why, kept, made = _attach_one(directory, index, place, want, loaded)
+        mode, why, kept, is_new = _attach_one(directory, index, place, want, loaded)
         if tags and not mode & Flags.NATIVE:
             netdev.set_strips_tags(place.interface, True)
             tags = Flags(0)
-        changed |= made
-        entries.append(_Entry(index, b"", mode | kept | tags, why))
-    return _write(directory, entries) or changed
+        changed |= is_new
+        made.append(Entry(index, b"", mode | kept | tags, why))
+    return _write(directory, made) or changed
 
 
 def detach(directory: Path) -> None:
     """Remove our programs from all interfaces, and nobody else's."""
-    for entry in _read(directory):
+    for entry in entries(directory):
         if entry.flags & Flags.TAGS_KEPT and (name := _name(entry.index)):
             netdev.set_strips_tags(name, True)
     for pin in _pins(directory):
-        pin.unlink()
+        _end(pin)
 
 
 def inherit(directory: Path, predecessor: Path) -> None:
@@ -155,13 +155,14 @@ def inherit(directory: Path, predecessor: Path) -> None:
 
 def refresh(directory: Path) -> bool:
     """Look again at what may change while we run: MAC addresses, and who takes frames. True if something had."""
-    return _write(directory, _read(directory))
+    known = entries(directory)
+    return bool(known) and _write(directory, known)
 
 
 def chosen(directory: Path) -> list[Chosen]:
     """What is attached where. Nothing before the first load."""
     found = []
-    for entry in _read(directory):
+    for entry in entries(directory):
         mode = Attach.TC
         if entry.flags & Flags.NATIVE:
             mode = Attach.NATIVE
@@ -174,7 +175,7 @@ def chosen(directory: Path) -> list[Chosen]:
 
 def is_attached(directory: Path, places: Sequence[Place]) -> bool:
     """Whether each place has been decided upon, and still has what was chosen for it then."""
-    known = {entry.index: entry for entry in _read(directory)}
+    known = {entry.index: entry for entry in entries(directory)}
     for place in places:
         index = socket.if_nametoindex(place.interface)
         entry = known.get(index)
@@ -210,7 +211,7 @@ def _attach_one(
         )
     pin = _pin(directory, index)
     if pin.exists():
-        pin.unlink()
+        _end(pin)
         return Flags(0), why, Flags(0), True
     return Flags(0), why, Flags(0), False
 
@@ -248,10 +249,8 @@ def _link_program(directory: Path, index: int, program: str, flag: Flags) -> tup
         check(library().bpf_link_update(link.fd, pinned.fd, None), f"replace {program}")
         return None, True
     pin = _pin(directory, index)
-    if link is not None:  # of another mode, or of an interface that is gone
-        link.close()
-    if pin.exists():
-        pin.unlink()
+    if pin.exists():  # of another mode, or of an interface that is gone
+        _end(pin)
     options = _LinkOptions(ctypes.sizeof(_LinkOptions), _NATIVE if flag is Flags.NATIVE else _GENERIC)
     fd = library().bpf_link_create(pinned.fd, index, _BPF_XDP, ctypes.byref(options))
     if fd < 0:
@@ -321,6 +320,14 @@ def _link(directory: Path, index: int) -> _Link | None:
     return found if found.index == index else None
 
 
+def _end(pin: Path) -> None:
+    """Detach, and remove the pin. The removal alone would detach a little later."""
+    link = _Link(pin)
+    library().bpf_link_detach(link.fd)
+    link.close()
+    pin.unlink()
+
+
 def _mode_of(index: int) -> Flags:
     """How the program that is on an interface runs."""
     options = _QueryOptions(size=ctypes.sizeof(_QueryOptions))
@@ -350,14 +357,17 @@ def _name(index: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """`struct link`."""
+
     index: int
     mac: bytes
     flags: Flags
     why: Why
 
 
-def _read(directory: Path) -> list[_Entry]:
+def entries(directory: Path) -> list[Entry]:
+    """What the table says. Nothing before the first load."""
     pin = directory / "maps" / "links"
     if not pin.exists():
         return []
@@ -365,22 +375,22 @@ def _read(directory: Path) -> list[_Entry]:
     return list(_unpack(raw))
 
 
-def _unpack(raw: bytes) -> Iterator[_Entry]:
+def _unpack(raw: bytes) -> Iterator[Entry]:
     for at in range(0, len(raw), layouts.LINK.size):
         row = layouts.LINK.unpack(raw[at : at + layouts.LINK.size])
         if not row["ifindex"]:
             return
         why = Why(row["why"]) if row["why"] in iter(Why) else Why.UNKNOWN
-        yield _Entry(row["ifindex"], row["mac"], Flags(row["flags"]), why)
+        yield Entry(row["ifindex"], row["mac"], Flags(row["flags"]), why)
 
 
-def _write(directory: Path, entries: Sequence[_Entry]) -> bool:
+def _write(directory: Path, rows_of: Sequence[Entry]) -> bool:
     """Complete the entries by what the kernel says now, and write them where that is a change."""
     table = Map(directory / "maps" / "links")
-    if len(entries) > layouts.MAX_LINKS:
-        raise AttachError(f"{len(entries)} interfaces, expected {layouts.MAX_LINKS} at most")
+    if len(rows_of) > layouts.MAX_LINKS:
+        raise AttachError(f"{len(rows_of)} interfaces, expected {layouts.MAX_LINKS} at most")
     rows = []
-    for entry in entries:
+    for entry in rows_of:
         name = _name(entry.index)
         if name is None:
             continue
@@ -393,7 +403,7 @@ def _write(directory: Path, entries: Sequence[_Entry]) -> bool:
     return True
 
 
-def _takes(entry: _Entry, name: str) -> Flags:
+def _takes(entry: Entry, name: str) -> Flags:
     """Whether frames may be redirected to an interface. In generic mode they leave as the stack's own do."""
     if entry.flags & Flags.GENERIC:
         return Flags.TAKES_FRAMES | Flags.TAKES_BUFFERS

@@ -16,6 +16,7 @@ from mobileip.registration.bindings import Visitor
 from mobileip.registration.events import SolicitationReceived
 from mobileip.registration.foreign_agent import ForeignAgent
 from mobileip.runtime.control import Command
+from mobileip.runtime.fast_path import FastPath
 from mobileip.runtime.forwarders import ForeignAgentForwarder
 from mobileip.runtime.listing import pending_row, visitor_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
@@ -41,6 +42,7 @@ class ForeignAgentParty(Party):
     def __init__(self, loaded: Loaded, config: ForeignAgentConfig) -> None:
         self._tables = ForeignAgentTables(loaded.paths.pin_directory)
         super().__init__(self._tables)
+        self._fast_path = FastPath(loaded.paths.pin_directory)
         self._config = config
         self.machine: ForeignAgent = ForeignAgent(foreign_agent_settings(loaded, config))
         self._kernel = Rtnetlink()
@@ -67,9 +69,11 @@ class ForeignAgentParty(Party):
         self.slow_path.open(loop)
         socket.watch(loop)
         self._icmp.watch(loop)
+        self._fast_path.watch(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        self._fast_path.close()
         if self._icmp is not None:
             self._icmp.close(loop)
         self._kernel.close()
@@ -117,7 +121,11 @@ class ForeignAgentParty(Party):
         }
 
     def describe(self) -> Mapping[str, object]:
-        return {"visitors": len(self.machine.visitors()), "pending": len(self.machine.pending())}
+        return {
+            "datapath": self._fast_path.describe(),
+            "visitors": len(self.machine.visitors()),
+            "pending": len(self.machine.pending()),
+        }
 
     def _icmp_received(self, inbox: Inbox, arrival: Arrival) -> None:
         if arrival.payload[:1] == bytes([DESTINATION_UNREACHABLE]):

@@ -25,6 +25,7 @@ from mobileip.registration.home_agent import HomeAgent
 from mobileip.runtime.arp import announce
 from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
+from mobileip.runtime.fast_path import FastPath
 from mobileip.runtime.forwarders import HomeAgentForwarder
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
@@ -56,6 +57,7 @@ class HomeAgentParty(Party):
     def __init__(self, loaded: Loaded, config: HomeAgentConfig) -> None:
         self._tables = HomeAgentTables(loaded.paths.pin_directory)
         super().__init__(self._tables)
+        self._fast_path = FastPath(loaded.paths.pin_directory)
         self._config = config
         self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
         self._bound = Bound()
@@ -95,9 +97,11 @@ class HomeAgentParty(Party):
         self._broadcasts.open(loop)
         self._look_for_ports(loop, inbox)
         self._elsewhere.open(loop)
+        self._fast_path.watch(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        self._fast_path.close()
         if self._look is not None:
             self._look.cancel()
         self._elsewhere.close()
@@ -171,6 +175,7 @@ class HomeAgentParty(Party):
 
     def describe(self) -> Mapping[str, object]:
         return {
+            "datapath": self._fast_path.describe(),
             "bindings": len(self.machine.bindings),
             "nodes_away": len(self._bound.nodes()),
             "simultaneous_bindings": self._config.simultaneous,

@@ -21,7 +21,7 @@ from mobileip.config import (
     ProxyConfig,
     load_config,
 )
-from mobileip.forwarding import loader, one_box
+from mobileip.forwarding import loader, one_box, xdp
 from mobileip.forwarding.entries import ANY, NodePath
 from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.runtime.control import ControlError, ask
@@ -110,7 +110,8 @@ def load(loaded: Loaded) -> bool:
     paths, config = loaded.paths, loaded.config
     attached, wire = attachments(config), _wire(config)
     changed = wire is not None and one_box.lay(wire)
-    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner())
+    attach = xdp.Attach.TC if isinstance(config, MobileNodeConfig) else xdp.Attach(config.datapath.attach)
+    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=attach)
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
@@ -152,6 +153,11 @@ def migrate(loaded: Loaded) -> str:
     if isinstance(config, ProxyConfig | HomeAgentConfig):
         return f"migrated with {filled} bindings; packets go on. Start the daemon now: until then nobody can register"
     return "migrated without bindings: packets stop until the daemon has started and registrations have been made anew"
+
+
+def who_sees_packets_first(loaded: Loaded) -> str:
+    """XDP or tc for each interface, and why; empty for a party that has tc's programs only."""
+    return "; ".join(map(str, xdp.chosen(loaded.paths.pin_directory)))
 
 
 def unload(loaded: Loaded) -> None:

@@ -20,8 +20,9 @@ from mobileip.registration.bindings import Binding, BindingKey
 from mobileip.registration.events import Endpoint
 from mobileip.registration.proxy import Proxy
 from mobileip.runtime.control import Command
+from mobileip.runtime.fast_path import FastPath
 from mobileip.runtime.forwarders import ProxyForwarder
-from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.interfaces import StartError, index_of
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import binding_rows, counts, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
@@ -48,6 +49,7 @@ class ProxyParty(Party):
     def __init__(self, loaded: Loaded, config: ProxyConfig) -> None:
         self._tables = ProxyTables(loaded.paths.pin_directory)
         super().__init__(self._tables)
+        self._fast_path = FastPath(loaded.paths.pin_directory)
         self._config = config
         self.machine: Proxy = Proxy(proxy_settings(loaded, config), draw=random.random)
         self._bound = Bound()
@@ -93,9 +95,11 @@ class ProxyParty(Party):
         self._elsewhere.open(loop)
         if self._probes is not None:
             self._probes.open(loop)
+        self._fast_path.watch(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         super().close(loop)
+        self._fast_path.close()
         if self._icmp is not None:
             self._icmp.close(loop)
         if self._probe is not None:
@@ -171,6 +175,7 @@ class ProxyParty(Party):
 
     def describe(self) -> Mapping[str, object]:
         return {
+            "datapath": self._fast_path.describe(),
             "bindings": len(self.machine.bindings),
             "nodes_bound": len(self._bound.nodes()),
             "simultaneous": self._config.simultaneous,
@@ -217,23 +222,49 @@ class ProxyParty(Party):
 
     def _look_regularly(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self._probe = loop.call_later(_PROBE_INTERVAL, self._look_regularly, loop, inbox)
-        if self._config.one_box is None:
-            self._probe_gateways()
+        self._keep_next_hops()
         for binding in self._bound.half_bound():
             entry = self._tables.get(binding.gateway, binding.home_address) if binding.gateway else None
             if entry is not None and (learnt := learnt_port(binding, entry.tunnels)) is not None:
                 inbox(learnt)
 
-    def _probe_gateways(self) -> None:
-        """Have the kernel keep the gateways resolved; an entry that somebody flushed is made anew."""
-        public, private = self._config.mipp_pub.interface, self._config.mipp_priv.interface
-        for gateway in self._config.vpn_gateways:
-            for interface, address in ((public, gateway.vpngw_pub), (private, gateway.vpngw_priv)):
-                try:
-                    self._kernel.keep_neighbour(interface, address)
-                except OSError as exc:
-                    log("warning", "neighbour_failed", interface=interface, address=address, error=exc)
-        self._learn_macs()
+    def _keep_next_hops(self) -> None:
+        """Have the kernel keep resolved whoever gets packets by layer 2; an entry that somebody flushed is made anew.
+
+        What XDP sends uses no neighbour entry up: without this, one would grow stale, and a router that changes its MAC
+        address would be sent to the old one for ever.
+        """
+        try:
+            hops = self._next_hops()
+        except (OSError, StartError) as exc:  # tables that change while they are read, an interface that is gone
+            log("warning", "routes_unreadable", error=exc)
+            return
+        for interface, address in sorted(hops):
+            try:
+                self._kernel.keep_neighbour(interface, address)
+            except OSError as exc:
+                log("warning", "neighbour_failed", interface=interface, address=address, error=exc)
+        if self._config.one_box is None:
+            self._learn_macs()
+
+    def _next_hops(self) -> set[tuple[str, IPv4Address]]:
+        """Gateways, the routers of both interfaces, and home agents on the link, but for entries written by hand."""
+        config = self._config
+        names = {index_of(side.interface, "interface"): side.interface for side in (config.mipp_pub, config.mipp_priv)}
+        hops = set()
+        if config.one_box is None:
+            for gateway in config.vpn_gateways:
+                hops |= {(config.mipp_pub.interface, gateway.vpngw_pub)}
+                hops |= {(config.mipp_priv.interface, gateway.vpngw_priv)}
+        for route in self._kernel.routes():
+            if (interface := names.get(route.index)) is None:
+                continue
+            if route.gateway is not None:
+                hops.add((interface, route.gateway))
+            else:
+                hops |= {(interface, each.address) for each in config.home_agents if each.address in route.destination}
+        fixed = {(names.get(entry.index), entry.address) for entry in self._kernel.neighbours() if entry.permanent}
+        return hops - fixed
 
     def _learn_macs(self) -> None:
         """A gateway may send from what ARP shows now and from what is configured; what is stale goes.

@@ -90,12 +90,14 @@ class Route:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An entry of the ARP table; `mac` is None where it is not resolved. `proxy`: we answer for this address."""
+    """An entry of the ARP table; `mac` is None where it is not resolved. `proxy`: we answer for this address.
+    `permanent`: somebody wrote it, and no ARP changes it."""
 
     index: int
     address: IPv4Address
     mac: bytes | None
     proxy: bool
+    permanent: bool = False
 
 
 class Rtnetlink:
@@ -181,7 +183,9 @@ class Rtnetlink:
             if _NDA_DST not in attributes:
                 continue
             mac = attributes.get(_NDA_LLADDR) if state & _NUD_VALID else None
-            found.append(Neighbour(index, IPv4Address(attributes[_NDA_DST]), mac, bool(entry_flags & _NTF_PROXY)))
+            address = IPv4Address(attributes[_NDA_DST])
+            proxy, permanent = bool(entry_flags & _NTF_PROXY), bool(state & _NUD_PERMANENT)
+            found.append(Neighbour(index, address, mac, proxy, permanent))
         return found
 
     # What there shall be
