@@ -56,7 +56,7 @@ static __always_inline int is_for_this_host(const ctx_t *ctx)
 static __always_inline void restore_ethernet(ctx_t *ctx)
 {
 	const struct ethhdr *shown = packet_start(ctx);
-	struct ethhdr ethernet;
+	struct ethhdr ethernet = {}; /* without CAP_PERFMON no helper may see what was never written */
 
 	if (ctx->protocol != bpf_htons(ETH_P_IP) ||
 	    ((void *)(shown + 1) <= packet_end(ctx) && shown->h_proto == bpf_htons(ETH_P_IP)))
@@ -67,12 +67,16 @@ static __always_inline void restore_ethernet(ctx_t *ctx)
 	bpf_skb_store_bytes(ctx, 0, &ethernet, sizeof(ethernet), 0);
 }
 
-/* Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. */
-static __always_inline void make_linear(ctx_t *ctx, __u32 length)
+/*
+ * Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. A function that the
+ * verifier checks by itself, or it would go through the whole program for each of the ways that lead out of here.
+ */
+__noinline int make_linear(ctx_t *ctx, __u32 length)
 {
 	restore_ethernet(ctx);
-	if (packet_start(ctx) + length > packet_end(ctx))
+	if (packet_start(ctx) + (length & 0xff) > packet_end(ctx))
 		bpf_skb_pull_data(ctx, ctx->len < length ? ctx->len : length);
+	return 0;
 }
 
 static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 length)
