@@ -110,8 +110,7 @@ def load(loaded: Loaded) -> bool:
     paths, config = loaded.paths, loaded.config
     attached, wire = attachments(config), _wire(config)
     changed = wire is not None and one_box.lay(wire)
-    attach = xdp.Attach.TC if isinstance(config, MobileNodeConfig) else xdp.Attach(config.datapath.attach)
-    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=attach)
+    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=_attach(config))
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
@@ -148,7 +147,9 @@ def migrate(loaded: Loaded) -> str:
             store.close()
 
     paths, config = loaded.paths, loaded.config
-    loader.migrate(paths.bpf_object, paths.pin_directory, attachments(config), fill, owner=_owner())
+    loader.migrate(
+        paths.bpf_object, paths.pin_directory, attachments(config), fill, owner=_owner(), attach=_attach(config)
+    )
     load(loaded)
     if isinstance(config, ProxyConfig | HomeAgentConfig):
         return f"migrated with {filled} bindings; packets go on. Start the daemon now: until then nobody can register"
@@ -169,6 +170,10 @@ def unload(loaded: Loaded) -> None:
     wire = _wire(loaded.config)
     if wire is not None:
         one_box.remove(wire)
+
+
+def _attach(config: Config) -> xdp.Attach:
+    return xdp.Attach.TC if isinstance(config, MobileNodeConfig) else xdp.Attach(config.datapath.attach)
 
 
 def _wire(config: Config) -> one_box.Wire | None:

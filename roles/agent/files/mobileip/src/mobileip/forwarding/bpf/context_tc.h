@@ -4,10 +4,8 @@
 #define MOBILEIP_CONTEXT_TC_H
 
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "structs.h"
@@ -49,34 +47,11 @@ static __always_inline int is_for_this_host(const ctx_t *ctx)
 	return ctx->pkt_type == PACKET_HOST;
 }
 
-/*
- * Where XDP runs behind the driver, kernels since 6.9 hand on a copy of the packet that has forgotten its Ethernet header
- * (mac_len is 0), so that a program for tc is shown the IP header first. Have it remembered.
- */
-static __always_inline void restore_ethernet(ctx_t *ctx)
+/* Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. */
+static __always_inline void make_linear(ctx_t *ctx, __u32 length)
 {
-	const struct ethhdr *shown = packet_start(ctx);
-	struct ethhdr ethernet = {}; /* without CAP_PERFMON no helper may see what was never written */
-
-	if (ctx->protocol != bpf_htons(ETH_P_IP) ||
-	    ((void *)(shown + 1) <= packet_end(ctx) && shown->h_proto == bpf_htons(ETH_P_IP)))
-		return;
-	if (bpf_skb_load_bytes_relative(ctx, 0, &ethernet, sizeof(ethernet), BPF_HDR_START_MAC) ||
-	    ethernet.h_proto != bpf_htons(ETH_P_IP) || bpf_skb_change_head(ctx, sizeof(ethernet), 0))
-		return;
-	bpf_skb_store_bytes(ctx, 0, &ethernet, sizeof(ethernet), 0);
-}
-
-/*
- * Headers may lie outside the linear part (a NIC that splits them): fetch what there is of them. A function that the
- * verifier checks by itself, or it would go through the whole program for each of the ways that lead out of here.
- */
-__noinline int make_linear(ctx_t *ctx, __u32 length)
-{
-	restore_ethernet(ctx);
-	if (packet_start(ctx) + (length & 0xff) > packet_end(ctx))
+	if (packet_start(ctx) + length > packet_end(ctx))
 		bpf_skb_pull_data(ctx, ctx->len < length ? ctx->len : length);
-	return 0;
 }
 
 static __always_inline int load_bytes(ctx_t *ctx, __u32 offset, void *to, __u32 length)
