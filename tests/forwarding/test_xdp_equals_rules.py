@@ -5,6 +5,7 @@ FORWARDING_SEED as in test_rules_equal_programs.py.
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import time
@@ -27,6 +28,7 @@ from tests.forwarding.frames import Case, Generator
 from tests.forwarding.test_rules_equal_programs import SEED
 
 pytestmark = pytest.mark.namespaces
+FRAMES = int(os.environ.get("XDP_FRAMES", "12000"))
 FRAMES = 12_000
 # `struct xdp_md` as BPF_PROG_TEST_RUN takes it: data_end at 4, ingress_ifindex at 12.
 CONTEXT = struct.Struct("=4xI4xI8x")
