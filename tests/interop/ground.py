@@ -32,7 +32,8 @@ from tests.forwarding.conftest import Namespace
 HOME, CARE_OF, FOREIGN_AGENT = "192.0.2.69", "198.51.100.10", "198.51.100.100"
 MIPP_PUB, MIPP_PRIV, VPNGW_PUB, VPNGW_PRIV = "203.0.113.10", "192.0.2.10", "203.0.113.20", "192.0.2.20"
 HOME_AGENT, CN, OFFICE = "192.0.2.30", "192.0.2.80", "192.0.2.50"
-DEVICE = {Encapsulation.IPIP: "ipip"}
+GRE_KEY = 434
+DEVICE = {Encapsulation.IPIP: "ipip", Encapsulation.GRE: f"gre key {GRE_KEY}"}
 """The kernel's device for an encapsulation, as `ip link add` takes it. RFC 2004 has none."""
 
 # (host, interface, peer's host, peer's interface)
@@ -136,8 +137,11 @@ class Ground:
             self.shell("fa", f"ip route replace {HOME}/32 dev visitors")
             self.shell("node", f"ip route replace {VPNGW_PUB}/32 via 198.51.100.129 dev eth1 onlink src {HOME}")
         self._tunnelled = end
-        tunnel = Tunnel(IPv4Address(care_of), time.time() + 3600, encapsulation)
-        self.tables().put(ProxyBinding(IPv4Address(VPNGW_PUB), IPv4Address(HOME), IPv4Address(HOME_AGENT), (tunnel,)))
+        key = GRE_KEY if encapsulation is Encapsulation.GRE else None
+        tunnel = Tunnel(IPv4Address(care_of), time.time() + 3600, encapsulation, gre_key=key)
+        gateway, home, agent = IPv4Address(VPNGW_PUB), IPv4Address(HOME), IPv4Address(HOME_AGENT)
+        # The home agent's leg likewise: what was asked of it.
+        self.tables().put(ProxyBinding(gateway, home, agent, (tunnel,), encapsulation))
 
     def no_tunnel(self) -> None:
         """Take the node's tunnel away again: what the node sends to the gateway goes by its default route."""
@@ -295,6 +299,7 @@ def _configure(made: Ground) -> None:
             (Gateway(IPv4Address(VPNGW_PUB), IPv4Address(VPNGW_PRIV), macs),),
             (IPv4Network("192.0.2.64/27"),),
             (IPv4Network("192.0.2.64/27"),),
+            home_agent_gre_key=GRE_KEY,
         )
     )
     tables.set_policy(TunnelPolicy(errors_per_second=50))

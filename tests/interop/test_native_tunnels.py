@@ -33,7 +33,7 @@ def way(request: pytest.FixtureRequest, site: Ground) -> tuple[Encapsulation, st
     """The site with ESP in that tunnel."""
     encapsulation, end = request.param
     site.tunnel(encapsulation, end=end)
-    site.agent_device(Encapsulation.IPIP)
+    site.agent_device(encapsulation)
     site.protect()
     return encapsulation, end
 
