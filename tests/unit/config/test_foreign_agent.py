@@ -83,7 +83,7 @@ def test_defaults_ask_nothing_of_nodes_and_promise_what_the_data_path_can(tmp_pa
         (),
         {},
     )
-    assert settings.encapsulations == {Encapsulation.IPIP, Encapsulation.UDP}
+    assert settings.encapsulations == set(Encapsulation)
     assert not settings.overlapping_home_addresses
 
 

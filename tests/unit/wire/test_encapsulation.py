@@ -218,3 +218,22 @@ def test_gre_round_trip_and_agreement_with_scapy_R2784_2_1_a(header: Gre) -> Non
     theirs = GRE(proto=0x0800, seqnum_present=header.sequence is not None, **present)
     theirs.key, theirs.sequence_number = header.key, header.sequence
     assert bytes(theirs / header.payload) == header.serialize()
+
+
+@pytest.mark.parametrize(("next_header", "gre_key"), [(4, None), (47, None), (47, 7), (55, None)])
+def test_a_keepalive_goes_by_the_tunnels_own_encapsulation_R3519_4_9_a(next_header: int, gre_key: int | None) -> None:
+    home, agent = IPv4Address("192.0.2.69"), IPv4Address("203.0.113.10")
+    data = TunnelData.parse(keepalive(home, agent, 1, 2, next_header, gre_key))
+    assert data.next_header == next_header
+    if next_header == 55:
+        minimal = MinimalForwarding.parse(data.payload)
+        source, destination, echo = minimal.source, minimal.destination, minimal.payload
+    else:
+        carried = data.payload
+        if next_header == 47:
+            gre = Gre.parse(carried)
+            assert gre.key == gre_key
+            carried = gre.payload
+        packet = IPv4Packet.parse(carried)
+        source, destination, echo = packet.source, packet.destination, packet.payload
+    assert (source, destination, Echo.parse(echo)) == (home, agent, Echo(1, 2))

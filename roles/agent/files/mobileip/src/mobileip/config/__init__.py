@@ -21,7 +21,14 @@ from mobileip.config.mobile_node import MobileNodeConfig
 from mobileip.config.problems import ConfigError, Problem
 from mobileip.config.proxy import Admission, AdmissionLimit, ProxyConfig, ProxyMobileNode
 from mobileip.config.schema import Config
-from mobileip.config.shared import DEFAULT_BPF_OBJECT, AgentNat, Association, Replay, SecurityAssociation
+from mobileip.config.shared import (
+    DEFAULT_BPF_OBJECT,
+    AgentNat,
+    Association,
+    Encapsulations,
+    Replay,
+    SecurityAssociation,
+)
 
 __all__ = [
     "DEFAULT_BPF_OBJECT",
@@ -32,6 +39,7 @@ __all__ = [
     "Association",
     "Config",
     "ConfigError",
+    "Encapsulations",
     "ForeignAgentConfig",
     "HapForm",
     "HomeAgentConfig",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Association, Datapath, Party, SecurityAssociation
+from mobileip.config.shared import Association, Datapath, Encapsulations, Party, SecurityAssociation
 from mobileip.config.trust import AaaAssociation, VendorExtension
 from mobileip.config.values import Interface, Model, Seconds, Unicast
 
@@ -102,6 +102,7 @@ class ForeignAgentConfig(Party):
     udp_tunnelling: bool = Field(
         default=True, description="true or false: ask home agents for a UDP tunnel where a NAT is in between (RFC 3519)"
     )
+    encapsulations: Encapsulations = Field(default_factory=Encapsulations)
 
     zero_home_address: bool = Field(
         default=True, description="true or false: serve nodes that have an NAI and no home address yet (RFC 2794)"

@@ -10,7 +10,15 @@ from pydantic import Field
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.hap import HapForms, hap_findings
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import AgentNat, Association, Datapath, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import (
+    AgentNat,
+    Association,
+    Datapath,
+    Encapsulations,
+    Replay,
+    Revocation,
+    SecurityAssociation,
+)
 from mobileip.config.trust import AaaAssociation, AnsweringParty
 from mobileip.config.values import Group, Interface, Model, Nai, Network, Seconds, Unicast
 
@@ -89,6 +97,10 @@ class HomeAgentConfig(AnsweringParty):
     mobile_nodes: list[HomeMobileNode] = Field(default_factory=list, description="the mobile nodes")
     replay: Replay = Field(default_factory=Replay)
     nat: AgentNat = Field(default_factory=AgentNat)
+    # Not by default next header 55: merged segments of clear TCP, which an agent forwards, do not fit it.
+    encapsulations: Encapsulations = Field(
+        default_factory=lambda: Encapsulations(granted=["gre", "minimal", "udp-gre"]),
+    )
     max_lifetime: Seconds = Field(default=1800, description="longest lifetime in seconds that is granted, 1 to 65534")
     simultaneous: Literal[False, 2, 3, 4] = Field(
         default=False, description="bindings that a node may have at once (2 to 4), or false for one"

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mobileip.config.findings import Finding, host_in_network, repeated
 from mobileip.config.problems import KeyPath
-from mobileip.config.shared import Association, Nat, Party, Replay, Revocation, SecurityAssociation
+from mobileip.config.shared import Association, GreKey, Nat, Party, Replay, Revocation, SecurityAssociation
 from mobileip.config.trust import AaaAssociation
 from mobileip.config.values import Interface, Model, Network, Passing, Seconds, Unicast
 
@@ -103,6 +103,14 @@ class MobileNodeConfig(Party):
         default=None, description="what the node shares with its AAA server; leave it out for no MN-AAA authentication"
     )
     nat: Nat = Field(default_factory=Nat)
+    encapsulation: Literal["ipip", "gre", "minimal"] = Field(
+        default="ipip",
+        description="how packets travel in the tunnel, if the other end grants it; behind a NAT the same in UDP",
+    )
+    gre_key: GreKey | None = Field(
+        default=None,
+        description="key of GRE tunnels (RFC 2890), 0 to 4294967295, the same at the proxy; left out: none",
+    )
     revocation: Revocation = Field(default_factory=Revocation)
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
     encapsulate: Literal["gateways", "all"] = Field(

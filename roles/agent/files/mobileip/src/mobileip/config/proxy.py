@@ -12,7 +12,16 @@ from pydantic import BeforeValidator, Field
 from mobileip.config.findings import Finding, host_in_network, overlapping, repeated
 from mobileip.config.hap import ONE_HOP_EXTENSIONS, HapForms, hap_findings
 from mobileip.config.problems import KeyPath, dotted
-from mobileip.config.shared import AgentNat, Association, Datapath, Revocation, SecurityAssociation, SurrogateReplay
+from mobileip.config.shared import (
+    AgentNat,
+    Association,
+    Datapath,
+    Encapsulations,
+    GreKey,
+    Revocation,
+    SecurityAssociation,
+    SurrogateReplay,
+)
 from mobileip.config.trust import AaaAssociation, AnsweringParty, HomeAgentFaHa
 from mobileip.config.values import Interface, Mac, Model, Nai, Network, Passing, Seconds, Unicast
 
@@ -111,6 +120,12 @@ class HaLeg(Model):
         default="never", description="when home agents are told that the proxy decapsulates itself"
     )
     copy_encapsulation_bits: bool = Field(default=False, description="true to pass on the node's M and G bits")
+    encapsulation: Literal["ipip", "gre", "minimal"] = Field(
+        default="ipip", description="what home agents are asked for where the node's bits are not passed on"
+    )
+    gre_key: GreKey | None = Field(
+        default=None, description="key of GRE tunnels with home agents (RFC 2890), 0 to 4294967295; left out: none"
+    )
     copy_reserved_bits: bool = Field(default=False, description="true to pass on the node's r and x bits")
     dereg_all_coa: Literal["mipp-priv", "home-address"] = Field(
         default="mipp-priv", description="care-of address by which home agents are told that all bindings are over"
@@ -242,6 +257,7 @@ class ProxyConfig(AnsweringParty):
     replay: SurrogateReplay = Field(default_factory=SurrogateReplay)
     pending: Pending = Field(default_factory=Pending)
     nat: AgentNat = Field(default_factory=AgentNat)
+    encapsulations: Encapsulations = Field(default_factory=Encapsulations)
     haleg: HaLeg = Field(default_factory=HaLeg)
     icmp: Icmp = Field(default_factory=Icmp)
     revocation: ProxyRevocation = Field(default_factory=ProxyRevocation)

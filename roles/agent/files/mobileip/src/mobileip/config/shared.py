@@ -80,6 +80,22 @@ class AgentNat(Nat):
     )
 
 
+GreKey = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+
+
+class Encapsulations(Model):
+    """Tunnels besides IP in IP, which everybody takes apart (RFC 5944 4.1)."""
+
+    granted: list[Literal["gre", "minimal", "udp-gre", "udp-minimal"]] = Field(
+        default=["gre", "minimal", "udp-gre", "udp-minimal"],
+        description="what is granted to who asks for it, any of gre, minimal, udp-gre, udp-minimal; IP in IP always is",
+    )
+    gre_key: GreKey | None = Field(
+        default=None,
+        description="key of GRE tunnels (RFC 2890), 0 to 4294967295, the same at their other ends; left out: none",
+    )
+
+
 class Revocation(Model):
     """Registration revocation (RFC 3543)."""
 

@@ -27,11 +27,24 @@ class Encapsulation(StrEnum):
     UDP_GRE = "udp-gre"  # the same with next header 47
 
     @property
+    def next_header(self) -> int:
+        """IP protocol of what is around the inner packet: 4, 47 or 55."""
+        return _NEXT_HEADER[self]
+
+    @property
     def in_udp(self) -> bool:
         """The tunnel is one of RFC 3519: addresses and port are what a NAT made them."""
         return self in _IN_UDP
 
 
+_NEXT_HEADER = {
+    Encapsulation.IPIP: 4,
+    Encapsulation.MINIMAL: 55,
+    Encapsulation.GRE: 47,
+    Encapsulation.UDP: 4,
+    Encapsulation.UDP_MINIMAL: 55,
+    Encapsulation.UDP_GRE: 47,
+}
 _IN_UDP = frozenset({Encapsulation.UDP, Encapsulation.UDP_MINIMAL, Encapsulation.UDP_GRE})
 
 

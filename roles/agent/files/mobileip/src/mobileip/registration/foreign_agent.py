@@ -244,7 +244,7 @@ class ForeignAgent:
         payload = up_to_authorization(request)
         if settings.udp_tunnelling and not request.decapsulates:
             # RFC 3519 4.5: behind the node's authentication. A node with an address of its own asks for itself.
-            payload += UdpTunnelRequest().extension().serialize()
+            payload += UdpTunnelRequest(encapsulation=self._in_udp(request).next_header).extension().serialize()
         shared = settings.home_agents.get(request.home_agent)
         if shared and not request.deregisters and request.care_of_address != request.home_address:
             # RFC 5944 3.5.4: never on a deregistration.
@@ -340,7 +340,7 @@ class ForeignAgent:
             care_of_address=request.care_of_address,
             node=entry.source,
             interface=self._settings.link_interface,
-            encapsulation=carried if tunnel is None else Encapsulation.UDP,
+            encapsulation=carried if tunnel is None else self._in_udp(request),
             reverse_tunnel=request.reverse_tunnel,
             encapsulating_delivery=entry.encapsulating_delivery,
             identification=request.identification,
@@ -352,9 +352,16 @@ class ForeignAgent:
         )
         self._visitors[key] = visitor
         self._next_keepalive.pop(key, None)
-        if visitor.encapsulation is Encapsulation.UDP:
+        if visitor.encapsulation.in_udp:
             self._next_keepalive[key] = now + visitor.keepalive
         return [BindVisitor(visitor)]
+
+    def _in_udp(self, request: RegistrationRequest) -> Encapsulation:
+        """What goes into UDP where there is a NAT (RFC 3519 3.1): as M and G say, if we have it there."""
+        wanted = wanted_encapsulation(request, self._settings.encapsulations)
+        same = {Encapsulation.GRE: Encapsulation.UDP_GRE, Encapsulation.MINIMAL: Encapsulation.UDP_MINIMAL}
+        found = same.get(wanted) if wanted is not None else None
+        return found if found in self._settings.encapsulations and found is not None else Encapsulation.UDP
 
     def _dismiss(self, key: VisitorKey) -> list[Action]:
         self._next_keepalive.pop(key, None)
@@ -372,7 +379,14 @@ class ForeignAgent:
             self._echoes = (self._echoes + 1) & 0xFFFF
             actions.append(
                 Send(
-                    keepalive(visitor.home_address, visitor.home_agent, 0, self._echoes),
+                    keepalive(
+                        visitor.home_address,
+                        visitor.home_agent,
+                        0,
+                        self._echoes,
+                        visitor.encapsulation.next_header,
+                        self._settings.gre_key,
+                    ),
                     source=Endpoint(self._settings.care_of_address, REGISTRATION_PORT),
                     destination=Endpoint(visitor.home_agent, REGISTRATION_PORT),
                 )

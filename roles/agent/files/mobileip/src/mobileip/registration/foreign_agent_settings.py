@@ -35,8 +35,9 @@ class KnownNode:
 class ForeignAgentSettings:
     """Times in seconds.
 
-    `encapsulations` are what the data path carries. `overlapping_home_addresses`: it can tell visitors with equal home
-    addresses apart. `home_agents` are the FA-HA associations (RFC 5944 3.5.4) by the address that requests name.
+    `encapsulations` are what is offered, `gre_key` is the one of keepalives (RFC 2890). `overlapping_home_addresses`:
+    it can tell visitors with equal home addresses apart. `home_agents` are the FA-HA associations (RFC 5944 3.5.4) by
+    the address that requests name.
     `known_extensions` are non-skippable types besides those of the RFCs that may pass, such as the HA Parameter's;
     `vendor_extensions` the critical ones (RFC 3115), vendor and type.
     """
@@ -53,6 +54,7 @@ class ForeignAgentSettings:
     registration_required: bool = False  # the R bit: nodes with an address of their own register here, too
     registration_lifetime: int = 1800
     encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.IPIP, Encapsulation.UDP})
+    gre_key: int | None = None
     reverse_tunnelling: bool = True
     reverse_tunnel_required: bool = False
     encapsulating_delivery: bool = True

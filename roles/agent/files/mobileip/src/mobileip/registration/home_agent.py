@@ -35,11 +35,11 @@ from mobileip.registration.actions import (
 from mobileip.registration.address_pool import PoolUse
 from mobileip.registration.agent_revocation import AgentRevocation, Keys
 from mobileip.registration.assignment import AssignmentRule, parameter_extension
-from mobileip.registration.bindings import Binding, BindingTable, NodeKey, expiry
+from mobileip.registration.bindings import Binding, BindingTable, Encapsulation, NodeKey, expiry
 from mobileip.registration.events import DatagramReceived, Event, RevokeRequested, TunnelPortLearned
 from mobileip.registration.gate import Admitted, Gate, GatePolicy, GateSettings
 from mobileip.registration.home_addresses import HomeAddresses, HomeLink, HomeNode
-from mobileip.registration.nat import Denied, NatPolicy, Tunnel, negotiate
+from mobileip.registration.nat import CARRIED, Denied, NatPolicy, Tunnel, negotiate
 from mobileip.registration.peers import nai_of
 from mobileip.registration.rate_limit import RateLimit
 from mobileip.registration.replay import ReplayGuard, no_nonces
@@ -100,6 +100,7 @@ class HomeAgentSettings:
     simultaneous: int = 1
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     nat: NatPolicy = field(default_factory=NatPolicy)
+    encapsulations: frozenset[Encapsulation] = CARRIED
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)
     parameter_in_reply: ParameterInReply = ParameterInReply.IF_REQUESTED
     trusted: TrustedNetworks = field(default_factory=TrustedNetworks)
@@ -233,7 +234,9 @@ class HomeAgent:
         if message.deregisters:
             return admitted.actions + self._deregister(resolved)
         refused = self._refused(message)
-        tunnel = refused or negotiate(resolved.request, resolved.received.source.address, self._settings.nat)
+        tunnel = refused or negotiate(
+            resolved.request, resolved.received.source.address, self._settings.nat, self._settings.encapsulations
+        )
         if isinstance(tunnel, Denied):
             return admitted.actions + self._deny(resolved, tunnel, now)
         return admitted.actions + self._register(resolved, tunnel, link, now)

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 from itertools import cycle
 
 from mobileip.registration.actions import Send
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.events import Endpoint
 from mobileip.registration.extension_policy import ExtensionPolicy
 from mobileip.registration.pending import PendingRequest
@@ -93,6 +94,10 @@ class HomeAgentLeg:
             flags |= Flag.DECAPSULATES
         if settings.copy_encapsulation:
             flags |= message.flags & (Flag.MINIMAL | Flag.GRE)
+        elif settings.home_agent_encapsulation is Encapsulation.GRE:
+            flags |= Flag.GRE
+        elif settings.home_agent_encapsulation is Encapsulation.MINIMAL:
+            flags |= Flag.MINIMAL
         if settings.copy_reserved_bits:
             flags |= message.flags & _RESERVED
         return flags

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import NodePath, Send
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.events import Endpoint, TunnelProbeAnswered
 from mobileip.wire.encapsulation import keepalive
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -24,8 +25,9 @@ def interval_of(tunnel: UdpTunnelReply, default: int = DEFAULT_KEEPALIVE) -> int
 class Keepalives:
     """A mobile node's: which one is out, and how many in a row were not answered."""
 
-    def __init__(self, home_address: IPv4Address) -> None:
+    def __init__(self, home_address: IPv4Address, gre_key: int | None = None) -> None:
         self._home_address = home_address
+        self._gre_key = gre_key
         self._identifier = int(home_address) & 0xFFFF
         self._sequence = 0
         self._unanswered = 0
@@ -56,7 +58,14 @@ class Keepalives:
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._unanswered += 1
         return Send(
-            keepalive(self._home_address, path.peer, self._identifier, self._sequence),
+            keepalive(
+                self._home_address,
+                path.peer,
+                self._identifier,
+                self._sequence,
+                Encapsulation.UDP.next_header if path.encapsulation is None else path.encapsulation.next_header,
+                self._gre_key,
+            ),
             source=Endpoint(path.local, REGISTRATION_PORT),
             destination=Endpoint(path.peer, REGISTRATION_PORT),
         )

@@ -54,7 +54,7 @@ class Tunnel:
 
 IPIP = Tunnel(Encapsulation.IPIP)
 CARRIED: frozenset[Encapsulation] = frozenset({Encapsulation.IPIP, Encapsulation.UDP})
-"""What the data path can do, and so what an agent may grant."""
+"""What every agent grants that is not told otherwise."""
 
 _MINIMAL_OR_GRE = int(Flag.MINIMAL | Flag.GRE)
 _IN_UDP = {

@@ -47,7 +47,8 @@ class MobileNodeSettings:
     `trusted_agents` are foreign agents, by address or by NAI, or `@realm` for all of a realm (draft 5.7.2);
     `agent_associations` holds the MN-FA association with each foreign agent that has one, `aaa_association` what the
     node shares with its AAA server (RFC 4721).
-    `encapsulations` are those that the node's data path carries: IP in IP always, GRE and minimal are asked for.
+    `encapsulations` are those that the node takes: IP in IP always, GRE and minimal are asked for. `gre_key` is the one
+    of its keepalives (RFC 2890), None where there is none.
     """
 
     home_address: IPv4Address | None
@@ -71,6 +72,7 @@ class MobileNodeSettings:
     revocation: bool = False
     aaa_association: SecurityAssociation | None = None
     encapsulations: frozenset[Encapsulation] = CARRIED
+    gre_key: int | None = None
 
     def preferred_encapsulation(self) -> Encapsulation:
         """Of a tunnel without UDP: GRE if we have it, else minimal, else IP in IP (RFC 5944 4.1)."""

@@ -122,7 +122,7 @@ class NodeState:
         self.home_agent = settings.home_agent
         self.identifications = identifications(settings.proxy_association.replay)
         self.wishes = self._all_wishes()
-        self.keepalives = Keepalives(settings.home_address or UNASSIGNED)
+        self.keepalives = Keepalives(settings.home_address or UNASSIGNED, settings.gre_key)
         self.last_denial: str | None = None
 
     def enter(self, state: State) -> None:
@@ -164,7 +164,7 @@ class NodeState:
     def assume_home_address(self, home_address: IPv4Address) -> None:
         """RFC 2794 3: what was zero in the request is ours from here on."""
         self.home_address = home_address
-        self.keepalives = Keepalives(home_address)
+        self.keepalives = Keepalives(home_address, self.settings.gre_key)
 
     def give_back_assigned(self) -> None:
         """What was assigned is not ours any more; what is configured stays."""

@@ -102,8 +102,9 @@ class ProxySettings:
     received, else the first. `extensions` changes the table of `extension_policy`.
 
     Toward home agents: `reverse_tunnel` asks them to accept nodes' packets for mobility subnets through the tunnel,
-    `copy_encapsulation` passes the node's M and G on, `copy_reserved_bits` its r and x. Requests leave from
-    `source_ports` in turn; `unreachable_grace` is how long a reply may yet come after an ICMP error.
+    `copy_encapsulation` passes the node's M and G on, else `home_agent_encapsulation` is asked for;
+    `copy_reserved_bits` passes its r and x on. Requests leave from `source_ports` in turn; `unreachable_grace` is how
+    long a reply may yet come after an ICMP error.
 
     `simultaneous` is how many bindings a node may have at once; 0: one, and no S bit. `lifetime_jitter` is the share by
     which a granted lifetime is shortened at most. `cannot_service_code` is what a node is told whose home agent
@@ -136,6 +137,7 @@ class ProxySettings:
     broadcast: bool = True
     decapsulates: DecapsulatesBit = DecapsulatesBit.NEVER
     copy_encapsulation: bool = False
+    home_agent_encapsulation: Encapsulation = Encapsulation.IPIP
     copy_reserved_bits: bool = False
     deregister_all_care_of_address: DeregisterAll = DeregisterAll.MIPP_PRIV
     home_agent_parameter: tuple[HomeAgentParameterFormat, ...] = (HomeAgentParameterFormat(),)

@@ -54,8 +54,10 @@ class BroadcastRelay:
         uplink: str,
         rate: int,
         count: Callable[[str], None],
+        gre_key: int | None = None,
     ) -> None:
         self._domains = domains
+        self._gre_key = gre_key
         self._uplink = uplink
         self._limit = RateLimit(rate=float(rate), burst=rate)
         self._count = count
@@ -140,7 +142,9 @@ class BroadcastRelay:
             return
         for binding in self._listeners.values():
             if binding.expires > now and binding.home_address in domain.network:
-                listener = Listener(binding.home_address, tunnel(binding), bool(binding.flags & Flag.DECAPSULATES))
+                listener = Listener(
+                    binding.home_address, tunnel(binding, self._gre_key), bool(binding.flags & Flag.DECAPSULATES)
+                )
                 self._send(domain.copies(packet, listener, mtu_of(self._uplink), next(self._identification)))
 
     def _send(self, copies: tuple[IPv4Packet, ...]) -> None:

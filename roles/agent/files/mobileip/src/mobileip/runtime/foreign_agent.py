@@ -93,6 +93,7 @@ class ForeignAgentParty(Party):
                 encapsulation=entries.Encapsulation(visitor.encapsulation.value),
                 reverse_tunnel=visitor.reverse_tunnel,
                 encapsulating_delivery=visitor.encapsulating_delivery,
+                gre_key=self._config.encapsulations.gre_key,
             )
         )
 

@@ -111,7 +111,7 @@ class ProxyForwarder(Forwarder):
 
     def _bound(self, key: rules.Key) -> rules.Bound | None:
         found = self._tables.get(*key)
-        return None if found is None else rules.Bound(found.home_agent, found.tunnels)
+        return None if found is None else rules.Bound(found.home_agent, found.tunnels, found.home_agent_encapsulation)
 
     def _keys(self) -> list[rules.Key]:
         return [(each.gateway, each.home_address) for each in self._tables.bindings()]

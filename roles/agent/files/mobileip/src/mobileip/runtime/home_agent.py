@@ -62,7 +62,11 @@ class HomeAgentParty(Party):
         self.machine: HomeAgent = HomeAgent(home_agent_settings(loaded, config), partial(secrets.randbits, 32))
         self._bound = Bound()
         self._broadcasts = BroadcastRelay(
-            broadcast_domains(config), config.interface, config.broadcast.rate, self.count
+            broadcast_domains(config),
+            config.interface,
+            config.broadcast.rate,
+            self.count,
+            config.encapsulations.gre_key,
         )
         self._claimed: dict[IPv4Address, str] = {}
         self._kernel = Rtnetlink()
@@ -133,11 +137,13 @@ class HomeAgentParty(Party):
 
     def _sync_table(self) -> None:
         self._bound = Bound(self.machine.bindings)
-        self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())
+        self._tables.sync(
+            _entry(bindings, self._config.encapsulations.gre_key) for bindings in self._bound.nodes().values()
+        )
         self._broadcasts.replace(self.machine.bindings)
 
     def bind(self, action: Bind) -> None:
-        self._tables.put(_entry(self._bound.add(action.binding, action.replaces)))
+        self._tables.put(_entry(self._bound.add(action.binding, action.replaces), self._config.encapsulations.gre_key))
         self._elsewhere.registered((self._config.address, action.binding.home_address))
         self._broadcasts.put(action.binding, action.replaces)
 
@@ -145,7 +151,7 @@ class HomeAgentParty(Party):
         self._broadcasts.remove(key)
         left = self._bound.remove(key)
         if left:
-            self._tables.put(_entry(left))
+            self._tables.put(_entry(left, self._config.encapsulations.gre_key))
         else:
             self._tables.delete(key.home_address)
 
@@ -186,7 +192,9 @@ class HomeAgentParty(Party):
         }
 
     def _tunnels_of(self, node: Node) -> tuple[Tunnel, ...]:
-        return tuple(tunnel(binding) for binding in self._bound.of((None, node[1])))
+        return tuple(
+            tunnel(binding, self._config.encapsulations.gre_key) for binding in self._bound.of((None, node[1]))
+        )
 
     def _look_for_ports(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """What keepalives have shown the kernel about half-bound nodes is to be known here, and durable, as well."""
@@ -244,5 +252,5 @@ class HomeAgentParty(Party):
         ]
 
 
-def _entry(bindings: tuple[Binding, ...]) -> HomeBinding:
-    return HomeBinding(bindings[0].home_address, tuple(tunnel(binding) for binding in bindings))
+def _entry(bindings: tuple[Binding, ...], gre_key: int | None) -> HomeBinding:
+    return HomeBinding(bindings[0].home_address, tuple(tunnel(binding, gre_key) for binding in bindings))

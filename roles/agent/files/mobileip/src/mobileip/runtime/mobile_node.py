@@ -162,6 +162,7 @@ class MobileNodeParty(Party):
             gateways=tuple(config.vpn_gateways),
             encapsulate_all=path.inside or config.encapsulate == "all",
             passes=self._passes,
+            gre_key=config.gre_key,
         )
         self._tables.set_path(self._forwarding)
         self._path = path

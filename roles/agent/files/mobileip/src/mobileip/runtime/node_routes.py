@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from mobileip.forwarding.rules import IP_HEADER, MIP_HEADER, UDP_HEADER
+from mobileip.forwarding.entries import Encapsulation
+from mobileip.forwarding.rules import overhead
 from mobileip.registration.actions import NodePath
-from mobileip.registration.bindings import Encapsulation
 from mobileip.runtime.journal import log
 from mobileip.runtime.rtnetlink import PROTOCOL, TABLE_MAIN, Route, Rtnetlink
 
@@ -21,10 +21,6 @@ TUNNEL_TABLE = 435
 TUNNEL_PREFERENCE = 199
 """Preference of the rule that leads there: before the one that parks the SA."""
 
-_OVERHEAD = {
-    Encapsulation.IPIP: IP_HEADER,
-    Encapsulation.UDP: IP_HEADER + UDP_HEADER + MIP_HEADER,
-}
 _DEFAULT = IPv4Network("0.0.0.0/0")
 
 
@@ -69,7 +65,7 @@ class NodeRoutes:
                     route.destination,
                     self._interface,
                     gateway=route.gateway,
-                    mtu=mtu - _OVERHEAD[path.encapsulation],
+                    mtu=mtu - overhead(Encapsulation(path.encapsulation.value), gre_key=True),
                     table=TUNNEL_TABLE,
                 )
             self._lead(home_address)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from mobileip.config import Loaded, ProxyConfig
+from mobileip.config.proxy import HaLeg
 from mobileip.forwarding.entries import Gateway, ProxyBinding, ProxyForwarding, Tunnel
 from mobileip.forwarding.one_box import WIRE_MAC
 from mobileip.forwarding.paths import Probing
@@ -31,7 +32,7 @@ from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatc
 from mobileip.runtime.settings import passes, proxy_settings
 from mobileip.runtime.slowpath import SlowPath
 from mobileip.runtime.sockets import DatagramSocket
-from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
+from mobileip.runtime.tunnels import Bound, learnt_port, towards_home_agent, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
 from mobileip.wire.unreachable import DESTINATION_UNREACHABLE
 
@@ -124,23 +125,26 @@ class ProxyParty(Party):
 
     def resync(self) -> None:
         self._bound = Bound(self.machine.bindings)
-        self._tables.sync(_entry(bindings) for bindings in self._bound.nodes().values())
+        self._tables.sync(self._entry(bindings) for bindings in self._bound.nodes().values())
         if self._probes is not None:
             self._probes.keep((gateway, home) for gateway, home in self._bound.nodes() if gateway is not None)
             for (gateway, home), bindings in self._bound.nodes().items():
                 assert gateway is not None
-                self._probes.registered((gateway, home), _entry(bindings).tunnels)
+                self._probes.registered((gateway, home), self._entry(bindings).tunnels)
 
     def bind(self, action: Bind) -> None:
         self.bind_many([action])
 
     def bind_many(self, actions: Iterable[Bind]) -> None:
-        self._put([_entry(self._bound.add(action.binding, action.replaces)) for action in actions])
+        self._put([self._entry(self._bound.add(action.binding, action.replaces)) for action in actions])
+
+    def _entry(self, bindings: tuple[Binding, ...]) -> ProxyBinding:
+        return _entry(bindings, self._config.haleg, self._config.encapsulations.gre_key)
 
     def unbind(self, key: BindingKey) -> None:
         left = self._bound.remove(key)
         if left:
-            self._put([_entry(left)])
+            self._put([self._entry(left)])
         elif key.gateway is not None:
             self._tables.delete(key.gateway, key.home_address)
             if self._probes is not None:
@@ -155,7 +159,7 @@ class ProxyParty(Party):
                 self._probes.registered(node, entry.tunnels)
 
     def _tunnels_of(self, node: Node) -> tuple[Tunnel, ...]:
-        return tuple(tunnel(binding) for binding in self._bound.of(node))
+        return tuple(tunnel(binding, self._config.encapsulations.gre_key) for binding in self._bound.of(node))
 
     def commands(self) -> Mapping[str, Command]:
         return {
@@ -214,6 +218,7 @@ class ProxyParty(Party):
             ),
             home_networks=config.home_networks,
             mobility_subnets=config.effective_mobility_subnets,
+            home_agent_gre_key=config.haleg.gre_key,
             wire_ifindex=None if wire is None else index_of(wire.proxy_interface, "one_box.proxy_interface"),
             passes=passes(config),
         )
@@ -290,13 +295,14 @@ class ProxyParty(Party):
                 log("info", "gateway_macs", gateway=gateway.name, macs=",".join(sorted(macs)))
 
 
-def _entry(bindings: tuple[Binding, ...]) -> ProxyBinding:
+def _entry(bindings: tuple[Binding, ...], haleg: HaLeg, gre_key: int | None = None) -> ProxyBinding:
     """All of a node's tunnels, the newest first: it gets the packet itself, the others get copies."""
     newest = bindings[-1]
     if newest.gateway is None:
         raise ValueError(f"binding of {newest.home_address} names no VPN gateway")
-    tunnels = tuple(tunnel(each) for each in reversed(bindings))
-    return ProxyBinding(newest.gateway, newest.home_address, newest.home_agent, tunnels)
+    tunnels = tuple(tunnel(each, gre_key) for each in reversed(bindings))
+    style = towards_home_agent(newest, haleg)
+    return ProxyBinding(newest.gateway, newest.home_address, newest.home_agent, tunnels, style)
 
 
 def _clocks(offsets: Collection[float]) -> Mapping[str, object]:

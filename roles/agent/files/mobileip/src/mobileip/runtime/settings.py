@@ -11,6 +11,7 @@ from mobileip.forwarding.broadcast import BroadcastDomain
 from mobileip.forwarding.entries import ForeignAgentForwarding, HomeAgentForwarding, Passes
 from mobileip.registration.address_pool import AddressRange
 from mobileip.registration.admission import AdmissionPolicy, Limit
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.code_profile import CodeProfile
 from mobileip.registration.extension_policy import Treatment
 from mobileip.registration.foreign_agent_settings import ChallengeMode, ForeignAgentSettings, KnownNode
@@ -50,6 +51,21 @@ def _nat(nat: written.AgentNat) -> NatPolicy:
         allowed=nat.allowed,
         forced_allowed=nat.forced_allowed,
     )
+
+
+def _granted(encapsulations: written.Encapsulations) -> frozenset[Encapsulation]:
+    """IP in IP, and in UDP what RFC 3519 has by itself, are granted always (`nat` switches UDP off)."""
+    return frozenset({Encapsulation.IPIP, Encapsulation.UDP, *map(Encapsulation, encapsulations.granted)})
+
+
+def _asked(config: written.MobileNodeConfig) -> frozenset[Encapsulation]:
+    """IP in IP, what is asked for, and the same in UDP. Merged segments of clear TCP do not fit next header 55."""
+    asked = {Encapsulation.IPIP, Encapsulation.UDP, Encapsulation(config.encapsulation)}
+    if config.encapsulation == "gre":
+        asked.add(Encapsulation.UDP_GRE)
+    elif config.encapsulation == "minimal" and config.encapsulate != "all":
+        asked.add(Encapsulation.UDP_MINIMAL)
+    return frozenset(asked)
 
 
 def _gateway_of(config: written.ProxyConfig, node: written.ProxyMobileNode) -> IPv4Address:
@@ -108,10 +124,12 @@ def proxy_settings(loaded: written.Loaded, config: written.ProxyConfig) -> Proxy
         revocation_by_home_agents=config.revocation.home_agents,
         max_lifetime=config.max_lifetime,
         nat=_nat(config.nat),
+        encapsulations=_granted(config.encapsulations),
         reverse_tunnel=config.mobility_delivery == "reverse_tunnel",
         broadcast=config.haleg.broadcast,
         decapsulates=DecapsulatesBit(config.haleg.d_bit),
         copy_encapsulation=config.haleg.copy_encapsulation_bits,
+        home_agent_encapsulation=Encapsulation(config.haleg.encapsulation),
         copy_reserved_bits=config.haleg.copy_reserved_bits,
         deregister_all_care_of_address=DeregisterAll(config.haleg.dereg_all_coa),
         home_agent_parameter=tuple(_hap_format(form) for form in config.hap.forms),
@@ -154,6 +172,7 @@ def home_agent_settings(loaded: written.Loaded, config: written.HomeAgentConfig)
         simultaneous=config.simultaneous or 1,
         reverse_tunnel=ReverseTunnel(config.reverse_tunnel),
         nat=_nat(config.nat),
+        encapsulations=_granted(config.encapsulations),
         home_agent_parameter=tuple(_hap_format(form) for form in config.hap.forms),
         parameter_in_reply=ParameterInReply(config.hap.in_reply),
         trusted=TrustedNetworks(tuple(trusted.networks), frozenset(trusted.proxies), Untrusted(trusted.untrusted)),
@@ -208,6 +227,8 @@ def foreign_agent_settings(loaded: written.Loaded, config: written.ForeignAgentC
         reverse_tunnel_required=config.reverse_tunnel_required,
         encapsulating_delivery=config.encapsulating_delivery,
         udp_tunnelling=config.udp_tunnelling,
+        encapsulations=_granted(config.encapsulations),
+        gre_key=config.encapsulations.gre_key,
         zero_home_address=config.zero_home_address,
         fa_error=config.fa_error,
         legacy=config.legacy,
@@ -257,5 +278,7 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         agent_associations={shared.agent: association_of(loaded, shared) for shared in config.foreign_agent_sas},
         revocation=config.revocation.enabled,
         aaa_association=optional_association(loaded, config.aaa_sa),
+        encapsulations=_asked(config),
+        gre_key=config.gre_key,
         sa_keepalive=math.inf if config.sa is None else config.sa.keepalive_timeout or math.inf,
     )

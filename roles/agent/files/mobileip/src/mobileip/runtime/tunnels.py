@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
+from mobileip.config.proxy import HaLeg
 from mobileip.forwarding import entries
-from mobileip.registration.bindings import Binding, BindingKey
+from mobileip.registration.bindings import Binding, BindingKey, Encapsulation
 from mobileip.registration.events import Endpoint, TunnelPortLearned
+from mobileip.wire.messages import Flag
 
+_GRE = (Encapsulation.GRE, Encapsulation.UDP_GRE)
 NodeKey = tuple[IPv4Address | None, IPv4Address]
 """Gateway and home address."""
 
 
-def tunnel(binding: Binding) -> entries.Tunnel:
-    """The tunnel that a binding stands for."""
+def tunnel(binding: Binding, gre_key: int | None = None) -> entries.Tunnel:
+    """The tunnel that a binding stands for; with `gre_key` if it is one of GRE."""
     peer = binding.tunnel_peer
     source = binding.tunnel_source
     return entries.Tunnel(
@@ -24,7 +27,17 @@ def tunnel(binding: Binding) -> entries.Tunnel:
         port=0 if binding.half_bound else peer.port,  # the request's is the foreign agent's (RFC 3519 4.4)
         source=None if source == peer.address else source,
         half_bound=binding.half_bound,
+        gre_key=gre_key if binding.encapsulation in _GRE else None,
     )
+
+
+def towards_home_agent(binding: Binding, haleg: HaLeg) -> entries.Encapsulation:
+    """What the home agent was asked for when this binding was made; both bits: GRE, as it is preferred here."""
+    if not haleg.copy_encapsulation_bits:
+        return entries.Encapsulation(haleg.encapsulation)
+    if binding.flags & Flag.GRE:
+        return entries.Encapsulation.GRE
+    return entries.Encapsulation.MINIMAL if binding.flags & Flag.MINIMAL else entries.Encapsulation.IPIP
 
 
 def learnt_port(binding: Binding, in_kernel: Iterable[entries.Tunnel]) -> TunnelPortLearned | None:

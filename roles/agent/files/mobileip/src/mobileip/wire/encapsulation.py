@@ -295,7 +295,20 @@ class Gre:
         return start + checksum(start + bytes(4) + rest).to_bytes(2) + bytes(2) + rest
 
 
-def keepalive(home_address: IPv4Address, agent: IPv4Address, identifier: int, sequence: int) -> bytes:
+def keepalive(
+    home_address: IPv4Address,
+    agent: IPv4Address,
+    identifier: int,
+    sequence: int,
+    next_header: int = IPPROTO_IPIP,
+    gre_key: int | None = None,
+) -> bytes:
     """UDP payload of a keepalive (RFC 3519 4.9): an echo request from the node to its agent, as tunnel data."""
     echo = Echo(identifier, sequence).serialize()
-    return TunnelData(IPPROTO_IPIP, IPv4Packet(home_address, agent, IPPROTO_ICMP, echo).serialize()).serialize()
+    if next_header == IPPROTO_MINIMAL:
+        return TunnelData(
+            next_header, MinimalForwarding(IPPROTO_ICMP, agent, home_address, echo).serialize()
+        ).serialize()
+    packet = IPv4Packet(home_address, agent, IPPROTO_ICMP, echo).serialize()
+    payload = Gre(packet, gre_key).serialize() if next_header == IPPROTO_GRE else packet
+    return TunnelData(next_header, payload).serialize()
