@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import handoff, site
+from .datapath import goodput
 from .datapath import rows as datapath
 from .registration import rows as registration
 from .rows import Group, entry
@@ -30,6 +31,7 @@ GROUPS: tuple[Group, ...] = (
     datapath.XDP_GROUP,
     datapath.TC_GROUP,
     datapath.SCALE_GROUP,
+    goodput.GROUP,
     site.GROUP,
     registration.SHIPPED_GROUP,
     registration.PURE_GROUP,
