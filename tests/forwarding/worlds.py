@@ -132,11 +132,11 @@ class World:
             agent.configure(tables.home_agent)
         for key, bound in tables.bindings.items():
             self.restore(pin_dir, key, bound)
+        foreign = ForeignAgentTables(pin_dir)
         if tables.foreign_agent is not None:
-            foreign = ForeignAgentTables(pin_dir)
             foreign.configure(tables.foreign_agent)
-            for visitor in tables.visitors.values():
-                foreign.put(visitor)
+        for visitor in tables.visitors.values():
+            foreign.put(visitor)
         if tables.mobile_node is not None:
             MobileNodeTables(pin_dir).set_path(tables.mobile_node)
 

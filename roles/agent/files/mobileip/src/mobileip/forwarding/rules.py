@@ -1095,8 +1095,10 @@ def _foreign_agent_link(packet: _Packet) -> None:
     """Delivery styles of RFC 3024 5: direct for unicast, encapsulating for whatever the node wraps for the agent."""
     agent, outer = packet.tables.foreign_agent, packet.outer
     visitor = packet.tables.visitors.get(outer.source)
-    if agent is None or visitor is None:
+    if visitor is None:
         raise _Stack
+    if agent is None:
+        raise _Drop("not_configured")
     to_agent = outer.destination == agent.link_address
     # IP-in-IP, or as negotiated (RFC 3024 5.1.2).
     styles = (_IPIP, visitor.encapsulation.next_header)

@@ -146,6 +146,7 @@ static __always_inline int redirect(struct plan *plan)
 static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct plan *plan, int verdict)
 {
 	__u32 bytes = frame_length(ctx);
+	int action = TC_ACT_OK;
 
 	if (copy_index(ctx) >= 0 && verdict == VERDICT_STACK)
 		verdict = DROP(helper_failed); /* a copy's binding went away: the original is enough for the stack */
@@ -162,10 +163,16 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		count_passed(ctx, bytes);
 		return TC_ACT_UNSPEC; /* not ours: other filters of the interface have their say */
 	}
-	count_outcome(ctx, plan, bytes);
 	if (plan->flags & (PLAN_BACK | PLAN_ANEW))
-		return bpf_redirect(interface_of(ctx), plan->flags & PLAN_ANEW ? BPF_F_INGRESS : 0);
-	return plan->flags & PLAN_REDIRECT ? redirect(plan) : TC_ACT_OK;
+		action = bpf_redirect(interface_of(ctx), plan->flags & PLAN_ANEW ? BPF_F_INGRESS : 0);
+	else if (plan->flags & PLAN_REDIRECT)
+		action = redirect(plan);
+	if (action == TC_ACT_SHOT) {
+		count_drop(ctx, DROP_helper_failed, bytes);
+		return TC_ACT_SHOT;
+	}
+	count_outcome(ctx, plan, bytes);
+	return action;
 }
 
 #endif

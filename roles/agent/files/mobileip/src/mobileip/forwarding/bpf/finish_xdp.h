@@ -134,8 +134,12 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		count_drop(ctx, -verdict, bytes);
 		return XDP_DROP;
 	}
+	if (bpf_redirect(fib.ifindex, 0) != XDP_REDIRECT) {
+		count_drop(ctx, DROP_helper_failed, bytes);
+		return XDP_DROP;
+	}
 	count_outcome(ctx, plan, bytes);
-	return bpf_redirect(fib.ifindex, 0);
+	return XDP_REDIRECT;
 }
 
 #endif

@@ -105,8 +105,10 @@ static __always_inline int decide_foreign_agent_link(ctx_t *ctx, struct packet *
 	const struct visitor *v = bpf_map_lookup_elem(&visitors, &p->outer.saddr);
 	int is_encapsulated;
 
-	if (!v || !s)
+	if (!v)
 		return VERDICT_STACK; /* no visitor of ours: the router's own business */
+	if (!s)
+		return DROP(not_configured);
 	is_encapsulated = (v->flags & VISITOR_ENCAPSULATING_DELIVERY) && p->outer.daddr == s->link_address &&
 			  (p->outer.protocol == IPPROTO_IPIP || p->outer.protocol == v->encapsulation);
 	if ((p->outer.daddr == s->link_address && !is_encapsulated) || is_registration(ctx, p) || is_discovery(p))

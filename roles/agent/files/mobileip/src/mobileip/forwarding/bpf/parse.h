@@ -146,8 +146,11 @@ static __always_inline int parse_ip(ctx_t *ctx, struct packet *p)
 	end = packet_end(ctx);
 	ethernet = data;
 	ip = (void *)(ethernet + 1);
-	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+	if ((void *)(ethernet + 1) <= end && ethernet->h_proto != bpf_htons(ETH_P_IP))
 		return VERDICT_STACK;
+	/* Too short for IPv4; or the kernel could not bring it within reach, and nobody would have looked at it. */
+	if ((void *)(ip + 1) > end)
+		return frame_length(ctx) < ETH_HLEN + sizeof(*ip) ? VERDICT_STACK : DROP(helper_failed);
 	__builtin_memcpy(p->source_mac, ethernet->h_source, ETH_ALEN);
 	p->outer = *ip;
 	if (p->outer.version != 4 || p->outer.ihl < 5 || bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 ||
@@ -176,7 +179,7 @@ static __always_inline int is_tunnel(ctx_t *ctx, const struct packet *p)
 		if (bpf_ntohs(p->outer.tot_len) < p->outer.ihl * 4 + sizeof(head))
 			return 0;
 		if (load_bytes(ctx, ETH_HLEN + p->outer.ihl * 4, &head, sizeof(head)))
-			return 0;
+			return 1; /* it is there and cannot be read: for parse_tunnel to refuse */
 		return head.udp.dest == bpf_htons(MIP_PORT) && head.type == MIP_TUNNEL_DATA;
 	default:
 		return 0;
