@@ -18,9 +18,9 @@ from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.reasons import REASON_NAMES
 from mobileip.forwarding.tables import ProxyTables
 from tests.forwarding import worlds
+from tests.forwarding.comparison import Tc, difference
 from tests.forwarding.conftest import Namespace
 from tests.forwarding.frames import Generator
-from tests.forwarding.test_rules_equal_programs import CONTEXT, difference
 
 pytestmark = pytest.mark.namespaces
 FRAMES = 1500
@@ -71,10 +71,13 @@ def compare(object_path: Path, pin_dir: Path) -> tuple[Counter[str], list[str]]:
             programs = {name: Program(pin_dir / "programs" / name) for name in on}
             generator = Generator(434 + number, every[1].tables if number == 0 else world.tables, on)
             for case in generator.cases(FRAMES // len(every)):
-                here = on[case.program]
-                want = rules.decide(case.program, case.frame, world.tables, now, ifindex=here, mark=case.mark)
+                here, segment = on[case.program], case.gso_size
+                want = rules.decide(
+                    case.program, case.frame, world.tables, now, ifindex=here, mark=case.mark, segment=segment
+                )
                 before = tables.counters()
-                code, frame = programs[case.program].test_run(case.frame, CONTEXT.pack(case.mark, here))
+                answer = Tc().run(programs[case.program], case, here)
+                code, frame = answer.code, answer.frame
                 counted = difference(before, tables.counters())
                 if want.learnt is not None:
                     world.restore(pin_dir, want.learnt[0], world.tables.bindings[want.learnt[0]])
