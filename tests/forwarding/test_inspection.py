@@ -65,10 +65,10 @@ def test_a_filter_that_runs_other_code_than_is_loaded_is_told(
 
 def test_what_sees_the_packets_first_is_told(host: Namespace, pin_dir: Path, bpf_object: Path) -> None:
     host.shell("sysctl -qw net.ipv4.ip_forward=1\nip link set pub up")
-    host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC)
+    host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.NATIVE)
     found = host.run(describe, pin_dir)
-    assert {"interface": "pub", "attach": "xdp-generic", "why": "datapath.attach says so"} in found["hooks"]
-    (shown,) = [row for row in found["attachments"] if (row["interface"], row["hook"]) == ("pub", "XDP generic")]
+    assert {"interface": "pub", "attach": "xdp-native", "why": "datapath.attach says so"} in found["hooks"]
+    (shown,) = [row for row in found["attachments"] if (row["interface"], row["hook"]) == ("pub", "XDP native")]
     assert shown["program"] == "proxy_pub"
     assert shown["id"] in {row["id"] for row in found["programs"] if row["hook"] == "XDP"}
     host.run(loader.unload, pin_dir, ATTACHMENTS)

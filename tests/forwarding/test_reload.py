@@ -37,7 +37,7 @@ from tests.forwarding.test_namespaces import (
 pytestmark = pytest.mark.namespaces
 site = test_namespaces.site
 ATTACHMENTS = loader.proxy_attachments("pub", "priv")
-HOOKS = (Attach.TC, Attach.GENERIC)
+HOOKS = (Attach.TC, Attach.NATIVE)
 _NUMBER = struct.Struct("!8sI")
 
 
@@ -157,7 +157,7 @@ def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
     assert not pins.with_name(f"{pins.name}_old").exists()
     rows = proxy.run(describe, pins)["attachments"]
     assert all(row["is_current"] for row in rows)
-    assert sum(row["hook"] == "XDP generic" for row in rows) == (2 if attach is Attach.GENERIC else 0)
+    assert sum(row["hook"] == "XDP native" for row in rows) == (2 if attach is Attach.NATIVE else 0)
 
 
 def test_what_cannot_be_filled_leaves_all_as_it_was(site: Site, bpf_object: Path) -> None:
