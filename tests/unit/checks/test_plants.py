@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.forwarding.plants import PLANTED
+
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "roles/agent/files/mobileip/src/mobileip"
 
@@ -17,4 +19,11 @@ def test_what_is_to_be_broken_stands_once_in_its_file() -> None:
         for plant in plants
     }
     assert len(times) >= 40
+    assert {plant: found for plant, found in times.items() if found != 1} == {}
+
+
+def test_what_is_to_be_broken_of_the_data_path_stands_once_in_its_file() -> None:
+    folder = SOURCES / "forwarding" / "bpf"
+    times = {plant: (folder / plant[0]).read_text(encoding="utf-8").count(plant[1]) for plant in PLANTED}
+    assert len(times) >= 10
     assert {plant: found for plant, found in times.items() if found != 1} == {}
