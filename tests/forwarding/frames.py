@@ -205,6 +205,31 @@ class Generator:
         )
         return self._random.randbytes(length)
 
+    def _segment(self) -> bytes:
+        """What is behind the IP header of TCP: now and then a SYN, with options that may be spoilt."""
+        if self._random.random() < 0.8:
+            return self._payload()
+        mss = b"\x02\x04" + self._random.choice([535, 536, 1200, 1201, 1460, 8960, 65535]).to_bytes(2)
+        others = [
+            b"\x01",
+            b"\x01\x01",
+            b"\x04\x02",
+            b"\x08\x0a" + bytes(8),
+            b"\x03\x03\x07",
+            b"\x1e\x00",
+            b"\x00",
+            b"\x02\x03\x05",
+        ]
+        options = b"".join(
+            [*self._random.choices(others, k=self._random.randrange(3)), mss, self._random.choice(others)]
+        )
+        options += bytes(-len(options) % 4)
+        words = (20 + len(options)) // 4 + self._maybe(0, [-1, 1, 5, -6], 0.1)
+        flags = self._random.choice([2, 2, 2, 0x12, 0x10])
+        header = self._random.randbytes(12) + bytes([words % 16 << 4, flags]) + self._random.randbytes(6)
+        whole = header + options + self._random.randbytes(self._random.choice([0, 0, 4]))
+        return self._maybe(whole, [whole[:21], whole[:24], whole[:12]], 0.05)
+
     def _ipsec(self, source: IPv4Address, destination: IPv4Address) -> bytes:
         """ESP or IKE, or something that is neither."""
         header = self._header()
@@ -302,7 +327,7 @@ class Generator:
         if self._random.random() < 0.5:
             source = IPv4Address(self._random.choice(["192.0.2.130", "198.18.0.7", "192.0.2.160"]))
             destination = self._maybe(IPv4Address("192.0.2.80"), [destination], 0.5)
-        return mac, ip(source, destination, TCP, self._payload(), **self._header())
+        return mac, ip(source, destination, TCP, self._segment(), **self._header())
 
     def _too_long(self, _program: str) -> tuple[bytes, bytes]:
         """Of the gateway, ESP for a node or a node's clear packet: what hardly fits, or not."""
@@ -338,7 +363,7 @@ class Generator:
 
     def _from_home_agent(self, _program: str) -> tuple[bytes, bytes]:
         _, home, bound = self._binding(home_agent=False)
-        inner = ip(IPv4Address("192.0.2.50"), self._address(home), TCP, self._payload(), **self._header())
+        inner = ip(IPv4Address("192.0.2.50"), self._address(home), TCP, self._segment(), **self._header())
         key = self._proxy().home_agent_gre_key
         end = self._end(bound.home_agent, bound.home_agent_encapsulation, 0, key)
         return STRANGE_MAC, self._tunnel_packet(end, self._proxy().private_address, inner)
@@ -348,7 +373,7 @@ class Generator:
         destination = IPv4Address(
             self._random.choice(["192.0.2.80", "192.0.2.50", str(self._random.choice(self._homes()))])
         )
-        inner = ip(self._address(home), destination, TCP, self._payload(), **self._header())
+        inner = ip(self._address(home), destination, TCP, self._segment(), **self._header())
         if self._random.random() < 0.3:
             inner = self._echo(home, here)
         return STRANGE_MAC, self._tunnel_packet(self._random.choice(bound.tunnels), here, inner)
@@ -356,7 +381,7 @@ class Generator:
     def _intercepted(self, _program: str) -> tuple[bytes, bytes]:
         here, home, bound = self._binding(home_agent=True)
         source = self._maybe(IPv4Address("192.0.2.50"), [here, *(tunnel.care_of for tunnel in bound.tunnels)], 0.1)
-        return STRANGE_MAC, ip(source, self._address(home), TCP, self._payload(), **self._header(outer=True))
+        return STRANGE_MAC, ip(source, self._address(home), TCP, self._segment(), **self._header(outer=True))
 
     def _to_visitor(self, _program: str) -> tuple[bytes, bytes]:
         assert self._tables.foreign_agent is not None

@@ -205,7 +205,7 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         replace(proxy, gateways=direct, mobility_subnets=(IPv4Network("192.0.2.80/28"),)),
         replace(proxy, home_agent_gre_key=AGENT_KEY),
     )
-    policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46, reassembly=True), TunnelPolicy())
+    policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46, tcp_mss=1200, reassembly=True), TunnelPolicy())
     for number, path in enumerate(_paths()):
         policy = policies[number % 3]
         yield World(replace(everything, proxy=settings[number % 3], mobile_node=path, policy=policy))

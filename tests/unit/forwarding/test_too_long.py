@@ -194,6 +194,24 @@ def test_merged_segments_pass_as_long_as_each_may_be_made_to_fit() -> None:
     assert decide(packet, snapshot, segment=1473).reason == "too_big"
 
 
+def syn(mss: int, **fields: Any) -> Any:
+    return TCP(sport=1, dport=2, flags="S", options=[("NOP", None), ("SAckOK", b""), ("MSS", mss)], **fields)
+
+
+@pytest.mark.parametrize(("mss", "after"), [(1460, 1300), (1300, 1300), (1200, 1200)])
+def test_a_syn_in_clear_asks_for_no_larger_segments_than_configured(mss: int, after: int) -> None:
+    snapshot = replace(tables(), policy=TunnelPolicy(tcp_mss=1300))
+    addresses = {"src": "192.0.2.50", "dst": HOME, "ttl": 60}
+    frame = ether(IP(src=HOME_AGENT, dst=MIPP_PRIV) / IP(**addresses) / syn(mss))
+    verdict = rules.decide("proxy_priv", frame, snapshot, NOW, ifindex=PRIV)
+    assert verdict.frame == ether(IP(**{**addresses, "ttl": 59}) / syn(after))
+    reverse = rules.decide(
+        "proxy_pub", ether(IP(src=HOME, dst="192.0.2.80") / syn(mss), GATEWAY_MAC), snapshot, NOW, ifindex=PUB
+    )
+    inside = IP(src=HOME, dst="192.0.2.80", ttl=63) / syn(after)
+    assert reverse.frame[34:] == bytes(inside)
+
+
 @pytest.mark.parametrize(("inner", "outer"), [(0, 46 << 2), (0xFF, 46 << 2 | 3), (2, 46 << 2 | 2)])
 def test_the_outer_dscp_is_set_where_configured_and_ecn_is_as_inside_R6040_4_1(inner: int, outer: int) -> None:
     snapshot = replace(tables(), policy=TunnelPolicy(dscp=46))

@@ -131,6 +131,9 @@ class Tunnels(Model):
     dscp: Literal["copy"] | Annotated[int, Field(ge=0, le=63)] = Field(
         default="copy", description="DSCP of tunnel packets: a number, 0 to 63, or `copy` for that of what is inside"
     )
+    tcp_mss: Literal[0] | Annotated[int, Field(ge=536, le=65495)] = Field(
+        default=0, description="payload bytes of a TCP segment at most, 536 to 65495, in SYNs that pass; 0: no limit"
+    )
 
 
 class Datapath(Model):

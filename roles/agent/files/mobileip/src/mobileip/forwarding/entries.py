@@ -237,6 +237,8 @@ class TunnelPolicy:
     """ICMP errors to one source at most; 0: none are sent."""
     dscp: int | None = None
     """DSCP of the outer header, 0 to 63; None: the inner one's."""
+    tcp_mss: int = 0
+    """Payload bytes of a TCP segment at most, in the SYNs that pass; 0: as the ends agree."""
     reassembly: bool = False
     """Fragments of tunnel packets go to the stack, which hands the whole to the daemon."""
 

@@ -160,7 +160,7 @@ DROP_EVENT = Layout(
 )
 EPOCH = Layout("epoch", (("boot_ns", "q"),))
 PATH_MTU = Layout("path_mtu", (("mtu", "I"), ("reserved", "I"), ("expires_ns", "Q")))
-TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("reserved", "H")))
+TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("tcp_mss", "H")))
 LINK = Layout("link", (("ifindex", "I"), ("mac", "6s"), ("flags", "B"), ("why", "B")))
 LINKS = Layout("links", (("entries", f"{LINK.size * MAX_LINKS}s"),))
 OBJECT_IDENTITY = Layout("object_identity", (("object", "32s"), ("layout", "32s")))

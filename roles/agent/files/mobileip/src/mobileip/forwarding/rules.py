@@ -43,6 +43,7 @@ _ICMP, _IPIP, _TCP, _UDP, _GRE, _MINIMAL = 1, 4, 6, 17, 47, 55
 _TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
 _ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10  # ICMP types
 _DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
+_SYN = 2
 _ICMP_ERRORS = (3, 4, 5, 11, 12)
 _ERROR_TOS = 0xC0
 _LEAST_MTU = 68
@@ -290,6 +291,8 @@ def decide(
         packet.segment = segment
         try:
             rules[program](packet)
+            if packet.tunnel is not None and packet.outcome != "keepalive_answered":
+                _clamp_mss(packet)
         except _TooLong as too_long:
             _does_not_fit(packet, too_long.most)
     except _Stack:
@@ -616,6 +619,38 @@ def _decrement_ttl(packet: _Packet) -> None:
     _replace_word(packet, 8, bytes([packet.frame[at] - 1, packet.frame[at + 1]]))
 
 
+def _clamp_mss(packet: _Packet) -> None:
+    """The MSS option of a SYN, no larger than configured. What cannot be read is left alone."""
+    most, header = packet.tables.policy.tcp_mss, _Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
+    if not most or header.protocol != _TCP or header.offset or header.length != IP_HEADER:
+        return
+    start = ETHERNET + IP_HEADER
+    tcp = packet.frame[start:]
+    if len(tcp) < 14 or not tcp[13] & _SYN:
+        return
+    at, end = 20, (tcp[12] >> 4) * 4
+    while at + 4 <= end and at + 2 <= len(tcp):
+        kind, length = tcp[at], tcp[at + 1]
+        if (kind, length) == (2, 4):
+            _lower_mss(packet, start, at + 2, most)
+            return
+        if kind == 0 or (kind != 1 and length < 2):
+            return
+        at += 1 if kind == 1 else length
+
+
+def _lower_mss(packet: _Packet, start: int, at: int, most: int) -> None:
+    tcp = bytearray(packet.frame[start:])
+    old, new = bytes(tcp[at : at + 2]), most.to_bytes(2)
+    if len(old) < 2 or int.from_bytes(old) <= most:
+        return
+    tcp[at : at + 2] = new
+    if at % 2:  # options are not aligned: the bytes count in the other halves of the checksum's words
+        old, new = old[::-1], new[::-1]
+    tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2] = _adjusted(tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2], old, new)
+    packet.frame = packet.frame[:start] + bytes(tcp)
+
+
 def _fits(packet: _Packet, tunnel: Tunnel | None = None, overhead: int = 0) -> None:
     """Whether the packet behind Ethernet fits the way that it leaves by, and through a tunnel fits the tunnel's path.
 
@@ -652,6 +687,7 @@ def _encapsulate(packet: _Packet, local: IPv4Address, tunnel: Tunnel, local_port
     tunnel = replace(tunnel, encapsulation=_carrier(packet, tunnel.encapsulation, inner))
     packet.carrier, packet.growth = tunnel.encapsulation, len(_tunnel_headers(inner, local, tunnel, local_port))
     _fits(packet, tunnel, packet.growth)
+    _clamp_mss(packet)
     _push_headers(packet, local, tunnel, local_port)
 
 

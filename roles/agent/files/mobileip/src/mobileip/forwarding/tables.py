@@ -258,7 +258,7 @@ class Tables:
         """Write what all tunnels have in common."""
         flags = (0 if policy.dscp is None else _SET_DSCP) | (_REASSEMBLY if policy.reassembly else 0)
         packed = layouts.TUNNEL_POLICY.pack(
-            errors_per_second=policy.errors_per_second, flags=flags, dscp=policy.dscp or 0
+            errors_per_second=policy.errors_per_second, flags=flags, dscp=policy.dscp or 0, tcp_mss=policy.tcp_mss
         )
         if self._policy.get(_FIRST) != packed:
             self._policy.put(_FIRST, packed)

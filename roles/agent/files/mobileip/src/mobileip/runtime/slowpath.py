@@ -107,6 +107,7 @@ class SlowPath:
         self._policy = TunnelPolicy(
             errors_per_second=config.icmp_errors,
             dscp=None if config.dscp == "copy" else config.dscp,
+            tcp_mss=config.tcp_mss,
             reassembly=bool(config.reassembly),
         )
         self._tables.set_policy(self._policy)

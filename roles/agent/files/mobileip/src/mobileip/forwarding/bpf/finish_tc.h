@@ -7,6 +7,7 @@
 
 #include "count.h"
 #include "icmp.h"
+#include "mss.h"
 #include "mtu.h"
 #include "rewrite.h"
 
@@ -122,6 +123,8 @@ static __always_inline int change(ctx_t *ctx, const struct packet *p, struct pla
 		if (verdict == DROP(too_big))
 			return too_long(ctx, p, plan, &ip);
 	}
+	if (verdict == VERDICT_CONTINUE && (plan->flags & (PLAN_ENCAPSULATE | PLAN_DECAPSULATE)) && configured_mss())
+		verdict = clamp_mss(ctx, configured_mss());
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_DECREMENT_TTL))
 		verdict = decrement_ttl(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))

@@ -8,6 +8,7 @@
 #define MOBILEIP_FINISH_XDP_H
 
 #include "count.h"
+#include "mss.h"
 #include "path_mtu.h"
 #include "rewrite.h"
 
@@ -46,6 +47,12 @@ static __always_inline __u32 fill_lookup(const ctx_t *ctx, const struct packet *
 	fib->ifindex = plan->flags & PLAN_ROUTE ? interface_of(ctx) : plan->ifindex;
 	fib->tot_len = length;
 	return length;
+}
+
+/* With segments limited, all of TCP goes by tc: there a checksum that is left to the device is known to be. */
+static __always_inline int is_to_be_clamped(const struct packet *p)
+{
+	return (p->tunnel ? p->inner.protocol : p->outer.protocol) == IPPROTO_TCP && configured_mss();
 }
 
 static __always_inline int is_linear(const ctx_t *ctx)
@@ -123,7 +130,7 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		count_drop(ctx, -verdict, frame_length(ctx));
 		return XDP_DROP;
 	}
-	if (verdict != VERDICT_FORWARD || !(plan->flags & PLAN_REDIRECT) || plan->copies ||
+	if (verdict != VERDICT_FORWARD || is_to_be_clamped(p) || !(plan->flags & PLAN_REDIRECT) || plan->copies ||
 	    settle_first(p, plan) || find_way(ctx, p, plan, &fib))
 		return XDP_PASS;
 	bytes = frame_length(ctx);

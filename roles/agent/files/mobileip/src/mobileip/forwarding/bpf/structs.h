@@ -203,7 +203,7 @@ struct tunnel_policy {
 	__u32 errors_per_second;	/* ICMP errors to one source; 0: none are sent */
 	__u8 flags;
 	__u8 dscp;
-	__u16 reserved;
+	__u16 tcp_mss;			/* payload bytes of a segment at most; 0: as the ends agree */
 };
 
 #define MAX_LINKS 16
