@@ -91,6 +91,7 @@ def tunnels(now: float) -> dict[str, tuple[Tunnel, ...]]:
         "192.0.2.72": (replace(plain, expires=past),),
         "192.0.2.73": (replace(plain, care_of=FOREIGN_AGENT, source=ROUTED),),
         "192.0.2.74": (replace(plain, expires=past), replace(plain, care_of=OTHER_CARE_OF), behind_nat, half),
+        "192.0.2.66": (replace(plain, care_of=GATEWAY),),
         "192.0.2.79": (replace(half, port=40001),),  # the port it had before
         "192.0.2.75": (behind_nat, plain, replace(plain, care_of=OTHER_CARE_OF)),
         "192.0.2.81": (replace(plain, encapsulation=Encapsulation.GRE),),

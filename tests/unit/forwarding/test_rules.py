@@ -191,6 +191,12 @@ def test_esp_in_udp_and_ike_pass_both_ways_through_either_tunnel_D_5_6_a_and_AMB
     assert decide(ether(wrapped(CARE_OF, MIPP_PUB, other)), snapshot).reason == "inner_protocol"
 
 
+def test_row_4_nothing_enters_a_tunnel_that_ends_where_it_comes_from_R2003_3_2_a() -> None:
+    snapshot = tables(Tunnel(IPv4Address(VPNGW_PUB), NOW + 300))
+    frame = ether(IP(src=VPNGW_PUB, dst=HOME, proto=50) / ESP, GATEWAY_MAC)
+    assert decide(frame, snapshot).reason == "tunnel_loop"
+
+
 def test_row_3_another_home_agent_is_refused() -> None:
     frame = ether(IP(src="192.0.2.41", dst=MIPP_PRIV) / IP(src="192.0.2.50", dst=HOME) / TCP())
     assert decide(frame, tables(), "proxy_priv").reason == "home_agent_mismatch"

@@ -959,6 +959,8 @@ def _proxy_from_gateway(packet: _Packet, proxy: ProxyForwarding) -> None:
         raise _Drop("inner_protocol")
     tunnel = _tunnel_to_node(packet, bound)
     _check_ttl(outer)
+    if tunnel.care_of == outer.source:
+        raise _Drop("tunnel_loop")
     packet.refusal, packet.cuttable = _Refusal(proxy.public_address), True
     _decrement_ttl(packet)
     _leave(packet, "gateway_to_node", proxy.public_ifindex)
