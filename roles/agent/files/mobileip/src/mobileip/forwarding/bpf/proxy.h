@@ -176,7 +176,7 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 		verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
 		return verdict;
-	if (plan->remote == p->outer.saddr)
+	if (plan->way.remote == p->outer.saddr)
 		return DROP(tunnel_loop); /* RFC 2003 3.2: a node cannot be where its gateway is */
 	return plan_redirect(plan, OUTCOME_gateway_to_node, s->public_ifindex, 0);
 }
