@@ -647,7 +647,7 @@ def _lower_mss(packet: _Packet, start: int, at: int, most: int) -> None:
     tcp[at : at + 2] = new
     if at % 2:  # options are not aligned: the bytes count in the other halves of the checksum's words
         old, new = old[::-1], new[::-1]
-    tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2] = _adjusted(tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2], old, new)
+    tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2] = _adjusted(bytes(tcp[_TCP_CHECKSUM : _TCP_CHECKSUM + 2]), old, new)
     packet.frame = packet.frame[:start] + bytes(tcp)
 
 
