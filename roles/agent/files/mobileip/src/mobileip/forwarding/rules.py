@@ -44,6 +44,7 @@ _TUNNEL_DATA, _REQUEST, _REPLY = 4, 1, 3
 _ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10  # ICMP types
 _DF, _MF, _OFFSET = 0x4000, 0x2000, 0x1FFF
 _SYN = 2
+_MOST_TCP_OPTIONS = 4  # that are looked at: stacks put the MSS first
 _ICMP_ERRORS = (3, 4, 5, 11, 12)
 _ERROR_TOS = 0xC0
 _LEAST_MTU = 68
@@ -629,7 +630,9 @@ def _clamp_mss(packet: _Packet) -> None:
     if len(tcp) < 14 or not tcp[13] & _SYN:
         return
     at, end = 20, (tcp[12] >> 4) * 4
-    while at + 4 <= end and at + 2 <= len(tcp):
+    for _ in range(_MOST_TCP_OPTIONS):
+        if at + 4 > end or at + 2 > len(tcp):
+            return
         kind, length = tcp[at], tcp[at + 1]
         if (kind, length) == (2, 4):
             _lower_mss(packet, start, at + 2, most)

@@ -15,7 +15,7 @@
 #define TCP_OPTION_END 0
 #define TCP_OPTION_NONE 1
 #define TCP_OPTION_MSS 2
-#define MOST_TCP_OPTIONS 40	/* bytes */
+#define MOST_TCP_OPTIONS 4	/* stacks put the size first; the verifier follows no long chain without CAP_PERFMON */
 
 /* Payload bytes of a segment at most; 0: as the ends agree. */
 static __always_inline __u32 configured_mss(void)
