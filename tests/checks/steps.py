@@ -100,7 +100,8 @@ def conformance() -> list[Step]:
 def _rules() -> list[Step]:
     return [
         *_pytest("conformance", 6, "tests/conformance"),
-        *_pytest("namespaces", 8, "tests/forwarding", "tests/integration"),
+        *_pytest("forwarding", 10, "tests/forwarding"),
+        *_pytest("integration", 12, "tests/integration"),
     ]
 
 
