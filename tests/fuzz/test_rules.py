@@ -57,7 +57,10 @@ def _check(case: Case, frame: bytes, tables: rules.Snapshot, verdict: rules.Verd
 
 
 def _check_no_leak(frame: bytes, tables: rules.Snapshot, verdict: rules.Verdict) -> None:
-    """Outside, or unsure, nothing from the home address is on the link but IPsec, registrations and discovery."""
+    """Outside, or unsure, nothing from the home address is on the link but IPsec, registrations and discovery.
+
+    And answers to the echo requests of the tunnel's other end, which asks whether the path is alive.
+    """
     path = tables.mobile_node
     if path is None or path.mode is NodeMode.HOME or path.encapsulate_all or len(frame) < 34:
         return
@@ -77,9 +80,11 @@ def _check_no_leak(frame: bytes, tables: rules.Snapshot, verdict: rules.Verdict)
         listed and (is_later or (len(body) >= 8 and int.from_bytes(body[2:4]) in listed))
     )
     is_to_gateway = IPv4Address(packet[16:20]) in path.gateways
+    is_echo_reply = protocol == 1 and not is_later and body[:1] == b"\0"
     if verdict.action is rules.Action.STACK:
-        sealed = path.mode is NodeMode.FOREIGN_AGENT and is_vpn and is_to_gateway
-        assert is_registration or is_discovery or sealed
+        answers_peer = is_echo_reply and IPv4Address(packet[16:20]) == path.peer
+        expected = path.mode is NodeMode.FOREIGN_AGENT and ((is_vpn and is_to_gateway) or answers_peer)
+        assert is_registration or is_discovery or expected
     else:
         is_keepalive = protocol == 1 and IPv4Address(packet[16:20]) == path.peer
         assert path.mode is NodeMode.TUNNEL
