@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -111,7 +112,8 @@ def test_drops_are_followed_with_their_headers(host: Namespace, pin_dir: Path) -
         CONTEXT.pack(0, link["ifindex"], 0, 0),
     )
     command = [sys.executable, "-m", "mobileip", "show", "drops", "--follow", "--rate", "100", "--pins", str(pin_dir)]
-    follower = host.run(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    follower = host.run(subprocess.Popen, command, stdout=subprocess.PIPE, text=True, env=environment)
     program = Program(pin_dir / "programs" / "proxy_pub")
     stop = threading.Event()
 

