@@ -208,7 +208,7 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
     )
     policies = (everything.policy, TunnelPolicy(UNLIMITED, dscp=46, tcp_mss=1200, reassembly=True), TunnelPolicy())
     for number, path in enumerate(_paths()):
-        policy = policies[number % 3]
+        policy = policies[number // 3 % 3]
         yield World(replace(everything, proxy=settings[number % 3], mobile_node=path, policy=policy))
     # Another VPN than IPsec: WireGuard's port, one of TCP, a whole protocol; and no UDP at all.
     for passes in (WIREGUARD, Passes(frozenset({50, 115}), frozenset({(6, 1194)}))):
