@@ -118,7 +118,7 @@ def lacks_batches():
         return True
     key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4)
     addresses = [(0, 8), (0, 8), (ctypes.addressof(key), 8), (ctypes.addressof(value), 8)]
-    _, why = bpf(BPF_MAP_UPDATE_BATCH, *addresses, (1, 4), (table, 4), (0, 8), (0, 8))
+    why = bpf(BPF_MAP_UPDATE_BATCH, *addresses, (1, 4), (table, 4), (0, 8), (0, 8))[1]
     os.close(table)
     return bool(why)
 
@@ -145,7 +145,8 @@ def traffic_control_lacks():
 def run(command):
     """Exit status of a command; 127 where it is not there."""
     try:
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20).returncode
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20, check=False)
+        return done.returncode
     except (OSError, subprocess.TimeoutExpired):
         return 127
 
