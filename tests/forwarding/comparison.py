@@ -30,7 +30,7 @@ _TUNNELS = (4, 17, 47, 55)
 _PROTOCOL_AT = 23
 
 
-class Differs(AssertionError):  # noqa: N818
+class Differs(AssertionError):  # noqa: N818 - a finding, no error of the test's
     """Model and program do not agree."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ def world(namespace: Namespace, bpf_object: Path, pin_dir: Path) -> Iterator[wor
     loader.unload(pin_dir, [])
 
 
-def binding(home: IPv4Address = HOME, **changes: object) -> ProxyBinding:
+def binding(home: IPv4Address = HOME, **changes: Any) -> ProxyBinding:
     tunnel = Tunnel(worlds.CARE_OF, round(time.time()) + LIFETIME)
-    return ProxyBinding(worlds.GATEWAY, home, worlds.HOME_AGENT, (replace(tunnel, **changes),))  # type: ignore[arg-type]
+    return ProxyBinding(worlds.GATEWAY, home, worlds.HOME_AGENT, (replace(tunnel, **changes),))
 
 
 def from_node(home: IPv4Address = HOME, mac: bytes = worlds.PUBLIC_MAC) -> bytes:

@@ -5,7 +5,6 @@ FORWARDING_SEED as in test_rules_equal_programs.py.
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import time
@@ -28,7 +27,6 @@ from tests.forwarding.frames import Case, Generator
 from tests.forwarding.test_rules_equal_programs import SEED
 
 pytestmark = pytest.mark.namespaces
-FRAMES = int(os.environ.get("XDP_FRAMES", "12000"))
 FRAMES = 12_000
 # `struct xdp_md` as BPF_PROG_TEST_RUN takes it: data_end at 4, ingress_ifindex at 12.
 CONTEXT = struct.Struct("=4xI4xI8x")
@@ -161,7 +159,7 @@ def _kind(world: worlds.World, want: rules.Verdict) -> str:
 def compare_all(
     object_path: Path, pin_dir: Path, interfaces: dict[str, int], count: int
 ) -> tuple[Counter[str], Counter[str]]:
-    """How often the model said what, and how often XDP did it by itself."""
+    """How often the model said what, and how often XDP did it by itself. Worlds that limit TCP's segments do not count."""
     now = time.time()
     load(object_path, pin_dir, [], programs=sorted(xdp.PROGRAMS), max_bindings=1024)
     seen: Counter[str] = Counter()
@@ -176,8 +174,9 @@ def compare_all(
             for case in generator.cases(max(1, count // len(every))):
                 if case.mark in (0, 7):  # the others are copies that tc made, and tc's to send on
                     kind, was_done = compare(pin_dir, world, case, ifindex[case.program], now)
-                    seen[kind] += 1
-                    done[kind] += was_done
+                    if not world.tables.policy.tcp_mss:
+                        seen[kind] += 1
+                        done[kind] += was_done
     finally:
         unload(pin_dir, [])
     return seen, done
@@ -189,9 +188,9 @@ def test_xdp_does_what_the_model_says_or_leaves_it_to_tc(
     namespace, indices = interfaces
     seen, done = namespace.run(compare_all, bpf_object, pin_dir, indices, FRAMES)
     print(f"{sum(seen.values())} frames, by XDP {sum(done.values())}: {dict(seen.most_common())}")
-    # The rest does not fit, or is TCP in the worlds that limit its segments.
+    # The rest does not fit.
     for kind in FAST:
-        assert 0.65 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
+        assert 0.8 * seen[kind] <= done[kind] > 0, f"{kind}: {done[kind]} of {seen[kind]} by XDP"
 
 
 # (file, what stands there, what a careless hand might write)

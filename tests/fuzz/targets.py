@@ -57,7 +57,7 @@ _SOURCES = (Endpoint(CARE_OF, 434), NAT, Endpoint(HOME_AGENT, 434), Endpoint(HOM
 _STEPS = (0.0, 1.0, 8.0, 70.0)
 _ASSOCIATIONS: tuple[SecurityAssociation | None, ...] = (None, NODE_SA, PROXY_SA, DIRECT_SA)
 # Where the Identification stands (RFC 5944 3.3, 3.4).
-_IDENTIFICATION = {MessageType.REQUEST: 16, MessageType.REPLY: 12}
+_IDENTIFICATION: dict[int, int] = {MessageType.REQUEST: 16, MessageType.REPLY: 12}
 
 _MESSAGES: tuple[Callable[[bytes], Any], ...] = (
     agent_discovery.parse_advertisement,
@@ -108,7 +108,7 @@ class _Step:
     def datagram(self, now: float, asked: int | None) -> bytes:
         """The payload, timely and signed where the script says so. `asked`: the Identification to answer."""
         payload = self.payload
-        at = _IDENTIFICATION.get(payload[0]) if payload else None  # type: ignore[call-overload]
+        at = _IDENTIFICATION.get(payload[0]) if payload else None
         if self.timely and at and len(payload) >= at + 8:
             identification = from_unix(now) if asked is None or payload[0] == MessageType.REQUEST else asked
             payload = payload[:at] + identification.to_bytes(8) + payload[at + 8 :]

@@ -237,7 +237,7 @@ def test_malformed_agent_discovery_is_dropped_and_counted(site: Site) -> None:
     ):
         before = dropped(site, reason, host)
         site.run(source, sys.executable, "-c", script, address, message)
-        until(lambda: dropped(site, reason, host) == before + 1, what=f"drops of {host}: {site.show(host, 'drops')}")  # noqa: B023
+        until(lambda: dropped(site, reason, host) == before + 1, what=f"drops of {host}: {site.show(host, 'drops')}")  # noqa: B023 - called at once
 
 
 def test_node_roams_through_the_foreign_agent_home_and_back(site: Site) -> None:

@@ -63,7 +63,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with running(tmp_path_factory.mktemp("subnets"), one_box=request.param) as site:
         site.run(site.gateway, "ip", "addr", "add", f"{USER}/32", "dev", "lo")
         site.run("inner", "ip", "route", "add", USERS, "via", VPNGW_PRIV)
-        site.spawn("serve", "cnhome", [sys.executable, "-c", _SERVE]).stdout.readline()  # type: ignore[union-attr]
+        served = site.spawn("serve", "cnhome", [sys.executable, "-c", _SERVE])
+        assert served.stdout is not None
+        served.stdout.readline()
         until(lambda: site.bindings("mipp") == [(HOME, OPEN)], what=site.log("mn")[-2000:])
         yield site
 

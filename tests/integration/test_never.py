@@ -117,7 +117,7 @@ def _captured(site: Site, directory: Path) -> Iterator[None]:
             site.spawn(f"capture-{name}-{side}", "wires", command)
             names.append(f"capture-{name}-{side}")
         for listening in names:
-            until(lambda: "listening on" in site.log(listening), what=f"{listening}: {site.log(listening)}")  # noqa: B023
+            until(lambda: "listening on" in site.log(listening), what=f"{listening}: {site.log(listening)}")  # noqa: B023 - called at once
         time.sleep(1.0)
     yield
     time.sleep(0.5)

@@ -46,7 +46,7 @@ def test_revoked_registration_ends_everywhere_and_the_node_registers_anew_R3543_
     said = site.mobileip(where, "revoke", HOME, "--socket", str(site.directory / f"{where}.sock")).stdout
     assert said == f"{HOME}: 1 bindings end, 1 of them by a revocation\n"
     for host in hosts[:-1]:
-        until(lambda: counted(site, host, "revocation_acknowledged") == acknowledged[host] + 1,  # noqa: B023
+        until(lambda: counted(site, host, "revocation_acknowledged") == acknowledged[host] + 1,  # noqa: B023 - called at once
               what=f"an acknowledgement at {host}: {site.show(host, 'counters')}; {site.log(host)[-999:]}")  # fmt: skip
     until(
         lambda: counted(site, "mipp", "request_relayed") > before["mipp"], what=f"a request; {site.log('mn')[-1500:]}"

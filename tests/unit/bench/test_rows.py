@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from roaming.report import MoveResult
 
@@ -28,7 +29,7 @@ def test_a_row_keeps_what_its_value_is_the_worst_of() -> None:
 def test_sides_are_measured_in_turn_and_each_has_its_median() -> None:
     order: list[str] = []
 
-    def side(name: str, values: list[float]) -> object:
+    def side(name: str, values: list[float]) -> Callable[[], float]:
         left = iter(values)
 
         def measure() -> float:
@@ -39,7 +40,7 @@ def test_sides_are_measured_in_turn_and_each_has_its_median() -> None:
 
     ours = side("ours", [1.0, 9.0, 2.0])
     other = side("other", [5.0, 4.0, 100.0])
-    assert in_turn([ours, other], rounds=3) == [2.0, 5.0]  # type: ignore[list-item]
+    assert in_turn([ours, other], rounds=3) == [2.0, 5.0]
     assert order == ["ours", "other"] * 3
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,8 +14,8 @@ LEGS = Rule("D-2.7.1-a", "declared", ("P",), "2.7.1", "Request to the home agent
 KEYS = Rule("D-2.1-c", "declared", (), "2.1", "How keys reach the parties is out of scope")
 
 
-def _case(name: str, result: str) -> Case:
-    return Case(f"tests/unit/test_x.py::{name}", result)  # type: ignore[arg-type]
+def _case(name: str, result: Literal["passed", "failed", "skipped"]) -> Case:
+    return Case(f"tests/unit/test_x.py::{name}", result)
 
 
 @pytest.mark.parametrize(

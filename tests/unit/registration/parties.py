@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from mobileip.registration.actions import Action, PersistBinding, PersistIdentification, Record, Send
 from mobileip.registration.actions import ForgetBinding as Forget
@@ -106,10 +107,10 @@ def from_home_agent(
     return DatagramReceived(payload, Endpoint(source, 434), Endpoint(MIPP_PRIV, 434), interface)
 
 
-def reply_to(request: RegistrationRequest, code: int = 0, lifetime: int = 300, **changes: object) -> RegistrationReply:
+def reply_to(request: RegistrationRequest, code: int = 0, lifetime: int = 300, **changes: Any) -> RegistrationReply:
     """What a home agent answers the relayed form of `request`."""
     reply = RegistrationReply(code, lifetime, request.home_address, HOME_AGENT, request.identification)
-    return replace(reply, **changes)  # type: ignore[arg-type]
+    return replace(reply, **changes)
 
 
 def sends(actions: Iterable[Action]) -> list[Send]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,12 +46,12 @@ def limited(**limits: int | None) -> Proxy:
     return Proxy(replace(CROWD, admission=AdmissionPolicy(Limit(**limits))))
 
 
-def asking(number: int, now: float, **changes: object) -> RegistrationRequest:
+def asking(number: int, now: float, **changes: Any) -> RegistrationRequest:
     request = replace(REQUEST, home_address=HOMES[number], identification=at(now))
-    return replace(request, **changes)  # type: ignore[arg-type]
+    return replace(request, **changes)
 
 
-def registered(proxy: Proxy, number: int, now: float, **changes: object) -> list[int]:
+def registered(proxy: Proxy, number: int, now: float, **changes: Any) -> list[int]:
     """Codes that the node gets for a registration that the home agent accepts."""
     request = asking(number, now, **changes)
     asked = proxy.feed(from_node(request), now)

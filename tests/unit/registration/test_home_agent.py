@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,9 +88,9 @@ def agent() -> HomeAgent:
     return HomeAgent(HOME_AGENT_SETTINGS)
 
 
-def by_proxy(**changes: object) -> DatagramReceived:
+def by_proxy(**changes: Any) -> DatagramReceived:
     """A request as the proxy relays it."""
-    message = replace(BY_PROXY, **changes)  # type: ignore[arg-type]
+    message = replace(BY_PROXY, **changes)
     return to_home_agent(signed(message, PROXY_SA), MIPP_PRIV)
 
 
@@ -326,7 +327,7 @@ def guest(number: int = 0) -> HomeNode:
     )
 
 
-def guests(agent: HomeAgent, number: int = 0, now: float = NOW, **changes: object) -> RegistrationReply:
+def guests(agent: HomeAgent, number: int = 0, now: float = NOW, **changes: Any) -> RegistrationReply:
     """The reply that a guest gets to a request for home address 0."""
     (association,) = guest(number).associations
     name = Extension(ExtensionType.NAI, (guest(number).nai or "").encode())
@@ -334,7 +335,7 @@ def guests(agent: HomeAgent, number: int = 0, now: float = NOW, **changes: objec
     request = replace(
         DIRECT_REQUEST, home_address=ZERO, care_of_address=visited, identification=at(now), extensions=(name,)
     )
-    message = replace(request, **changes)  # type: ignore[arg-type]
+    message = replace(request, **changes)
     return only_reply(agent.feed(to_home_agent(signed(message, association), visited), now))
 
 

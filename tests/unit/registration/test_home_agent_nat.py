@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -44,15 +45,15 @@ def forbidding(**policy: bool) -> HomeAgent:
     return HomeAgent(replace(HOME_AGENT_SETTINGS, nat=NatPolicy(**policy)))
 
 
-def from_nat(*extensions: Extension, **changes: object) -> DatagramReceived:
+def from_nat(*extensions: Extension, **changes: Any) -> DatagramReceived:
     """A request whose source is not its care-of address."""
     message = replace(DIRECT_REQUEST, care_of_address=PRIVATE, extensions=extensions)
-    return to_home_agent(replace(message, **changes), NAT)  # type: ignore[arg-type]
+    return to_home_agent(replace(message, **changes), NAT)
 
 
-def plain(*extensions: Extension, **changes: object) -> DatagramReceived:
+def plain(*extensions: Extension, **changes: Any) -> DatagramReceived:
     """A request from its care-of address."""
-    return to_home_agent(replace(DIRECT_REQUEST, extensions=extensions, **changes))  # type: ignore[arg-type]
+    return to_home_agent(replace(DIRECT_REQUEST, extensions=extensions, **changes))
 
 
 def from_agent(message: RegistrationRequest, source: Endpoint = NAT) -> DatagramReceived:

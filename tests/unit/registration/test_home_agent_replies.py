@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 from itertools import count
 
 import pytest
@@ -85,9 +86,9 @@ def test_home_agent_that_takes_us_for_a_foreign_agent_gets_34_R5944_3_5_4_a_and_
 
 
 @pytest.mark.parametrize("care_of", [CARE_OF, HOME])
-def test_relayed_deregistration_carries_no_34_R5944_3_5_4_b(care_of: object) -> None:
+def test_relayed_deregistration_carries_no_34_R5944_3_5_4_b(care_of: IPv4Address) -> None:
     proxy = Proxy(AGREED)
-    request = replace(REQUEST, lifetime=0, care_of_address=care_of)  # type: ignore[arg-type]
+    request = replace(REQUEST, lifetime=0, care_of_address=care_of)
     assert types_of(only_request(proxy.feed(from_node(request), NOW)).extensions) == (32,)
     actions = proxy.feed(from_home_agent(reply_to(request, lifetime=0)), NOW + 0.1)
     assert only_reply(actions).lifetime == 0  # nor need its reply

@@ -17,7 +17,7 @@ from mobileip.registration.actions import (
     Send,
     SetPath,
 )
-from mobileip.registration.events import Detached
+from mobileip.registration.events import Attached, Detached
 from mobileip.registration.mobile_node import MobileNode, State
 from mobileip.registration.node_place import Location
 from mobileip.registration.node_requests import MobileNodeSettings
@@ -128,9 +128,11 @@ def test_unauthentic_word_from_inside_extends_nothing_R5265_3_2_a() -> None:
 
 
 @pytest.mark.parametrize("event", [AT_OPEN, replace(AT_VISITED, address=IPv4Address("192.0.2.141")), Detached("eth0")])
-def test_change_of_the_link_stops_packets_until_the_place_is_known_again_R5265_3_2_c(event: object) -> None:
+def test_change_of_the_link_stops_packets_until_the_place_is_known_again_R5265_3_2_c(
+    event: Attached | Detached,
+) -> None:
     node = visited()
-    actions = node.feed(event, NOW + 5)  # type: ignore[arg-type]
+    actions = node.feed(event, NOW + 5)
     assert actions[:2] == BLOCKED
     assert not any(isinstance(action, SetPath) and action.path.mode is not PathMode.BLOCKED for action in actions)
     assert node.status().location is Location.UNKNOWN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from mobileip.registration.actions import Count, Send
 from mobileip.registration.events import DatagramReceived, Endpoint
 from mobileip.registration.mobile_node import MobileNode, State
 from mobileip.wire.authentication import SecurityAssociation, append
-from mobileip.wire.extensions import ExtensionType, find
+from mobileip.wire.extensions import Extension, ExtensionType, find
 from mobileip.wire.messages import parse_request, types_of
 from mobileip.wire.revocation import Revocation, RevocationAcknowledgement, RevocationSupport
 from tests.unit.registration.node import (
@@ -40,19 +41,19 @@ CLOCK = 5000  # the agent's, which need not be ours
 TAKEN_UP = RevocationSupport(CLOCK).extension()
 
 
-def bound(extensions: tuple[object, ...] = (PARAMETER, TAKEN_UP)) -> MobileNode:
-    return bound_at_open(MobileNode(WILLING), extensions=extensions)  # type: ignore[arg-type]
+def bound(extensions: tuple[Extension, ...] = (PARAMETER, TAKEN_UP)) -> MobileNode:
+    return bound_at_open(MobileNode(WILLING), extensions=extensions)
 
 
 def revoked(
     identifier: int = CLOCK + 1,
     association: SecurityAssociation = PROXY_SA,
     source: IPv4Address = MIPP_PUB,
-    **changes: object,
+    **changes: Any,
 ) -> DatagramReceived:
     """The proxy's revocation as the node receives it."""
     message = Revocation(HOME, MIPP_PUB, OPEN, identifier, by_home_agent=True)
-    payload = append(replace(message, **changes).serialize(), association)  # type: ignore[arg-type]
+    payload = append(replace(message, **changes).serialize(), association)
     return DatagramReceived(payload, Endpoint(source, 434), Endpoint(OPEN, 434), "eth0", 60)
 
 

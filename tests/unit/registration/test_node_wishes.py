@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ def request(actions: list[Action]) -> RegistrationRequest:
     return parse_request(sent.payload)
 
 
-def with_aaa(**changes: object) -> MobileNodeSettings:
-    return replace(SETTINGS, aaa_association=AAA_SA, **changes)  # type: ignore[arg-type]
+def with_aaa(**changes: Any) -> MobileNodeSettings:
+    return replace(SETTINGS, aaa_association=AAA_SA, **changes)
 
 
 def test_mn_aaa_stands_behind_32_and_covers_it_R4721_5_a_and_R4721_5_d() -> None:

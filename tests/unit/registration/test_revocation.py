@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from mobileip.registration.gate import GatePolicy
 from mobileip.registration.home_agent import HomeAgent
 from mobileip.registration.home_agent_replies import HomeAgentReplies
 from mobileip.registration.proxy import Proxy
+from mobileip.registration.proxy_settings import ProxySettings
 from mobileip.store.sqlite import Change, SqliteStore
 from mobileip.wire.authentication import SecurityAssociation, append
 from mobileip.wire.extensions import Extension, ExtensionType, find
@@ -74,11 +76,11 @@ def bound(
     request: RegistrationRequest | None = None,
     source: IPv4Address | Endpoint = CARE_OF,
     taken_up: tuple[Extension, ...] = (TAKEN_UP,),
-    settings: object = WILLING,
+    settings: ProxySettings = WILLING,
 ) -> Proxy:
     """A proxy through which the node has registered at NOW; by default it offers, and so do proxy and home agent."""
     request = request or OFFERING
-    proxy = Proxy(settings)  # type: ignore[arg-type]
+    proxy = Proxy(settings)
     proxy.feed(from_node(request, source), NOW)
     proxy.feed(from_home_agent(reply_to(request, extensions=taken_up)), NOW + 0.1)
     assert len(proxy.bindings) == 1
@@ -90,11 +92,11 @@ def from_agent(
     association: SecurityAssociation = PROXY_SA,
     source: IPv4Address = HOME_AGENT,
     interface: str = "priv",
-    **changes: object,
+    **changes: Any,
 ) -> DatagramReceived:
     """The home agent's revocation as the proxy receives it."""
     message = Revocation(HOME, HOME_AGENT, MIPP_PRIV, identifier, by_home_agent=True)
-    payload = append(replace(message, **changes).serialize(), association)  # type: ignore[arg-type]
+    payload = append(replace(message, **changes).serialize(), association)
     return DatagramReceived(payload, Endpoint(source, 434), Endpoint(MIPP_PRIV, 434), interface)
 
 
@@ -465,22 +467,22 @@ def test_home_agent_tells_a_node_that_registered_itself_R3543_3_3_d() -> None:
 # -- foreign agents ------------------------------------------------------------------------------------------------
 
 
-def through_foreign_agent(settings: object = None) -> Proxy:
+def through_foreign_agent(settings: ProxySettings | None = None) -> Proxy:
     """A node registered through a foreign agent that shares a key with the proxy and offers revocation."""
     settings = settings or replace(WILLING, checks=GatePolicy(foreign_agents={FOREIGN_AGENT: {FA_SA.spi: FA_SA}}))
     request = replace(REQUEST, flags=0x02, care_of_address=FOREIGN_AGENT)
     payload = append(signed(request, behind=(OFFER,)), FA_SA, ExtensionType.FA_HA_AUTHENTICATION)
-    proxy = Proxy(settings)  # type: ignore[arg-type]
+    proxy = Proxy(settings)
     proxy.feed(from_node(payload, FOREIGN_AGENT), NOW)
     proxy.feed(from_home_agent(reply_to(request, extensions=(TAKEN_UP,))), NOW)
     assert len(proxy.bindings) == 1
     return proxy
 
 
-def given_up(association: SecurityAssociation = FA_SA, kind: int = 34, **changes: object) -> DatagramReceived:
+def given_up(association: SecurityAssociation = FA_SA, kind: int = 34, **changes: Any) -> DatagramReceived:
     """A foreign agent's revocation as the proxy receives it."""
     message = Revocation(HOME, MIPP_PUB, FOREIGN_AGENT, CLOCK, by_home_agent=False)
-    payload = append(replace(message, **changes).serialize(), association, kind)  # type: ignore[arg-type]
+    payload = append(replace(message, **changes).serialize(), association, kind)
     return DatagramReceived(payload, Endpoint(FOREIGN_AGENT, 434), Endpoint(MIPP_PUB, 434), "pub")
 
 

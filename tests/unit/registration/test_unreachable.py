@@ -51,7 +51,7 @@ def relayed(proxy: Proxy, request: RegistrationRequest = REQUEST, now: float = N
     return send
 
 
-def error_about(sent: Send, code: int = 1, quoted: int = 548, **changes: object) -> UnreachableReceived:
+def error_about(sent: Send, code: int = 1, quoted: int = 548, **changes: Any) -> UnreachableReceived:
     """The ICMP error of a router that quotes `quoted` bytes of the UDP payload."""
     error = Unreachable(
         code,
@@ -61,7 +61,7 @@ def error_about(sent: Send, code: int = 1, quoted: int = 548, **changes: object)
         udp_checksum(*sent.source, *sent.destination, payload=sent.payload),
         sent.payload[:quoted],
     )
-    return UnreachableReceived(replace(error, **changes), ROUTER, "priv")  # type: ignore[arg-type]
+    return UnreachableReceived(replace(error, **changes), ROUTER, "priv")
 
 
 def test_node_is_told_202_and_why_when_the_grace_is_over_D_2_6_7_a_and_D_2_4_1_c_and_AMB_14() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -554,14 +555,14 @@ def test_node_that_was_told_hears_of_no_timeout_as_well() -> None:
 def test_unreachable_that_quotes_no_request_of_ours_is_dropped_R5944_3_7_3_a(field: str) -> None:
     agent = agent_with(SETTINGS)
     event = unreachable(sent(agent.feed(asked(signed(REQUEST)), NOW)), 1, 0)
-    wrong = {
+    wrong: dict[str, Any] = {
         "destination": OTHER_HOME_AGENT,
         "source": LINK,
         "length": 99,
         "checksum": event.error.checksum ^ 1,
         "payload": signed(replace(REQUEST, lifetime=301)),
     }
-    false = replace(event, error=replace(event.error, **{field: wrong[field]}))  # type: ignore[arg-type]
+    false = replace(event, error=replace(event.error, **{field: wrong[field]}))
     assert agent.feed(false, NOW) == [Count("unreachable_without_request")]
 
 

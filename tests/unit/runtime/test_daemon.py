@@ -84,6 +84,7 @@ class Recorder(Party):
 
     role = "recorder"
     durable = True
+    machine: Script
 
     def __init__(self, machine: Script, journal: list[Any]) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class Recorder(Party):
 
     def open(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         self.put = inbox
-        self.sockets[PROXY] = Channel(self.journal)  # type: ignore[assignment]
+        self.sockets[PROXY] = Channel(self.journal)  # type: ignore[assignment]  # stands in for a socket
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
         self.journal.append(("restore", list(records)))
@@ -205,11 +206,11 @@ def test_while_the_disk_works_requests_are_read_and_none_is_relayed_before_its_i
         assert party.put is not None
         store.disk.clear()
         party.put(EVENT)
-        await until(lambda: len(party.machine.fed) == 1)  # type: ignore[attr-defined]
+        await until(lambda: len(party.machine.fed) == 1)
         await asyncio.sleep(0.01)  # the first commit is under way: what comes now is none of its burst
         for _ in range(2):
             party.put(EVENT)
-        await until(lambda: len(party.machine.fed) == 3)  # type: ignore[attr-defined]
+        await until(lambda: len(party.machine.fed) == 3)
         assert party.journal == []
         store.disk.set()
         await until(lambda: sends(party.journal) == 3)
@@ -278,11 +279,11 @@ def test_a_disk_that_hangs_fills_no_memory_and_hides_no_move(tmp_path: Path, mon
         for _ in range(25):
             party.put(EVENT)
         party.put(move)
-        await until(lambda: party.machine.fed[-1:] == [move])  # type: ignore[attr-defined]
+        await until(lambda: party.machine.fed[-1:] == [move])
 
     _, party, daemon = play(tmp_path, [[] for _ in range(11)], act)
     assert daemon.counters["inbox_full"] == 15
-    assert party.machine.fed == [EVENT] * 10 + [move]  # type: ignore[attr-defined]
+    assert party.machine.fed == [EVENT] * 10 + [move]
 
 
 def test_an_error_in_the_machine_costs_one_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -313,12 +314,12 @@ def test_the_machine_is_woken_at_its_deadline(tmp_path: Path) -> None:
         import time
 
         assert party.put is not None
-        party.machine.deadline = time.time() + 0.05  # type: ignore[attr-defined]
+        party.machine.deadline = time.time() + 0.05
         party.put(EVENT)
         await until(lambda: daemon.counters["woken"] == 1)
 
     _, party, _ = play(tmp_path, [[]], act)
-    assert len(party.machine.woken) == 1  # type: ignore[attr-defined]
+    assert len(party.machine.woken) == 1
 
 
 def test_records_of_the_store_are_given_back_at_the_start(tmp_path: Path) -> None:

@@ -56,7 +56,17 @@ class Charon:
         return [], {"success": "yes"}
 
 
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path: str, charon: Charon) -> None:
+        super().__init__(path, _Handler)
+        self.charon = charon
+
+
 class _Handler(socketserver.BaseRequestHandler):
+    server: _Server
+
     def handle(self) -> None:
         transport = Transport(self.request)
         while True:
@@ -69,7 +79,7 @@ class _Handler(socketserver.BaseRequestHandler):
             if packet.response_type in (Packet.EVENT_REGISTER, Packet.EVENT_UNREGISTER):
                 transport.send(bytes([Packet.EVENT_CONFIRM]))
                 continue
-            events, answer = self.server.charon.answer(name)  # type: ignore[attr-defined]
+            events, answer = self.server.charon.answer(name)
             for event, message in events:
                 body = Message.serialize(OrderedDict(message))
                 transport.send(bytes([Packet.EVENT, len(event)]) + event + body)
@@ -82,9 +92,7 @@ def charon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Charon]:
     monkeypatch.setattr(swan, "VICI_SOCKET", str(path))
     monkeypatch.setattr(swan, "_FIRST_PAUSE", 0.01)
     charon = Charon(["kernel-netlink"])
-    server = socketserver.ThreadingUnixStreamServer(str(path), _Handler)
-    server.daemon_threads = True
-    server.charon = charon  # type: ignore[attr-defined]
+    server = _Server(str(path), charon)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield charon
@@ -97,7 +105,7 @@ def play(backend: Any, act: Callable[[SaKeeper], Awaitable[None]]) -> Rules:
     rules = Rules()
 
     async def scene() -> None:
-        keeper = SaKeeper(SaSettings("vpngw", "intranet", "park", backend), rules)  # type: ignore[arg-type]
+        keeper = SaKeeper(SaSettings("vpngw", "intranet", "park", backend), rules)  # type: ignore[arg-type]  # stands in for the netlink routes
         await act(keeper)
         await keeper.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_unknown_extension_below_128_voids_the_message_RFC_5944_1_8() -> None:
         (lambda m: m[:16] + bytes.fromhex("1006012c07081000") + m[28:], "care-of address"),
     ],
 )
-def test_contradictory_advertisement_is_malformed(change, field) -> None:  # type: ignore[no-untyped-def]
+def test_contradictory_advertisement_is_malformed(change: Callable[[bytes], bytes], field: str) -> None:
     with pytest.raises(Malformed, match=field):
         parse_advertisement(with_checksum(change(VECTOR)))
 

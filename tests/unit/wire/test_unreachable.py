@@ -15,8 +15,8 @@ from mobileip.wire.errors import Malformed
 from mobileip.wire.unreachable import Unreachable, parse_unreachable, udp_checksum
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
-from scapy.layers.inet import ICMP, IP, UDP  # noqa: E402
-from scapy.packet import Raw  # noqa: E402
+from scapy.layers.inet import ICMP, IP, UDP  # noqa: E402 - after scapy's warnings are silenced
+from scapy.packet import Raw  # noqa: E402 - after scapy's warnings are silenced
 
 PAYLOAD = bytes(range(54))
 DATAGRAM = IP(src="192.0.2.10", dst="192.0.2.40") / UDP(sport=20434, dport=434) / Raw(PAYLOAD)

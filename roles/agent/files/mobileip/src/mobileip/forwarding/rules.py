@@ -163,14 +163,14 @@ class _Stack(Exception):  # noqa: N818 (not an error)
     """Not ours."""
 
 
-class _Drop(Exception):  # noqa: N818
+class _Drop(Exception):  # noqa: N818 (not an error)
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
         self.stray: tuple[Key, IPv4Address, int] | None = None
 
 
-class _TooLong(Exception):  # noqa: N818
+class _TooLong(Exception):  # noqa: N818 (not an error)
     """Does not fit; `most` bytes would."""
 
     def __init__(self, most: int) -> None:

@@ -399,13 +399,13 @@ class ProxyTables(Tables):
         want = {self._mac_key(gateway, mac) for mac in macs}
         for key in want:
             self._macs.put(key, struct.pack("=I", 1))
-        for key in self._macs.keys():  # noqa: SIM118
+        for key in self._macs.keys():  # noqa: SIM118 (a table is no dict)
             if key[:4] == gateway.packed and key not in want:
                 self._macs.delete(key)
 
     def gateway_macs(self, gateway: IPv4Address) -> set[str]:
         """MAC addresses that are accepted from this gateway."""
-        rows = [layouts.GATEWAY_MAC.unpack(key) for key in self._macs.keys()]  # noqa: SIM118
+        rows = [layouts.GATEWAY_MAC.unpack(key) for key in self._macs.keys()]  # noqa: SIM118 (a table is no dict)
         return {row["mac"].hex(":") for row in rows if row["gateway"] == gateway.packed}
 
     def put(self, binding: ProxyBinding) -> None:

@@ -4,6 +4,7 @@ whether an ICMP error can be about a packet that went into one of its tunnels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -45,25 +46,25 @@ class _Looked(Mapping[K, V]):
         return sum(1 for _ in self._every())
 
 
-class Forwarder:
+class Forwarder(ABC):
     """Base of the four. `programs`: by the index of the interface that each sits on."""
 
     def __init__(self, programs: Mapping[int, str]) -> None:
         self.programs = programs
 
+    @abstractmethod
     def snapshot(self, route: Callable[[IPv4Address], int | None]) -> rules.Snapshot:
         """The tables for the model, but for links, paths and policy, which are the same for all parties."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sent(self, error: TunnelError) -> bool:
         """Whether the quoted packet can be one of ours, as far as it is quoted."""
-        raise NotImplementedError
 
     def way_to_source(self, error: TunnelError) -> Way:
         """Where the source of the quoted packet is told."""
         return Way()
 
-    def path_changed(self) -> None:
+    def path_changed(self) -> None:  # noqa: B027 (most have nothing to do then)
         """Something new is known of a path, or nothing any more."""
 
 
