@@ -159,7 +159,7 @@ def _kind(world: worlds.World, want: rules.Verdict) -> str:
 def compare_all(
     object_path: Path, pin_dir: Path, interfaces: dict[str, int], count: int
 ) -> tuple[Counter[str], Counter[str]]:
-    """How often the model said what, and how often XDP did it by itself. Worlds that limit TCP's segments do not count."""
+    """How often the model said what, and how often XDP did it by itself. Not where segments are limited."""
     now = time.time()
     load(object_path, pin_dir, [], programs=sorted(xdp.PROGRAMS), max_bindings=1024)
     seen: Counter[str] = Counter()
