@@ -14,6 +14,7 @@ from mobileip.wire.messages import MessageType
 
 IPPROTO_ICMP = 1
 IPPROTO_IPIP = 4
+IPPROTO_TCP = 6
 IPPROTO_UDP = 17
 IPPROTO_GRE = 47
 IPPROTO_ESP = 50
