@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mobileip.forwarding._libbpf import LIBRARY, check, possible_cpus
+from mobileip.forwarding._libbpf import LIBRARY, TestRun, check, possible_cpus
 from mobileip.forwarding.build import build
 
 SOURCE = Path(__file__).parent / "yardsticks.bpf.c"
@@ -26,28 +26,6 @@ INGRESS = 1 << 0
 BATCH = 50_000
 _SHAPE = struct.Struct("=9I4x96s")
 _FIRST = struct.pack("=I", 0)
-
-
-class _TestRun(ctypes.Structure):
-    """`struct bpf_test_run_opts` of libbpf 1.0."""
-
-    _fields_ = [
-        ("size", ctypes.c_size_t),
-        ("data_in", c_void_p),
-        ("data_out", c_void_p),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p),
-        ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("retval", c_uint32),
-        ("repeat", c_int),
-        ("duration", c_uint32),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    ]
 
 
 class _TcHook(ctypes.Structure):
@@ -226,9 +204,9 @@ def send(program: int, frame: bytes, repeat: int) -> None:
         return
 
 
-def _opts(frame: bytes, repeat: int) -> _TestRun:
+def _opts(frame: bytes, repeat: int) -> TestRun:
     held = ctypes.create_string_buffer(frame, len(frame))
-    opts = _TestRun(size=ctypes.sizeof(_TestRun), data_in=ctypes.addressof(held), data_size_in=len(frame))
+    opts = TestRun(size=ctypes.sizeof(TestRun), data_in=ctypes.addressof(held), data_size_in=len(frame))
     opts.repeat = repeat
     opts.held = held
     return opts

@@ -61,7 +61,7 @@ class _BatchOptions(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
 
 
-class _TestRun(ctypes.Structure):
+class TestRun(ctypes.Structure):
     """`struct bpf_test_run_opts` (bpf/bpf.h)."""
 
     _fields_ = [
@@ -247,8 +247,8 @@ class Program(Pinned):
         out = ctypes.create_string_buffer(len(frame) + 256)
         data = ctypes.create_string_buffer(frame, len(frame))
         ctx = ctypes.create_string_buffer(context, len(context))
-        run = _TestRun(
-            size=ctypes.sizeof(_TestRun),
+        run = TestRun(
+            size=ctypes.sizeof(TestRun),
             data_in=ctypes.addressof(data),
             data_out=ctypes.addressof(out),
             data_size_in=len(frame),
