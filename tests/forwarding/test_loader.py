@@ -141,10 +141,11 @@ def test_a_file_that_is_no_object_is_refused(needs_root: None, pin_dir: Path, tm
 
 
 def test_two_capabilities_are_enough(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:
-    """All eight programs, without CAP_SYS_ADMIN and CAP_PERFMON: the verifier is stricter then."""
+    """All programs, without CAP_SYS_ADMIN and CAP_PERFMON: the verifier is stricter then."""
     code = (
         "import sys; from mobileip.forwarding import loader, needs; print(needs.probe()); "
-        "names = 'proxy_pub proxy_priv ha_core ha_home fa_uplink fa_link mn_ingress mn_egress'.split(); "
+        "names = 'proxy_pub proxy_priv ha_core ha_home fa_uplink fa_link mn_ingress mn_egress "
+        "restore_ethernet'.split(); "
         "print(loader.load(sys.argv[1], sys.argv[2], loader.proxy_attachments('pub', 'priv'), programs=names))"
     )
     limit = "-all,+bpf,+net_admin"

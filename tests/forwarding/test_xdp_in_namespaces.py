@@ -67,7 +67,8 @@ def chosen(site: Site) -> dict[str, tuple[Attach, Why]]:
     return {each.interface: (each.attach, each.why) for each in found}
 
 
-MODES = (Attach.NATIVE, *(() if xdp.forgets_ethernet() else (Attach.GENERIC,)), Attach.TC)
+MODES = (Attach.NATIVE, Attach.GENERIC, Attach.TC)
+FAST = pytest.mark.parametrize("mode", MODES[:2])
 
 
 @pytest.mark.parametrize("encapsulation", list(Encapsulation))
@@ -129,9 +130,10 @@ def test_full_size_tcp_flows_through_the_proxy(fast: Site, mode: Attach) -> None
     assert fast.proxy().counters().packets["node_to_gateway"] > 100
 
 
-def test_clear_packets_reach_gateway_and_home_agent_by_xdp(fast: Site) -> None:
+@FAST
+def test_clear_packets_reach_gateway_and_home_agent_by_xdp(fast: Site, mode: Attach) -> None:
     fast.move(Encapsulation.IPIP)
-    switch(fast, Attach.NATIVE)
+    switch(fast, mode)
     gateway = fast.hosts["gateway"].run(packet_socket, "priv")
     inside = fast.hosts["proxy"].run(packet_socket, "priv", EVERYTHING)
     cn = fast.hosts["cn"].run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
@@ -152,9 +154,10 @@ def test_clear_packets_reach_gateway_and_home_agent_by_xdp(fast: Site) -> None:
     assert sum(counters.drops.values()) == counters.drops["no_sa_at_gateway"] >= 2, "the gateway routes them back"
 
 
-def test_a_keepalive_is_answered_by_xdp(fast: Site) -> None:
+@FAST
+def test_a_keepalive_is_answered_by_xdp(fast: Site, mode: Attach) -> None:
     fast.move(Encapsulation.UDP)
-    switch(fast, Attach.NATIVE)
+    switch(fast, mode)
     node = fast.hosts["node"].run(raw_socket, socket.IPPROTO_ICMP, HOME)
     inside = fast.hosts["proxy"].run(packet_socket, "pub", EVERYTHING)
     with node, inside:
@@ -165,10 +168,11 @@ def test_a_keepalive_is_answered_by_xdp(fast: Site) -> None:
     assert fast.proxy().counters().packets["keepalive_answered"] == 1
 
 
-def test_several_care_of_addresses_are_left_to_tc(fast: Site) -> None:
+@FAST
+def test_several_care_of_addresses_are_left_to_tc(fast: Site, mode: Attach) -> None:
     fast.move(Encapsulation.IPIP)
     fast.bind(Tunnel(ip(CARE_OF), later()), Tunnel(ip("198.51.100.12"), later()))
-    switch(fast, Attach.NATIVE)
+    switch(fast, mode)
     wire = fast.hosts["internet"].run(packet_socket, "p1", EVERYTHING)
     with wire:
         assert exchange_esp(fast, b"copies")[1] is not None
@@ -176,9 +180,10 @@ def test_several_care_of_addresses_are_left_to_tc(fast: Site) -> None:
     assert found >= {ip(CARE_OF).packed, ip("198.51.100.12").packed}
 
 
-def test_a_drop_is_counted_once_and_what_is_not_for_us_passes(fast: Site) -> None:
+@FAST
+def test_a_drop_is_counted_once_and_what_is_not_for_us_passes(fast: Site, mode: Attach) -> None:
     fast.move(Encapsulation.IPIP)
-    switch(fast, Attach.NATIVE)
+    switch(fast, mode)
     fast.proxy().delete(ip(VPNGW_PUB), ip(HOME))
     assert exchange_esp(fast, b"unbound") == (None, None)
     assert fast.proxy().counters().drops["no_binding"] == 2
@@ -283,14 +288,25 @@ def test_auto_takes_tc_on_a_veth_and_says_why(host: Namespace, bpf_object: Path,
     host.run(loader.unload, pin_dir, ATTACHMENTS)
 
 
-@pytest.mark.skipif(not xdp.forgets_ethernet(), reason="a kernel whose generic XDP leaves packets whole")
-def test_generic_xdp_is_refused_where_tc_could_not_check_what_it_passes(
+def test_what_generic_xdp_passes_is_made_whole_for_tc_as_long_as_it_is_there(
     host: Namespace, bpf_object: Path, pin_dir: Path
 ) -> None:
-    with pytest.raises(loader.LoadError, match=r"cannot attach xdp-generic: behind the driver, kernels since 6\.9"):
-        host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC)
-    assert not attached(host)
+    def filters() -> list[str]:
+        shown = host.shell("tc filter show dev pub ingress").splitlines()
+        return [line.split()[4] for line in shown if "handle" in line]
+
+    assert host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC)
+    assert "xdpgeneric" in host.shell("ip link show pub")
+    assert filters() == ["433", "434"], "before tc's program"
+    assert host.run(loader.is_loaded, bpf_object, pin_dir, ATTACHMENTS)
+    assert not host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC), "twice is once"
+    assert host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.TC)
+    assert filters() == ["434"]
+    host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.GENERIC)
     host.run(loader.unload, pin_dir, ATTACHMENTS)
+    assert not attached(host)
+    assert "clsact" not in host.shell("tc qdisc show dev pub")
+    assert not pin_dir.exists()
 
 
 def test_an_interface_that_does_not_forward_is_named(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:

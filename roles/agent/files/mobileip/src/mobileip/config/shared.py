@@ -142,7 +142,7 @@ class Datapath(Model):
     attach: Literal["auto", "xdp-native", "xdp-generic", "tc"] = Field(
         default="auto",
         description="which programs see packets first: XDP where the driver of a NIC runs it, else tc alone (auto); "
-        "XDP in the driver, or behind it (kernels before 6.9), or an error; or tc alone. A veth needs finished "
+        "XDP in the driver, or behind it, or an error; or tc alone. A veth needs finished "
         "checksums for XDP (ethtool -K PEER tx off), so auto takes tc there",
     )
 

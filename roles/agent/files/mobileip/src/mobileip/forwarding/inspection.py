@@ -22,7 +22,7 @@ from mobileip.forwarding.loader import (
     LoadError,
     choose_programs,
     each_of,
-    filter_name,
+    filter_names,
     identity,
     log_of_libbpf,
 )
@@ -108,11 +108,8 @@ def _attachments(names: Mapping[int, str]) -> list[dict[str, Any]]:
 
 
 def _filters(netlink: IPRoute, interface: str, direction: Direction, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    name = filter_name(netlink, interface, direction)
-    if name is None:
-        return []
-    _, program, number = name.split(":")
-    return [{"program": program, "id": int(number), "is_current": int(number) in names}]
+    found = [name.split(":") for name in filter_names(netlink, interface, direction)]
+    return [{"program": name, "id": int(number), "is_current": int(number) in names} for _, name, number in found]
 
 
 def _program_row(hook: str, program: Program) -> dict[str, Any]:

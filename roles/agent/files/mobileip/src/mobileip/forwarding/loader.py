@@ -30,6 +30,9 @@ from mobileip.forwarding.build import xdp_object
 
 # One filter an interface and direction: ours is known by its priority and handle, whatever its code.
 PRIORITY = 434
+PRIORITY_BEFORE = PRIORITY - 1
+BEHIND_GENERIC_XDP = "restore_ethernet"
+"""The program that makes whole again what XDP behind the driver has passed; a filter of its own, before the others."""
 HANDLE = 1
 ETH_P_ALL = 0x0003
 BPFFS_MAGIC = 0xCAFE4A11
@@ -67,6 +70,7 @@ class Attachment:
     direction: Direction
     program: str
     is_wire: bool = False
+    priority: int = PRIORITY
 
 
 def proxy_attachments(public: str, private: str, wire: str | None = None) -> list[Attachment]:
@@ -124,6 +128,7 @@ def load(
         raise LoadError(f"{path}: {error.strerror}; expected the compiled object mobileip.bpf.o") from error
     digest = _digest(path, code)
     _prepare(directory)
+    attachments = _with_restorers(attachments, attach)
     names = sorted({attachment.program for attachment in attachments} | set(programs))
     changed = False
     found = identity(directory)
@@ -144,6 +149,7 @@ def load(
             changed |= _attach(netlink, attachment, pinned[attachment.program])
     try:
         changed |= xdp.attach(directory, _places(attachments), attach, loaded=_has_xdp(directory, names))
+        changed |= _detach_restorers(attachments, attach)
     except xdp.AttachError as error:
         raise LoadError(str(error)) from error
     if found is None or found["object"] != digest:
@@ -173,6 +179,7 @@ def migrate(
     beside, before = directory.with_name(f"{directory.name}_new"), directory.with_name(f"{directory.name}_old")
     old_bindings = directory / "maps" / "bindings"
     most = Map(old_bindings).max_entries if old_bindings.exists() else None
+    attachments = _with_restorers(attachments, attach)
     names = sorted({attachment.program for attachment in attachments})
     for left_over in (beside, before):
         _unpin(left_over)
@@ -201,6 +208,7 @@ def _replace(old: Path, new: Path, attachments: Sequence[Attachment], attach: xd
     xdp.inherit(new, old)
     try:
         xdp.attach(new, _places(attachments), attach, loaded=_has_xdp(new, [each.program for each in attachments]))
+        _detach_restorers(attachments, attach)
     except xdp.AttachError as error:
         raise LoadError(str(error)) from error
 
@@ -210,9 +218,31 @@ def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
     directory = Path(pin_dir)
     xdp.detach(directory)
     with IPRoute() as netlink:
-        for attachment in attachments:
+        for attachment in [*attachments, *_restorers(attachments)]:
             _detach(netlink, attachment)
     _unpin(directory)
+
+
+def _restorers(attachments: Sequence[Attachment]) -> list[Attachment]:
+    """Where XDP may be behind the driver."""
+    return [
+        Attachment(place.interface, Direction.INGRESS, BEHIND_GENERIC_XDP, priority=PRIORITY_BEFORE)
+        for place in _places(attachments)
+        if not place.local
+    ]
+
+
+def _with_restorers(attachments: Sequence[Attachment], attach: xdp.Attach) -> Sequence[Attachment]:
+    return [*attachments, *_restorers(attachments)] if attach is xdp.Attach.GENERIC else attachments
+
+
+def _detach_restorers(attachments: Sequence[Attachment], attach: xdp.Attach) -> bool:
+    """They go when nothing is behind the driver any more. True if there were any."""
+    if attach is xdp.Attach.GENERIC:
+        return False
+    with IPRoute() as netlink:
+        detached = [_detach(netlink, each) for each in _restorers(attachments)]
+    return any(detached)
 
 
 def _unpin(directory: Path) -> None:
@@ -446,14 +476,15 @@ def _attached_name(netlink: IPRoute, attachment: Attachment) -> str | None:
         raise
     for entry in filters:
         options = entry.get_attr("TCA_OPTIONS")
-        if entry["info"] >> 16 == PRIORITY and entry["handle"] == HANDLE and options is not None:
+        if entry["info"] >> 16 == attachment.priority and entry["handle"] == HANDLE and options is not None:
             return str(options.get_attr("TCA_BPF_NAME"))
     return None
 
 
-def filter_name(netlink: IPRoute, interface: str, direction: Direction) -> str | None:
-    """Name of our filter there, `mobileip:PROGRAM:NUMBER`; None without one."""
-    return _attached_name(netlink, Attachment(interface, direction, ""))
+def filter_names(netlink: IPRoute, interface: str, direction: Direction) -> list[str]:
+    """Names of our filters there, `mobileip:PROGRAM:NUMBER`, in the order in which they see packets."""
+    filters = [Attachment(interface, direction, "", priority=each) for each in (PRIORITY_BEFORE, PRIORITY)]
+    return [name for each in filters if (name := _attached_name(netlink, each)) is not None]
 
 
 def _attach(netlink: IPRoute, attachment: Attachment, program: Program) -> bool:
@@ -473,7 +504,7 @@ def _attach(netlink: IPRoute, attachment: Attachment, program: Program) -> bool:
             index,
             HANDLE,
             parent=attachment.direction.parent,
-            prio=PRIORITY,
+            prio=attachment.priority,
             protocol=ETH_P_ALL,
             fd=program.fd,
             name=_filter_name(attachment, program),
@@ -486,11 +517,11 @@ def _attach(netlink: IPRoute, attachment: Attachment, program: Program) -> bool:
     return True
 
 
-def _detach(netlink: IPRoute, attachment: Attachment) -> None:
-    """Remove our filter; the clsact qdisc goes too when nothing else uses it."""
+def _detach(netlink: IPRoute, attachment: Attachment) -> bool:
+    """Remove our filter, and the clsact qdisc when nothing else uses it. False if there was no filter of ours."""
     found = netlink.link_lookup(ifname=attachment.interface)
     if not found or _attached_name(netlink, attachment) is None:
-        return
+        return False
     index = int(found[0])
     netlink.tc(
         "del-filter",
@@ -498,10 +529,11 @@ def _detach(netlink: IPRoute, attachment: Attachment) -> None:
         index,
         HANDLE,
         parent=attachment.direction.parent,
-        prio=PRIORITY,
+        prio=attachment.priority,
         protocol=ETH_P_ALL,
     )
     others = [entry for direction in Direction for entry in netlink.get_filters(index=index, parent=direction.parent)]
     if not others:
         with suppress(NetlinkError):
             netlink.tc("del", "clsact", index)
+    return True

@@ -56,8 +56,7 @@ class Why(IntEnum):
     NO_FORWARDING = 7
     NO_OBJECT = 8
     TAGS = 9
-    UNFINISHED = 10
-    FORGETS = 11
+    UNFINISHED = 10  # 11 was used once
 
     @property
     def text(self) -> str:
@@ -76,7 +75,6 @@ _TEXTS = {
     Why.NO_FORWARDING: "net.ipv4.conf.{interface}.forwarding is 0, and XDP asks the kernel's routes for forwarding",
     Why.NO_OBJECT: "the XDP object is missing, or this kernel refused it",
     Why.TAGS: "the NIC takes VLAN tags out of frames and `ethtool -K {interface} rxvlan off` fails",
-    Why.FORGETS: "behind the driver, kernels since 6.9 show tc's programs no Ethernet header, so none could be checked",
     Why.UNFINISHED: "frames of a veth may come with checksums unfinished, which only tc's programs can carry",
 }
 
@@ -128,7 +126,7 @@ def attach(directory: Path, places: Sequence[Place], want: Attach, *, loaded: bo
     for index, place in indices.items():
         tags = known[index].flags & Flags.TAGS_KEPT if index in known else Flags(0)
         mode, why, kept, is_new = _attach_one(directory, index, place, want, loaded)
-        if tags and not mode & Flags.NATIVE:
+        if tags and not mode:
             netdev.set_strips_tags(place.interface, True)
             tags = Flags(0)
         changed |= is_new
@@ -196,7 +194,7 @@ def _attach_one(
     why = _hindrance(place, want, loaded)
     if why is None:
         flag = Flags.GENERIC if want is Attach.GENERIC else Flags.NATIVE
-        if flag is Flags.NATIVE and netdev.strips_tags(place.interface):
+        if netdev.strips_tags(place.interface):
             kept, why = _keep_tags(place.interface)
         else:
             kept = Flags(0)
@@ -226,20 +224,12 @@ def _hindrance(place: Place, want: Attach, loaded: bool) -> Why | None:
         return Why.NO_PROGRAM
     if not loaded:
         return Why.NO_OBJECT
-    if want is Attach.GENERIC and forgets_ethernet():
-        return Why.FORGETS
     if want is Attach.AUTO and netdev.driver(place.interface) == "veth":
         return Why.UNFINISHED
     forwarding = Path("/proc/sys/net/ipv4/conf") / place.interface / "forwarding"
     if forwarding.exists() and forwarding.read_text(encoding="ascii").strip() == "0":
         return Why.NO_FORWARDING
     return None
-
-
-def forgets_ethernet() -> bool:
-    """Since 6.9 what generic XDP passes is a copy whose mac_len is 0: programs for tc are shown the IP header first."""
-    major, minor = os.uname().release.split("-")[0].split(".")[:2]
-    return (int(major), int(minor)) >= (6, 9)
 
 
 def _keep_tags(interface: str) -> tuple[Flags, Why | None]:

@@ -2,6 +2,7 @@
 /* The programs for tc (clsact): one a role and direction. Parse, decide, finish; the rest is in the headers. */
 #include "finish_tc.h"
 #include "foreign_agent.h"
+#include "generic_xdp.h"
 #include "home_agent.h"
 #include "mobile_node.h"
 #include "proxy.h"
@@ -35,5 +36,12 @@ INGRESS_PROGRAM(fa_uplink, decide_foreign_agent_uplink)
 INGRESS_PROGRAM(fa_link, decide_foreign_agent_link)
 INGRESS_PROGRAM(mn_ingress, decide_node_ingress)
 PROGRAM(mn_egress, decide_node_egress)
+
+/* Before the others, on interfaces with XDP behind the driver. */
+SEC("tc")
+int restore_ethernet(ctx_t *ctx)
+{
+	return restore(ctx);
+}
 
 char _license[] SEC("license") = "GPL";
