@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -87,15 +88,19 @@ def test_the_command_prints_tables_and_json(
     host: Namespace, pin_dir: Path, bpf_object: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["show", "datapath", "--pins", str(pin_dir)]
-    assert host.run(cli.main, command) == 0
+    assert host.run(cli.main, [*command, "--object", str(bpf_object)]) == 0
     text = capsys.readouterr().out
     assert "attachments:\n  interface  direction  hook  program" in text
     assert "\n  proxy_pub " in text
     assert "\n  bindings " in text
-    assert host.run(cli.main, [*command, "--json", "--verifier", "--object", str(bpf_object)]) == 0
+    assert re.search(r"verifier:\n  tc:\n    proxy_priv  .*processed \d+ insns \(limit 1000000\)", text)
+    assert host.run(cli.main, [*command, "--json", "--object", str(bpf_object)]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["kernel"]["release"]
     assert set(answer["verifier"]["tc"]) == set(answer["verifier"]["XDP"]) == {"proxy_pub", "proxy_priv"}
+    assert host.run(cli.main, [*command, "--json", "--object", "/nowhere/mobileip.bpf.o"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verifier"]["tc"] == "/nowhere/mobileip.bpf.o is not there: name the BPF object with --object"
     host.run(loader.unload, pin_dir, ATTACHMENTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -12,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mobileip.forwarding import layouts, loader
+from mobileip.forwarding import layouts, loader, needs
 from mobileip.forwarding._libbpf import Map, Program
 from mobileip.forwarding.build import SOURCE, build
 from mobileip.forwarding.entries import ProxyBinding, Tunnel
-from mobileip.forwarding.needs import probe
 from mobileip.forwarding.tables import ProxyTables
 from tests.forwarding.conftest import Namespace
 
@@ -41,7 +41,7 @@ def attached(host: Namespace) -> str:
 
 
 def test_this_kernel_lacks_nothing(needs_root: None) -> None:
-    assert probe() == []
+    assert needs.probe() == []
 
 
 def test_loading_the_same_object_again_changes_nothing(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:
@@ -138,6 +138,26 @@ def test_a_file_that_is_no_object_is_refused(needs_root: None, pin_dir: Path, tm
     with pytest.raises(loader.LoadError, match=r"x\.o: .*expected a BPF object"):
         loader.load(tmp_path / "x.o", pin_dir, [], programs=["proxy_pub"])
     loader.unload(pin_dir, [])
+
+
+def helpers_called(path: Path) -> set[int]:
+    """Numbers of the kernel's helpers that an object calls: the instructions of all its sections with code."""
+    elf = path.read_bytes()
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    size, count = struct.unpack_from("<HH", elf, 0x3A)
+    found = set()
+    for number in range(count):
+        flags, start, length = struct.unpack_from("<8xQ8xQQ", elf, table + number * size)
+        if flags & 4:  # SHF_EXECINSTR
+            found |= {imm for code, registers, _, imm in struct.iter_unpack("<BBhi", elf[start : start + length])
+                      if code == 0x85 and registers == 0}  # fmt: skip
+    return found
+
+
+def test_the_preflight_asks_for_every_helper_that_not_all_kernels_have(bpf_object: Path) -> None:
+    asked = {number for number, _ in needs.HELPERS.values()}
+    came_with_another = {132}  # bpf_ringbuf_submit
+    assert {number for number in helpers_called(bpf_object) if number >= min(asked)} == asked | came_with_another
 
 
 def test_two_capabilities_are_enough(host: Namespace, bpf_object: Path, pin_dir: Path) -> None:

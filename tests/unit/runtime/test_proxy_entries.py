@@ -13,7 +13,7 @@ from mobileip.forwarding import entries
 from mobileip.forwarding.entries import Tunnel
 from mobileip.registration.bindings import Binding, Encapsulation
 from mobileip.registration.events import Endpoint
-from mobileip.runtime.listing import binding_row
+from mobileip.runtime.listing import Legs, binding_row
 from mobileip.runtime.proxy import _entry
 from mobileip.runtime.tunnels import Bound
 from mobileip.wire.messages import Flag
@@ -35,6 +35,7 @@ FIRST = Binding(
     registered=NOW,
     home_agent_expires=NOW + 900,
 )
+LEGS = Legs(IPv4Address("203.0.113.10"), IPv4Address("192.0.2.10"), "gre")
 SECOND = replace(FIRST, care_of_address=IPv4Address("198.51.100.140"), expires=NOW + 500, nai="mn@home.example")
 
 
@@ -65,15 +66,31 @@ def test_binding_without_gateway_is_no_entry_of_a_proxy() -> None:
 
 
 def test_show_says_who_behind_what_and_what_the_home_agent_has() -> None:
-    row = binding_row(SECOND, NOW + 100)
+    row = binding_row(SECOND, NOW + 100, LEGS)
     assert (row["nai"], row["gateway"]) == ("mn@home.example", str(GATEWAY))
     assert (row["granted"], row["remaining"], row["home_agent_remaining"]) == (300, 400.0, 800.0)
     endless = replace(SECOND, expires=math.inf, home_agent_expires=math.inf)
-    assert (binding_row(endless, NOW)["remaining"], binding_row(endless, NOW)["home_agent_remaining"]) == (None, None)
+    row = binding_row(endless, NOW, LEGS)
+    assert (row["remaining"], row["home_agent_remaining"]) == (None, None)
+
+
+def test_show_says_the_encapsulation_and_the_ends_of_both_legs() -> None:
+    row = binding_row(replace(SECOND, encapsulation=Encapsulation.UDP), NOW, LEGS)
+    assert (row["encapsulation"], row["tunnel_local"], row["tunnel_peer"]) == (
+        "udp",
+        "203.0.113.10",
+        str(SECOND.source),
+    )
+    assert (row["home_agent_encapsulation"], row["home_agent_tunnel_local"]) == ("gre", "192.0.2.10")
+    assert row["home_agent"] == str(SECOND.home_agent)
+    half_bound = binding_row(replace(SECOND, encapsulation=Encapsulation.UDP, half_bound=True), NOW, LEGS)
+    assert half_bound["tunnel_peer"] == str(SECOND.source.address), "its port is not known yet"
+    assert binding_row(FIRST, NOW, LEGS)["tunnel_peer"] == str(FIRST.tunnel_peer.address)
 
 
 def test_show_at_a_home_agent_knows_of_no_other_leg() -> None:
-    assert binding_row(replace(FIRST, gateway=None, registered=0.0), NOW)["home_agent_remaining"] is None
+    row = binding_row(replace(FIRST, gateway=None, registered=0.0), NOW, Legs(IPv4Address("192.0.2.40")))
+    assert (row["home_agent_remaining"], row["home_agent_encapsulation"], row["home_agent_tunnel_local"]) == (None,) * 3
 
 
 @pytest.mark.parametrize("style", list(Encapsulation))

@@ -103,10 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--follow", action="store_true", help="drops: samples of what is dropped from now on (root)")
     show.add_argument("--rate", type=float, default=1.0, metavar="N", help="with --follow: samples a second and reason")
     show.add_argument("--reason", action="append", metavar="NAME", help="with --follow: this reason only; repeatable")
-    show.add_argument(
-        "--verifier", action="store_true", help="datapath: what the verifier says of each program, loaded once more"
-    )
-    show.add_argument("--object", type=Path, help="with --verifier: the BPF object, if it is not where it is installed")
+    show.add_argument("--object", type=Path, help="datapath: the BPF object, if it is not where it is installed")
     show.add_argument("--pins", type=Path, help="pin directory, if it is not /sys/fs/bpf/mobileip/INSTANCE")
     show.set_defaults(command=_show)
 
@@ -250,18 +247,13 @@ def _show(options: argparse.Namespace) -> int:
 
 def _show_datapath(options: argparse.Namespace) -> int:
     from mobileip.config import DEFAULT_BPF_OBJECT
-    from mobileip.forwarding.build import xdp_object
-    from mobileip.forwarding.inspection import describe, verifier_statistics
+    from mobileip.forwarding.inspection import describe, verifier_logs
     from mobileip.forwarding.loader import LoadError
     from mobileip.runtime.control import ControlError
 
     try:
         answer = describe(_pins(options))
-        if options.verifier:
-            code = options.object or DEFAULT_BPF_OBJECT
-            for hook, path in (("tc", code), ("XDP", xdp_object(code))):
-                names = [program["name"] for program in answer["programs"] if program["hook"] == hook]
-                answer.setdefault("verifier", {})[hook] = verifier_statistics(path, names) if names else {}
+        answer["verifier"] = verifier_logs(options.object or DEFAULT_BPF_OBJECT, answer["programs"])
     except (ControlError, LoadError, OSError) as exc:
         return _failed(exc)
     if options.json:

@@ -17,6 +17,7 @@ from pyroute2 import IPRoute
 
 from mobileip.forwarding import layouts, xdp
 from mobileip.forwarding._libbpf import Map, Program, check, library
+from mobileip.forwarding.build import xdp_object
 from mobileip.forwarding.loader import (
     Direction,
     LoadError,
@@ -155,6 +156,18 @@ def _interface_rows(directory: Path) -> list[dict[str, Any]]:
         }
         rows.append({"interface": name, **counts})
     return rows
+
+
+def verifier_logs(object_path: Path, programs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`verifier_statistics` of loaded programs (rows of `describe`) by hook; or what is missing. Raises LoadError."""
+    found: dict[str, Any] = {}
+    for hook, path in (("tc", object_path), ("XDP", xdp_object(object_path))):
+        names = [program["name"] for program in programs if program["hook"] == hook]
+        if names and not path.exists():
+            found[hook] = f"{path} is not there: name the BPF object with --object"
+        elif names:
+            found[hook] = verifier_statistics(path, names)
+    return found
 
 
 def verifier_statistics(object_path: Path | str, names: Sequence[str]) -> dict[str, list[str]]:

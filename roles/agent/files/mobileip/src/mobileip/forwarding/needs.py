@@ -25,6 +25,7 @@ HELPERS = {
     "bpf_ringbuf_reserve": (131, "5.8"),
     "bpf_redirect_neigh": (152, "5.10"),
     "bpf_check_mtu": (163, "5.12"),
+    "bpf_loop": (181, "5.17"),
 }
 """Number in linux/bpf.h, and the release of Linux that has it first."""
 _HASH, _RING_BUFFER = 1, 27

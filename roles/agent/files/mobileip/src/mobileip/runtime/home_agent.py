@@ -29,7 +29,7 @@ from mobileip.runtime.fast_path import FastPath
 from mobileip.runtime.forwarders import HomeAgentForwarder
 from mobileip.runtime.interfaces import index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_rows, counts, plain
+from mobileip.runtime.listing import Legs, binding_rows, counts, plain
 from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.paths import Elsewhere, Node, PathReport, report
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
@@ -171,13 +171,14 @@ class HomeAgentParty(Party):
         return {"bindings": self._show_bindings}
 
     def _show_bindings(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        legs = Legs(self._config.address)
         counted = ((None, *row) for row in self._tables.traffic()) if counts(request) else None
         now = time.time()
 
         def path_of(binding: Binding) -> PathReport:
             return report((self._config.address, binding.home_address), self._elsewhere, None, now)
 
-        return binding_rows(self.machine.bindings, now, path_of, counted)
+        return binding_rows(self.machine.bindings, now, lambda _: legs, path_of, counted)
 
     def describe(self) -> Mapping[str, object]:
         return {

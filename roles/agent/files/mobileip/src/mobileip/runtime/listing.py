@@ -37,11 +37,21 @@ def plain(value: Any) -> Any:
     return value
 
 
-def binding_row(binding: Binding, now: float, path: PathReport = UNKNOWN) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Legs:
+    """Our end of the node's tunnel; at a proxy also of the one to the home agent, and how that carries packets."""
+
+    local: IPv4Address
+    home_agent_local: IPv4Address | None = None
+    home_agent_encapsulation: str | None = None
+
+
+def binding_row(binding: Binding, now: float, legs: Legs, path: PathReport = UNKNOWN) -> dict[str, Any]:
     """One line of `show bindings`. `remaining` in seconds, None for ever; `heard` in seconds ago.
 
     At a proxy, `home_agent_remaining` is what is left of the one binding that the home agent has for the node.
     """
+    peer = binding.tunnel_peer
     return {
         "home_address": str(binding.home_address),
         "nai": binding.nai,
@@ -51,6 +61,10 @@ def binding_row(binding: Binding, now: float, path: PathReport = UNKNOWN) -> dic
         "source": str(binding.source),
         "interface": binding.interface,
         "encapsulation": binding.encapsulation.value,
+        "tunnel_local": str(legs.local),
+        "tunnel_peer": str(peer if binding.encapsulation.in_udp and not binding.half_bound else peer.address),
+        "home_agent_encapsulation": legs.home_agent_encapsulation,
+        "home_agent_tunnel_local": plain(legs.home_agent_local),
         "via_foreign_agent": binding.via_foreign_agent,
         "half_bound": binding.half_bound,
         "broadcasts": bool(binding.flags & Flag.BROADCAST),
@@ -73,11 +87,12 @@ def counts(request: Mapping[str, Any]) -> bool:
 def binding_rows(
     bindings: Collection[Binding],
     now: float,
+    legs_of: Callable[[Binding], Legs],
     path_of: Callable[[Binding], PathReport],
     counted: Iterable[tuple[IPv4Address | None, IPv4Address, BindingTraffic]] | None = None,
 ) -> list[dict[str, Any]]:
     """`show bindings`; `counted`: VPN gateway (None at a home agent), home address, counters. None leaves them out."""
-    rows = [binding_row(binding, now, path_of(binding)) for binding in bindings]
+    rows = [binding_row(binding, now, legs_of(binding), path_of(binding)) for binding in bindings]
     if counted is not None:
         by_node = {(gateway, home): traffic for gateway, home, traffic in counted}
         for binding, row in zip(bindings, rows, strict=True):

@@ -25,7 +25,7 @@ from mobileip.runtime.fast_path import FastPath
 from mobileip.runtime.forwarders import ProxyForwarder
 from mobileip.runtime.interfaces import StartError, index_of
 from mobileip.runtime.journal import log
-from mobileip.runtime.listing import binding_rows, counts, request_row
+from mobileip.runtime.listing import Legs, binding_rows, counts, request_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, revoke_command
 from mobileip.runtime.paths import Elsewhere, Node, PathReport, Probes, report
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
@@ -175,7 +175,12 @@ class ProxyParty(Party):
             node = None if binding.gateway is None else (binding.gateway, binding.home_address)
             return report(node, self._elsewhere, self._probes, now)
 
-        return binding_rows(self.machine.bindings, now, path_of, counted)
+        return binding_rows(self.machine.bindings, now, self._legs_of, path_of, counted)
+
+    def _legs_of(self, binding: Binding) -> Legs:
+        config = self._config
+        style = towards_home_agent(binding, config.haleg)
+        return Legs(config.mipp_pub.address, config.mipp_priv.address, style.value)
 
     def describe(self) -> Mapping[str, object]:
         return {
