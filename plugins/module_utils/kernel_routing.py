@@ -26,10 +26,11 @@ except ImportError as exc:
 
 _UNICAST = 1
 _TO_TABLE = 1
+_SCOPE_LINK = 253
 
 
 class KernelRouting:
-    """The kernel's IPv4 routes through a next hop and its rules by prefix; others are not shown and not touched."""
+    """The kernel's IPv4 routes by one interface and its rules by prefix; others are not shown and not touched."""
 
     def __init__(self, netlink: Any = None) -> None:
         """Open a netlink socket, or use `netlink` (a pyroute2 `IPRoute` or `NetNS`)."""
@@ -65,13 +66,13 @@ class KernelRouting:
     def _routes(self, names: dict[int, str]) -> Iterable[Route]:
         for message in self._netlink.get_routes(family=socket.AF_INET):
             gateway, index = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_OIF")
-            if message["type"] != _UNICAST or gateway is None or index is None:
+            if message["type"] != _UNICAST or index is None:
                 continue
             destination = message.get_attr("RTA_DST") or "0.0.0.0"
             yield Route(
                 table=message.get_attr("RTA_TABLE") or message["table"],
                 destination=f"{destination}/{message['dst_len']}",
-                via=gateway,
+                via=gateway or "",
                 interface=names.get(index, f"index {index}"),
                 protocol=message["proto"],
             )
@@ -102,7 +103,7 @@ class KernelRouting:
         self._netlink.route(
             "del" if action == "delete" else action,
             dst=route.destination,
-            gateway=route.via,
+            **({"gateway": route.via} if route.via else {"scope": _SCOPE_LINK}),
             oif=found[0],
             table=route.table,
             proto=route.protocol,

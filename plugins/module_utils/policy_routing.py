@@ -28,7 +28,7 @@ class RoutingError(Exception):
 
 @dataclass(frozen=True, order=True)
 class Route:
-    """One IPv4 route; `interface` is a name."""
+    """One IPv4 route; `interface` is a name. Without `via` it leads into the interface as it is."""
 
     table: int
     destination: str
@@ -38,7 +38,8 @@ class Route:
 
     def __str__(self) -> str:
         table = "main" if self.table == MAIN_TABLE else str(self.table)
-        return f"route {self.destination} via {self.via} dev {self.interface} table {table} proto {self.protocol}"
+        way = f"via {self.via} dev {self.interface}" if self.via else f"dev {self.interface}"
+        return f"route {self.destination} {way} table {table} proto {self.protocol}"
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +74,7 @@ class Routing:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for; numbers as the kernel counts them."""
+    """What the user asked for; numbers as the kernel counts them. No `via`: the proxy is at the other end of a wire."""
 
     home_networks: tuple[str, ...]
     via: str
@@ -99,12 +100,13 @@ class Step:
 
 def check(wish: Wish) -> None:
     """Refuse what the kernel would take and do something else with. Raises `RoutingError` naming the option."""
-    for option, value in (("via", wish.via), ("source", wish.source)):
+    addresses = [("via", wish.via)] * bool(wish.via) + [("source", wish.source)]
+    for option, value in addresses:
         _address(option, value)
     networks = [_network(value) for value in wish.home_networks]
     if not networks:
         raise RoutingError("home_networks: is empty; expected one prefix or more, such as 192.0.2.64/27")
-    for option, value in (("via", wish.via), ("source", wish.source)):
+    for option, value in addresses:
         for network in networks:
             if IPv4Address(value) in network:
                 raise RoutingError(

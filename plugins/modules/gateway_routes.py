@@ -32,11 +32,13 @@ options:
     elements: str
     required: true
   via:
-    description: MIPP-Pub, an address on the link of O(interface).
+    description:
+      - MIPP-Pub, an address on the link of O(interface).
+      - Left out, packets go into O(interface) as they are. That is the wire to a proxy on the same host (one box).
     type: str
-    required: true
+    default: ""
   interface:
-    description: Interface towards MIPP-Pub.
+    description: Interface towards MIPP-Pub; in one box, the gateway's end of the wire.
     type: str
     required: true
   source:
@@ -89,6 +91,12 @@ EXAMPLES = r"""
     interface: eth0
     source: 203.0.113.20
 
+- name: Route the home network into the wire to a proxy on the same host
+  mobileip.vpn.gateway_routes:
+    home_networks: [192.0.2.64/27]
+    interface: mip0
+    source: 203.0.113.20
+
 - name: Take the routes away
   mobileip.vpn.gateway_routes:
     home_networks: [192.0.2.64/27]
@@ -136,7 +144,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.policy_routing import
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "home_networks": {"type": "list", "elements": "str", "required": True},
-    "via": {"type": "str", "required": True},
+    "via": {"type": "str", "default": ""},
     "interface": {"type": "str", "required": True},
     "source": {"type": "str", "required": True},
     "table": {"type": "int", "default": 434},

@@ -122,3 +122,15 @@ def test_a_next_hop_that_is_not_on_the_link_is_refused_with_its_step(kernel: Ker
 def test_what_the_kernel_does_not_show_after_a_change_is_an_error(kernel: KernelRouting) -> None:
     with pytest.raises(RoutingError, match="does not show it"):
         kernel.apply([], Routing((), (ESP,)))
+
+
+def test_a_route_into_a_wire_takes_the_place_of_one_by_a_next_hop_and_back(
+    kernel: KernelRouting, namespace: str
+) -> None:
+    one_box = wanted(replace(WISH, via="", interface="pub"))
+    for want, way in ((WANTED, "via 203.0.113.10 dev pub proto 143"), (one_box, "dev pub proto 143 scope link")) * 2:
+        bring(kernel, want)
+        assert ip(namespace, "route", "show", "table", "434").strip() == f"192.0.2.64/27 {way}"
+        assert plan(kernel.read(), want, 143) == []
+    bring(kernel, wanted(replace(WISH, present=False)))
+    assert ours(kernel.read(), 143) == Routing()

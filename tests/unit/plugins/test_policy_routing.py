@@ -67,6 +67,15 @@ def test_private_table_is_reached_by_two_rules_only() -> None:
     assert wanted(WISH) == WANTED
 
 
+def test_one_box_has_the_wire_for_a_way_and_no_next_hop() -> None:
+    wish = replace(WISH, via="", interface="mip0")
+    check(wish)
+    assert wanted(wish) == Routing((replace(ROUTE, via="", interface="mip0"),), (ESP, CLEAR))
+    assert [str(step) for step in plan(WANTED, wanted(wish), 143)] == [
+        "replace route 192.0.2.64/27 dev mip0 table 434 proto 143"
+    ]
+
+
 def test_no_rule_catches_what_others_send_to_the_home_network() -> None:
     assert all(rule.source != "0.0.0.0/0" for rule in wanted(WISH).rules)
 

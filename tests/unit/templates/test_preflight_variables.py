@@ -1,4 +1,4 @@
-"""What the roles of proxy and home agent say of variables that do not fit together, before they look at a host."""
+"""What the roles say of variables that do not fit together, before they look at a host."""
 
 from __future__ import annotations
 
@@ -153,6 +153,87 @@ WRONG |= {
     "home agent: a key too short for its digest": (
         at_home({**MN, "direct_algorithm": "hmac-sha1"}, home_agent_direct_keys={"mn": KEY[:32]}),
         "home_agent_direct_keys: mn: 32 digits for hmac-sha1, which takes 40.",
+    ),
+}  # fmt: skip
+
+
+ONE_GATEWAY = [{"name": "one", "vpngw_pub": "203.0.113.20", "vpngw_priv": "192.0.2.20"}]
+ONE_BOX: dict[str, Any] = {
+    "mip_proxy_one_box": {},
+    "mip_proxy_vpn_gateways": ONE_GATEWAY,
+    "vpn_gateway_pub_address": "203.0.113.20",
+    "vpn_gateway_wire_interface": "mip0",
+    "dmz_firewall_wire_interface": "mip0",
+}
+GATEWAY_SITE: dict[str, Any] = {
+    "role": "vpn_gateway",
+    "vpn_gateway_pub_address": "203.0.113.20",
+    "vpn_gateway_pub_interface": "pub",
+    "vpn_gateway_priv_interface": "priv",
+    "vpn_gateway_mipp_pub": "203.0.113.10",
+    "vpn_gateway_home_networks": ["192.0.2.64/27"],
+    "vpn_gateway_local_ts": ["192.0.2.32/27", "192.0.2.64/27"],
+    "vpn_gateway_identity": "vpngw.example",
+    "vpn_gateway_mobile_nodes": [{"name": "mn", "home_address": "192.0.2.69", "identity": "mn@home.example"}],
+    "vpn_gateway_ike_secrets": {"mn": KEY},
+}
+FIREWALL_SITE: dict[str, Any] = {
+    "role": "dmz_firewall",
+    "dmz_firewall_kind": "host",
+    "dmz_firewall_mipp_pub": "203.0.113.10",
+    "dmz_firewall_mipp_priv": "192.0.2.10",
+    "dmz_firewall_home_agents": ["192.0.2.40"],
+}
+
+GOOD |= {
+    "one box": ONE_BOX,
+    "one box, a gateway by other means": {
+        name: ONE_BOX[name] for name in ("mip_proxy_one_box", "mip_proxy_vpn_gateways", "dmz_firewall_wire_interface")
+    },
+    "gateway": GATEWAY_SITE,
+    "gateway in one box": GATEWAY_SITE | {"vpn_gateway_wire_interface": "mip0"},
+    "firewall of the proxy's host": FIREWALL_SITE,
+    "firewall of one box": FIREWALL_SITE
+    | {"dmz_firewall_wire_interface": "mip0", "dmz_firewall_home_networks": ["192.0.2.64/27"]},
+}
+WRONG |= {
+    "one box: two names of one wire": (
+        ONE_BOX | {"mip_proxy_one_box": {"gateway_interface": "wire0"}},
+        "whose end of the wire is wire0; there are 1 in mip_proxy_vpn_gateways (203.0.113.20)",
+    ),
+    "one box: no wire for the firewall": (
+        {name: value for name, value in ONE_BOX.items() if name != "dmz_firewall_wire_interface"},
+        "'dmz_firewall_wire_interface': 'not set'}; expected the same",
+    ),
+    "one box: another gateway's address": (
+        ONE_BOX | {"vpn_gateway_pub_address": "203.0.113.21"}, "vpn_gateway_pub_address is 203.0.113.21, and"
+    ),
+    "one box: two gateways": (
+        ONE_BOX | {"mip_proxy_vpn_gateways": [*ONE_GATEWAY, {"name": "two", "vpngw_pub": "203.0.113.21"}]},
+        "there are 2 in mip_proxy_vpn_gateways (203.0.113.20, 203.0.113.21)",
+    ),
+    "a wire and no box": (
+        {"vpn_gateway_wire_interface": "mip0"}, "mip_proxy_one_box: not set, and vpn_gateway_wire_interface is mip0"
+    ),
+    "gateway: the wire is the segment": (
+        GATEWAY_SITE | {"vpn_gateway_wire_interface": "pub"},
+        "vpn_gateway_wire_interface: 'pub'; expected the gateway's end of the wire",
+    ),
+    "gateway: no address": (
+        GATEWAY_SITE | {"vpn_gateway_mipp_pub": "203.0.113.300"},
+        "vpn_gateway_mipp_pub: '203.0.113.300' is no IPv4 address; expected one",
+    ),
+    "gateway: a node that is not of its home networks": (
+        GATEWAY_SITE | {"vpn_gateway_home_networks": ["192.0.2.96/27"]}, "home_address in one of 192.0.2.96/27"
+    ),
+    "gateway: an SA that carries the proxy": (
+        GATEWAY_SITE | {"vpn_gateway_local_ts": ["0.0.0.0/0"]}, "vpn_gateway_local_ts: 0.0.0.0/0 contains 203.0.113"
+    ),
+    "firewall: no home agent": (
+        FIREWALL_SITE | {"dmz_firewall_home_agents": []}, "dmz_firewall_home_agents is empty; expected one entry"
+    ),
+    "firewall of one box: no home networks": (
+        FIREWALL_SITE | {"dmz_firewall_wire_interface": "mip0"}, "dmz_firewall_home_networks is not set"
     ),
 }  # fmt: skip
 
