@@ -13,7 +13,12 @@ from mobileip.forwarding import rules
 from mobileip.forwarding.entries import Encapsulation, Gateway, ProxyForwarding, Tunnel, Visitor
 
 ESP, UDP, TCP, ICMP, IPIP, GRE, MINIMAL, L2TP = 50, 17, 6, 1, 4, 47, 55, 115
-STRANGERS = ("198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90")
+STRANGERS = [
+    IPv4Address(address)
+    for address in (
+        "198.51.100.200", "192.0.2.40", "192.0.2.41", "203.0.113.20", "203.0.113.10", "192.0.2.10", "192.0.2.90",
+    )
+]  # fmt: skip
 _T = TypeVar("_T")
 GROUPS = [IPv4Address("224.0.0.251"), IPv4Address("239.255.255.250"), IPv4Address("255.255.255.255")]
 STRANGE_MAC = bytes.fromhex("02eeeeeeeeee")
@@ -169,7 +174,7 @@ class Generator:
         return self._random.choice(wrong) if self._random.random() < chance else right
 
     def _address(self, right: IPv4Address) -> IPv4Address:
-        return self._maybe(right, [IPv4Address(address) for address in STRANGERS] + self._homes())
+        return self._maybe(right, STRANGERS + self._homes())
 
     def _homes(self) -> list[IPv4Address]:
         return [home for _, home in self._tables.bindings]
