@@ -43,7 +43,7 @@ class Namespace:
 
     def run_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for what takes minutes."""
-        return self._worker.submit(function, *args, **kwargs).result(timeout=850)
+        return self._worker.submit(function, *args, **kwargs).result(timeout=850 * PATIENCE)
 
     def shell(self, commands: str) -> str:
         """Commands, one a line; the first that fails ends the test."""

@@ -19,7 +19,7 @@ from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.reasons import OUTCOMES, REASONS
 from tests.forwarding import worlds
 from tests.forwarding.comparison import Bench, Differs
-from tests.forwarding.conftest import Namespace
+from tests.forwarding.conftest import PATIENCE, Namespace
 from tests.forwarding.frames import Generator
 from tests.forwarding.plants import PLANTED
 
@@ -58,7 +58,7 @@ def interfaces(needs_root: None) -> Iterator[tuple[Namespace, dict[str, int]]]:
     made.close()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 * PATIENCE)
 def test_model_and_programs_agree_on_generated_frames(
     interfaces: tuple[Namespace, dict[str, int]], bpf_object: Path, pin_dir: Path
 ) -> None:

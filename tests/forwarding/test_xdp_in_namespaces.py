@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileip.forwarding import loader, xdp
+from mobileip.forwarding import loader, netdev, xdp
 from mobileip.forwarding.build import SOURCE, build
 from mobileip.forwarding.entries import IPSEC, Encapsulation, Passes, Tunnel
 from mobileip.forwarding.xdp import Attach, Why
@@ -48,6 +48,15 @@ ATTACHMENTS = loader.proxy_attachments("pub", "priv")
 # The other ends of the proxy's wires: checksums finished before frames enter them, and frames of XDP taken.
 EVERYTHING = 3  # ETH_P_ALL
 PEERS = (("internet", "p1"), ("cn", "q1"))
+ON_THE_WAY = (
+    ("node", "eth0"),
+    ("internet", "node0"),
+    ("internet", "p1"),
+    ("internet", "p2"),
+    ("internet", "dmz"),
+    ("proxy", "pub"),
+    ("gateway", "pub"),
+)
 
 
 @pytest.fixture
@@ -71,6 +80,11 @@ MODES = (Attach.NATIVE, Attach.GENERIC, Attach.TC)
 FAST = pytest.mark.parametrize("mode", MODES[:2])
 
 
+def sends_on(mode: Attach) -> bool:
+    """Before 6.3 no kernel tells whether a veth takes frames: there, native XDP leaves what it would redirect to tc."""
+    return mode is Attach.GENERIC or (mode is Attach.NATIVE and netdev.features(1) is not None)
+
+
 @pytest.mark.parametrize("encapsulation", list(Encapsulation))
 @pytest.mark.parametrize("mode", MODES)
 def test_esp_and_ike_travel_both_ways_whatever_is_attached(
@@ -88,7 +102,7 @@ def test_esp_and_ike_travel_both_ways_whatever_is_attached(
         hops = 2 if encapsulation.next_header == 55 else 1  # RFC 2004: the tunnel's way counts
         assert there[8] == 64 - hops
         seen = received(inside, b"theremarker", 0.3) is not None
-    assert seen == (mode is Attach.TC)
+    assert seen != sends_on(mode)
     node = fast.hosts["node"].run(udp_socket, HOME, 500)
     gateway = fast.hosts["gateway"].run(udp_socket, VPNGW_PUB, 500)
     with node, gateway:
@@ -101,22 +115,27 @@ def test_esp_and_ike_travel_both_ways_whatever_is_attached(
     assert not any(counters.drops.values()), counters.drops
 
 
+@pytest.mark.parametrize("mtu", [1500, 9000])
 @pytest.mark.parametrize("mode", MODES)
-def test_full_size_tcp_flows_through_the_proxy(fast: Site, mode: Attach) -> None:
+def test_full_size_tcp_flows_through_the_proxy(fast: Site, mode: Attach, mtu: int) -> None:
+    for host, interface in ON_THE_WAY:
+        fast.hosts[host].shell(f"ip link set {interface} mtu {mtu}")
     fast.move(Encapsulation.UDP)
     https = Passes(IPSEC.protocols, frozenset({(6, 443)}))
     assert fast.path_now is not None
     fast.path(replace(fast.path_now, passes=https))
     configure(fast, passes=https)
-    fast.hosts["node"].shell(f"ip route add {VPNGW_PUB} via 198.51.100.1 mtu 1468")
-    fast.hosts["gateway"].shell(f"ip route add {HOME} via {MIPP_PUB} mtu 1468")
+    fast.hosts["node"].shell(f"ip route add {VPNGW_PUB} via 198.51.100.1 mtu {mtu - 32}")
+    fast.hosts["gateway"].shell(f"ip route add {HOME} via {MIPP_PUB} mtu {mtu - 32}")
     switch(fast, mode)
+    assert chosen(fast)["pub"] == (mode, Why.FORCED)
     sent = os.urandom(2_000_000)
     listener = fast.hosts["gateway"].run(socket.create_server, (VPNGW_PUB, 443))
     with listener:
         client = fast.hosts["node"].run(socket.create_connection, (VPNGW_PUB, 443), 5, (HOME, 0))
         server, _ = listener.accept()
     with client, server:
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > mtu - 32 - 60
         for sender, receiver in ((client, server), (server, client)):
             sender.settimeout(20)
             receiver.settimeout(20)
@@ -143,7 +162,7 @@ def test_clear_packets_reach_gateway_and_home_agent_by_xdp(fast: Site, mode: Att
             frame = received(gateway, text)
         assert frame is not None
         assert frame[22] == 62, "two hops: home agent and proxy"
-        assert received(inside, b"to the node", 0.3) is None, "XDP took it"
+        assert (received(inside, b"to the node", 0.3) is None) == sends_on(mode), "XDP took it"
     raw = fast.hosts["gateway"].run(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     home = fast.hosts["cn"].run(raw_socket, 17, "192.0.2.80")
     with raw, home:
@@ -164,7 +183,7 @@ def test_a_keepalive_is_answered_by_xdp(fast: Site, mode: Attach) -> None:
         assert None not in exchange_esp(fast, b"resolves the neighbours")
         node.sendto(frames.echo(payload=b"alive?"), (MIPP_PUB, 0))
         assert received(node, b"alive?") is not None
-        assert received(inside, b"alive?", 0.3) is None
+        assert (received(inside, b"alive?", 0.3) is None) == sends_on(mode)
     assert fast.proxy().counters().packets["keepalive_answered"] == 1
 
 
@@ -338,14 +357,15 @@ def test_unload_detaches_and_vlan_tags_are_taken_out_again(host: Namespace, bpf_
 def test_a_veth_whose_other_end_takes_no_frames_is_not_redirected_to(
     host: Namespace, bpf_object: Path, pin_dir: Path
 ) -> None:
+    takes = xdp.Flags.TAKES_FRAMES if sends_on(Attach.NATIVE) else xdp.Flags(0)
     host.run(loader.load, bpf_object, pin_dir, ATTACHMENTS, attach=Attach.NATIVE)
     assert not host.run(xdp.refresh, pin_dir)
     flags = [entry.flags & xdp.Flags.TAKES_FRAMES for entry in host.run(xdp.entries, pin_dir)]
     assert flags == [0, 0]
     host.shell("ethtool -K p gro on")
-    assert host.run(xdp.refresh, pin_dir)
+    assert host.run(xdp.refresh, pin_dir) == bool(takes)
     flags = [entry.flags & xdp.Flags.TAKES_FRAMES for entry in host.run(xdp.entries, pin_dir)]
-    assert flags == [xdp.Flags.TAKES_FRAMES, 0]
+    assert flags == [takes, 0]
     host.shell("ip link set pub address 02:00:00:00:00:99")
     assert host.run(xdp.refresh, pin_dir)
     assert host.run(xdp.entries, pin_dir)[0].mac.hex(":") == "02:00:00:00:00:99"
