@@ -1,7 +1,8 @@
-"""An ESP tunnel without cryptography: IP protocol 50 with SPI and sequence number, and the inner packet in clear.
+"""An ESP tunnel without cryptography: IP protocol 50 with SPI and sequence number, and the inner packet, inverted.
 
-Stands where strongSwan stands, so that the daemons and the kernel's programs can be tried without it. Run in a network
-namespace: `null_esp.py TUN LOCAL PEER`. For tests only.
+Inverted, so that a capture tells what came clear from what the tunnel carried. Stands where strongSwan stands, so that
+the daemons and the kernel's programs can be tried without it. Run in a network namespace: `null_esp.py TUN LOCAL PEER`.
+For tests only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001
+INVERTED = bytes(range(255, -1, -1))
 
 
 def main() -> None:
@@ -33,13 +35,13 @@ def main() -> None:
                 packet, source = raw.recvfrom(65535)
                 start = (packet[0] & 0x0F) * 4 + 8
                 if source[0] == peer and len(packet) > start + 20:
-                    os.write(tun, packet[start:])
+                    os.write(tun, packet[start:].translate(INVERTED))
             else:
                 inner = os.read(tun, 65535)
                 sequence += 1
                 if inner[0] >> 4 == 4:
                     with contextlib.suppress(OSError):  # between two networks there is no way out
-                        raw.sendto(struct.pack("!II", 0x1000, sequence) + inner, (peer, 0))
+                        raw.sendto(struct.pack("!II", 0x1000, sequence) + inner.translate(INVERTED), (peer, 0))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ fa     uplink .100, link .129
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,11 +120,25 @@ def until(condition: Callable[[], Any], seconds: float = 8.0, what: str = "") ->
         time.sleep(0.02)
 
 
+@functools.cache
+def _programs() -> Path:
+    """The directory of the compiled programs, made once for all sites of a test run."""
+    directory = Path(tempfile.mkdtemp(prefix="programs-"))
+    atexit.register(shutil.rmtree, directory)
+    subprocess.run(
+        [sys.executable, "-m", "mobileip.forwarding.build", str(directory / "mobileip.bpf.o")],
+        check=True, timeout=240, env={**os.environ, "PYTHONPATH": str(SOURCES)},
+    )  # fmt: skip
+    return directory
+
+
 class Site:
     """The namespaces and the processes in them."""
 
-    def __init__(self, directory: Path, *, one_box: bool = False) -> None:
+    def __init__(self, directory: Path, *, one_box: bool = False, offloads: bool = False) -> None:
         self.directory = directory
+        self.offloads = offloads
+        """Whether interfaces keep what they come with: merged segments, checksums left to the device."""
         self.one_box = one_box
         self.gateway = "mipp" if one_box else "gw"
         """The host of the VPN gateway."""
@@ -161,7 +178,7 @@ class Site:
             switches += [f"net.ipv4.conf.{interface}.rp_filter=0" for interface, _, _ in ports]
             switches += [f"net.ipv4.neigh.{interface}.proxy_delay=0" for interface, _, _ in ports]
             self.run(host, "sysctl", "-qw", *switches)
-            for interface, _, _ in ports:
+            for interface, _, _ in ports if not self.offloads else ():
                 self.run(host, "ethtool", "-K", interface, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
         self._bpf.mkdir()
         subprocess.run(["mount", "-t", "bpf", "bpf", str(self._bpf)], check=True, timeout=10)
@@ -211,11 +228,12 @@ class Site:
             check=check, capture_output=True, text=True, timeout=30,
         )  # fmt: skip
 
-    def spawn(self, name: str, host: str, command: list[str]) -> subprocess.Popen[bytes]:
+    def spawn(self, name: str, host: str, command: list[str], *, stdin: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a command on a host; what it says on stderr is `log(name)`. Its end is `destroy`'s to wait for."""
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.prefix}-{host}", *command],
-                stdout=subprocess.PIPE, stderr=log, env={**os.environ, "PYTHONPATH": str(SOURCES)},
+                stdin=stdin, stdout=subprocess.PIPE, stderr=log, env={**os.environ, "PYTHONPATH": str(SOURCES)},
             )  # fmt: skip
         return self.processes[name]
 
@@ -223,16 +241,12 @@ class Site:
         return (self.directory / f"{name}.log").read_text()
 
     def configure(self) -> None:
-        """Write files, build and load the programs."""
-        subprocess.run(
-            [sys.executable, "-m", "mobileip.forwarding.build", str(self.directory / "mobileip.bpf.o")],
-            check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(SOURCES)},
-        )  # fmt: skip
+        """Write files and load the programs."""
         (self.directory / "keys.yml").write_text(json.dumps(_KEYS))
         for host, configuration in _CONFIGURATIONS.items():
             one_box: dict[str, Any] = {"one_box": {}} if self.one_box and host == "mipp" else {}
             paths = {
-                "bpf_object": str(self.directory / "mobileip.bpf.o"),
+                "bpf_object": str(_programs() / "mobileip.bpf.o"),
                 "state": str(self.directory / f"{host}.sqlite"),
                 "control_socket": str(self.directory / f"{host}.sock"),
                 "pin_directory": str(self._bpf / host),
@@ -312,9 +326,9 @@ class Site:
 
 
 @contextmanager
-def running(directory: Path, *, one_box: bool = False) -> Iterator[Site]:
+def running(directory: Path, *, one_box: bool = False, offloads: bool = False) -> Iterator[Site]:
     """A site with all daemons started and the node on the open network. `one_box`: proxy and gateway share a host."""
-    site = Site(directory, one_box=one_box)
+    site = Site(directory, one_box=one_box, offloads=offloads)
     try:
         site.build()
         site.configure()

@@ -115,7 +115,21 @@ def test_what_nobody_grants_is_asked_for_no_more(code: Code) -> None:
     assert UdpTunnelRequest.of(plea).encapsulation == 4
 
 
-def test_an_agents_care_of_address_says_nothing_of_how_the_node_decapsulates() -> None:
-    node = MobileNode(replace(SETTINGS, encapsulations=ALL))
+@pytest.mark.parametrize(
+    ("encapsulations", "offer", "flag"),
+    [
+        (ALL, {"gre": True}, Flag.GRE),
+        (ALL - {Encapsulation.GRE}, {"minimal_encapsulation": True}, Flag.MINIMAL),
+        (ALL, {}, 0),
+        (ALL, {"minimal_encapsulation": True}, 0),
+        (ALL - {Encapsulation.GRE, Encapsulation.UDP_MINIMAL}, {"minimal_encapsulation": True}, 0),
+        (SETTINGS.encapsulations, {"gre": True, "minimal_encapsulation": True}, 0),
+    ],
+)
+def test_of_an_agent_that_ends_the_tunnel_is_asked_what_it_advertises_R5944_4_1_b(
+    encapsulations: frozenset[Encapsulation], offer: dict[str, Any], flag: int
+) -> None:
+    node = MobileNode(replace(SETTINGS, encapsulations=encapsulations))
     node.feed(AT_AGENT, NOW)
-    assert not request(node.feed(ADVERTISEMENT, NOW)).flags & (Flag.GRE | Flag.MINIMAL)
+    asked = request(node.feed(replace(ADVERTISEMENT, **offer), NOW))
+    assert asked.flags == Flag.REVERSE_TUNNEL | flag

@@ -67,6 +67,8 @@ class AdvertisementReceived:
     foreign_agent: bool = True
     reverse_tunnelling: bool = False
     udp_tunnelling: bool = False
+    minimal_encapsulation: bool = False
+    gre: bool = False
     challenge: bytes | None = None
     nai: bytes | None = None
 

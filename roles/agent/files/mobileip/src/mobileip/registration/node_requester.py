@@ -10,8 +10,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from mobileip.registration.actions import Action, Level, Log, Send
+from mobileip.registration.bindings import Encapsulation
 from mobileip.registration.node_attempts import Outstanding
-from mobileip.registration.node_requests import UNASSIGNED, Ask, Target, build_request, target_at
+from mobileip.registration.node_requests import UNASSIGNED, Ask, Target, build_request, in_udp, target_at
 from mobileip.registration.node_state import NodeState, State, Timer
 from mobileip.registration.revocation import Timestamps
 
@@ -121,10 +122,21 @@ class Requester:
             identification=node.identifications.next(now),
             simultaneous=node.wishes.simultaneous and target.lifetime > 0,
             udp_tunnel=node.wishes.udp_tunnel,
-            encapsulation=node.wishes.encapsulation,
+            encapsulation=self._encapsulation(target),
             challenge=node.discovery.challenge if target.is_by_agent else None,
             revocation=self._timestamps.of_support(now) if node.settings.revocation else None,
         )
         message = build_request(node.settings, target, ask)
         node.attempts.sent(Outstanding(target, ask, now, message), now)
         return message
+
+    def _encapsulation(self, target: Target) -> Encapsulation:
+        """What to ask for; of an agent that ends the tunnel only what it advertises and goes into UDP as well."""
+        wished, agent = self._node.wishes.encapsulation, self._node.discovery.agent
+        if target.is_co_located:
+            return wished
+        has = agent is not None and {
+            Encapsulation.GRE: agent.gre,
+            Encapsulation.MINIMAL: agent.minimal_encapsulation,
+        }.get(wished, False)
+        return wished if has and in_udp(self._node.settings, wished) is not Encapsulation.UDP else Encapsulation.IPIP

@@ -140,7 +140,7 @@ def build_request(settings: MobileNodeSettings, target: Target, ask: Ask) -> Sen
         flags=Flag.REVERSE_TUNNEL
         | (Flag.DECAPSULATES if target.is_co_located else 0)
         | (Flag.SIMULTANEOUS if ask.simultaneous else 0)
-        | (_BITS.get(ask.encapsulation, 0) if target.is_co_located and ask.lifetime else 0),
+        | (_BITS.get(ask.encapsulation, 0) if ask.lifetime else 0),
         lifetime=ask.lifetime,
         home_address=ask.home_address,
         home_agent=target.home_agent,

@@ -286,6 +286,8 @@ class MobileNodeParty(Party):
                 foreign_agent=bool(flags & AgentFlags.FOREIGN_AGENT),
                 reverse_tunnelling=bool(flags & AgentFlags.REVERSE_TUNNELLING),
                 udp_tunnelling=bool(flags & AgentFlags.UDP_TUNNELLING),
+                minimal_encapsulation=bool(flags & AgentFlags.MINIMAL_ENCAPSULATION),
+                gre=bool(flags & AgentFlags.GRE),
                 challenge=advertisement.challenge,
                 nai=advertisement.nai,
             )

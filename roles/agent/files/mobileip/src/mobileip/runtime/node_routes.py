@@ -65,7 +65,7 @@ class NodeRoutes:
                     route.destination,
                     self._interface,
                     gateway=route.gateway,
-                    mtu=mtu - overhead(Encapsulation(path.encapsulation.value), gre_key=True),
+                    mtu=mtu - _headers(Encapsulation(path.encapsulation.value)),
                     table=TUNNEL_TABLE,
                 )
             self._lead(home_address)
@@ -90,6 +90,12 @@ class NodeRoutes:
             self._kernel.delete_rule(TUNNEL_PREFERENCE, table=TUNNEL_TABLE, source=self._home_address)
         self._kernel.put_rule(TUNNEL_PREFERENCE, table=TUNNEL_TABLE, source=home_address)
         self._home_address = home_address
+
+
+def _headers(encapsulation: Encapsulation) -> int:
+    """Bytes that a tunnel adds at most. What the kernel fragments, minimal encapsulation leaves to IP in IP."""
+    carrier = Encapsulation.IPIP if encapsulation is Encapsulation.MINIMAL else encapsulation
+    return overhead(carrier, gre_key=True)
 
 
 def ways_to(hosts: Sequence[IPv4Address], routes: Sequence[Route]) -> list[Route]:
