@@ -1,5 +1,5 @@
 """A helper that fails lets nothing pass: each is made to fail in turn, and every frame is either treated as the model
-says or dropped and counted."""
+says or dropped and counted. XDP may also leave it to tc, unchanged and uncounted."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from mobileip.forwarding import rules
+from mobileip.forwarding import rules, xdp
 from mobileip.forwarding._libbpf import Program
-from mobileip.forwarding.build import SOURCE, build
+from mobileip.forwarding.build import SOURCE, build_both
 from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.reasons import REASON_NAMES
 from mobileip.forwarding.tables import ProxyTables
+from tests.forwarding import test_xdp_equals_rules as fast
 from tests.forwarding import worlds
-from tests.forwarding.comparison import Tc, difference
+from tests.forwarding.comparison import CONTEXT, Tc, difference
 from tests.forwarding.conftest import Namespace
-from tests.forwarding.frames import Generator
+from tests.forwarding.frames import Case, Generator
 
 pytestmark = pytest.mark.namespaces
 FRAMES = 1500
@@ -36,25 +37,43 @@ HELPERS = {
     "bpf_clone_redirect": (-12, {"helper_failed"}),
     "bpf_redirect_neigh": (_SHOT, {"helper_failed"}),
     "bpf_redirect": (_SHOT, {"helper_failed"}),
+    "bpf_l4_csum_replace": (-22, {"helper_failed"}),
+}
+# The same of XDP. "left to tc": nothing is written before it is known to be possible.
+XDP_HELPERS = {
+    "bpf_xdp_load_bytes": (-22, {"truncated"}),
+    "bpf_xdp_store_bytes": (-22, {"helper_failed"}),
+    "bpf_xdp_adjust_head": (-22, {"helper_failed"}),
+    "bpf_xdp_adjust_tail": (-22, {"helper_failed"}),
+    "bpf_fib_lookup": (-22, {"left to tc"}),
+    "bpf_redirect": (0, {"helper_failed"}),
 }
 NOISE = ("unused-variable", "unused-but-set-variable", "unused-function", "unused-value", "constant-logical-operand")
 """What the compiler says of arguments that go nowhere, and of a result that is a constant."""
 
 
-def spoil(directory: Path, helper: str | None) -> Path:
+BOUNDS = ("rewrite.h", "if (to + length > packet_end(ctx))", "if (length)")
+"""What is to be written is never within reach."""
+# Of each hook: where its context is, and the line behind which its helpers are known.
+TC, XDP = ("context_tc.h", "typedef struct __sk_buff ctx_t;"), ("context_xdp.h", "typedef struct xdp_md ctx_t;")
+
+
+def spoil(directory: Path, hook: tuple[str, str], helper: str | None, result: int = 0) -> Path:
     """The programs with one helper that always fails; None: no packet can be brought within reach."""
-    copy = shutil.copytree(SOURCE.parent, directory / "bpf")
-    context = copy / "context_tc.h"
-    text = context.read_text(encoding="utf-8")
     if helper is None:
-        old, new = "return (void *)(long)ctx->data_end;", "return (void *)(long)ctx->data;"
-    else:
-        old = "typedef struct __sk_buff ctx_t;"
-        silence = "".join(f'#pragma clang diagnostic ignored "-W{each}"\n' for each in NOISE)
-        new = f"{old}\n{silence}#define {helper}(...) ({HELPERS[helper][0]})\n"
+        return spoil_line(directory, hook[0], "return (void *)(long)ctx->data_end;", "return (void *)(long)ctx->data;")
+    silence = "".join(f'#pragma clang diagnostic ignored "-W{each}"\n' for each in NOISE)
+    return spoil_line(directory, *hook, f"{hook[1]}\n{silence}#define {helper}(...) ({result})\n")
+
+
+def spoil_line(directory: Path, name: str, old: str, new: str) -> Path:
+    copy = directory / "bpf"
+    if not copy.exists():
+        shutil.copytree(SOURCE.parent, copy)
+    text = (copy / name).read_text(encoding="utf-8")
     assert text.count(old) == 1
-    context.write_text(text.replace(old, new), encoding="utf-8")
-    return build(directory / "spoilt.bpf.o", copy / SOURCE.name)
+    (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+    return build_both(directory / "spoilt.bpf.o", copy)
 
 
 def compare(object_path: Path, pin_dir: Path) -> tuple[Counter[str], list[str]]:
@@ -98,7 +117,92 @@ def test_what_a_failing_helper_has_not_done_is_dropped_and_counted(
     namespace: Namespace, pin_dir: Path, tmp_path: Path, helper: str | None
 ) -> None:
     namespace.shell(worlds.INTERFACES)
-    surplus, wrong = namespace.run(compare, spoil(tmp_path, helper), pin_dir)
+    result, expected = (0, {"helper_failed"}) if helper is None else HELPERS[helper]
+    surplus, wrong = namespace.run(compare, spoil(tmp_path, TC, helper, result), pin_dir)
     assert not wrong, f"{len(wrong)}: {wrong[0]}"
-    expected = {"helper_failed"} if helper is None else HELPERS[helper][1]
     assert surplus.keys() & expected, "it is used, and its failure shows"
+
+
+def compare_fast(object_path: Path, pin_dir: Path) -> tuple[Counter[str], list[str]]:
+    """The same of XDP's programs; `left to tc` is what the model forwards or drops and they do not."""
+    index = {name: socket.if_nametoindex(name) for name in ("pub", "priv", "mip1")}
+    now, surplus, wrong = time.time(), Counter[str](), []
+    load(object_path, pin_dir, [], programs=sorted(xdp.PROGRAMS), max_bindings=1024)
+    try:
+        every = list(worlds.worlds(now, index["pub"], index["priv"], index["mip1"]))
+        for number, world in enumerate(every):
+            on = {program: index[world.programs[program]] for program in sorted(xdp.PROGRAMS)}
+            world.write(pin_dir, now)
+            fast.write_links(pin_dir, world)
+            tables = ProxyTables(pin_dir)
+            programs = {name: Program(pin_dir / "xdp" / name) for name in on}
+            generator = Generator(434 + number, every[1].tables if number == 0 else world.tables, on)
+            for case in generator.cases(FRAMES // len(every)):
+                if case.mark not in (0, 7):
+                    continue  # a copy that tc made
+                here = on[case.program]
+                want = rules.decide(case.program, case.frame, world.tables, now, ifindex=here)
+                before = tables.counters()
+                code, frame = programs[case.program].test_run(case.frame, fast.CONTEXT.pack(len(case.frame), here))
+                counted = difference(before, tables.counters())
+                if want.learnt is not None:
+                    world.restore(pin_dir, want.learnt[0], world.tables.bindings[want.learnt[0]])
+                surplus.update(shown_by(want, code, counted))
+                wrong += wrong_with(world, case, want, code, frame, counted)
+    finally:
+        unload(pin_dir, [])
+    return surplus, wrong
+
+
+def shown_by(want: rules.Verdict, code: int, counted: Counter[str]) -> Counter[str]:
+    if code == fast.PASS and want.action in (rules.Action.DROP, rules.Action.REDIRECT):
+        return Counter(["left to tc"])
+    return counted if code == fast.DROP and want.action is not rules.Action.DROP else Counter()
+
+
+def wrong_with(
+    world: worlds.World, case: Case, want: rules.Verdict, code: int, frame: bytes, counted: Counter[str]
+) -> list[str]:
+    """XDP drops and counts, leaves the frame to tc as it came, or does what the model says."""
+    if code == fast.DROP and not any(name in REASON_NAMES.values() for name in counted):
+        return [f"dropped, counted {counted}: {case}"]
+    if code == fast.PASS and (frame != case.frame or counted):
+        return [f"left to tc, but changed or counted {counted}: {case}"]
+    if code in (fast.DROP, fast.PASS):
+        return []
+    is_right = code == fast.REDIRECT and want.action is rules.Action.REDIRECT
+    if is_right and frame == fast.expected_macs(world, want) + want.frame[12:]:
+        return []
+    return [f"model {want.action.name} {want.reason or want.outcome}, program {code}: {case}"]
+
+
+@pytest.mark.parametrize("helper", [*XDP_HELPERS, None])
+def test_what_a_failing_helper_has_not_done_is_dropped_or_left_whole_to_tc(
+    namespace: Namespace, pin_dir: Path, tmp_path: Path, helper: str | None
+) -> None:
+    namespace.shell(fast.interfaces_script())
+    result, expected = (0, {"helper_failed"}) if helper is None else XDP_HELPERS[helper]
+    spoilt = spoil_line(tmp_path, *BOUNDS) if helper is None else spoil(tmp_path, XDP, helper, result)
+    surplus, wrong = namespace.run(compare_fast, spoilt, pin_dir)
+    assert not wrong, f"{len(wrong)}: {wrong[0]}"
+    assert surplus.keys() & expected, "it is used, and its failure shows"
+
+
+@pytest.mark.parametrize("helper", ["bpf_skb_load_bytes_relative", "bpf_skb_change_head", "bpf_skb_store_bytes"])
+def test_a_frame_whose_ethernet_header_cannot_be_put_back_is_dropped_and_counted(
+    namespace: Namespace, pin_dir: Path, tmp_path: Path, helper: str
+) -> None:
+    def run() -> tuple[int, Counter[str]]:
+        load(spoilt, pin_dir, [], programs=["restore_ethernet"], max_bindings=1024)
+        try:
+            tables = ProxyTables(pin_dir)
+            before = tables.counters()
+            code, _ = Program(pin_dir / "programs" / "restore_ethernet").test_run(bytes(64), CONTEXT.pack(0, 1, 0, 0))
+            return code, difference(before, tables.counters())
+        finally:
+            unload(pin_dir, [])
+
+    spoil(tmp_path, TC, helper, -22)
+    # A test run shows all frames from their Ethernet header on.
+    spoilt = spoil_line(tmp_path, "generic_xdp.h", "return differs != 0;", "return differs == 0;")
+    assert namespace.run(run) == (_SHOT, Counter({"helper_failed": 1}))
