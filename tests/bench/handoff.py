@@ -186,5 +186,5 @@ def _list(values: Iterable[float]) -> str:
     return ", ".join(f"{value:.0f}" for value in values)
 
 
-GROUP = Group((OUTAGE, IKE, STALL), measure)
-RIVALS_GROUP = Group((VS_MOBIKE, VS_REESTABLISH), measure_rivals)
+GROUP = Group((OUTAGE, IKE, STALL), measure, minutes=4)
+RIVALS_GROUP = Group((VS_MOBIKE, VS_REESTABLISH), measure_rivals, minutes=3)

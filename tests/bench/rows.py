@@ -38,11 +38,20 @@ Measurement = Callable[[Callable[[str], None]], dict[str, Measured]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that come out of one measurement. `needs_hosts`: it runs on the rolled-out hosts of the lab."""
+    """Rows that come out of one measurement. `needs_hosts`: it runs on the rolled-out hosts of the lab.
+
+    `minutes` are the most it may take, on two processors with nothing else to do.
+    """
 
     rows: tuple[Row, ...]
     measure: Measurement
+    minutes: float
     needs_hosts: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its rows."""
+        return [row.name for row in self.rows]
 
 
 def entry(row: Row, measured: Measured) -> dict[str, Any]:

@@ -25,4 +25,4 @@ def measure(say: Callable[[str], None]) -> dict[str, Measured]:
     return {GOODPUT.name: Measured(min(ratios.values()), how, ratios)}
 
 
-GROUP = Group((GOODPUT,), measure, needs_hosts=False)
+GROUP = Group((GOODPUT,), measure, minutes=4, needs_hosts=False)

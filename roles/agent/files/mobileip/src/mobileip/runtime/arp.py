@@ -9,6 +9,8 @@ from ipaddress import IPv4Address
 _BROADCAST = b"\xff" * 6
 _ETHERTYPE_ARP = 0x0806
 _REQUEST, _REPLY = 1, 2
+_NOTHING = 0
+"""The protocol of a packet socket that is to receive nothing."""
 
 
 def announcement(operation: int, sender: bytes, mac: bytes, address: IPv4Address) -> bytes:
@@ -18,14 +20,32 @@ def announcement(operation: int, sender: bytes, mac: bytes, address: IPv4Address
     return header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + address.packed + target + address.packed
 
 
-def announce(interface: str, address: IPv4Address, mac: bytes | None = None) -> None:
-    """Send both forms, request and reply: neighbours differ in which one they believe. Raises OSError.
+class Announcer:
+    """Sends announcements from one socket, kept from the first on.
 
-    `mac`: whose the address is from now on, None for ours. The frame is ours in any case, or switches would look for
-    the other station here.
+    To close a packet socket takes the kernel 10 to 15 ms (it waits until no processor looks at it any more), and what
+    waits is the reply of a registration, or the path of a node that has come home.
     """
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as channel:
-        channel.bind((interface, _ETHERTYPE_ARP))
-        own = channel.getsockname()[4][:6]
+
+    def __init__(self) -> None:
+        self._channel: socket.socket | None = None
+
+    def announce(self, interface: str, address: IPv4Address, mac: bytes | None = None) -> None:
+        """Send both forms, request and reply: neighbours differ in which one they believe. Raises OSError.
+
+        `mac`: whose the address is from now on, None for ours. The frame is ours in any case, or switches would look
+        for the other station here.
+        """
+        if self._channel is None:
+            self._channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NOTHING)
+        self._channel.bind((interface, _NOTHING))
+        own = self._channel.getsockname()[4][:6]
         for operation in (_REQUEST, _REPLY):
-            channel.send(announcement(operation, own, mac or own, address))
+            frame = announcement(operation, own, mac or own, address)
+            self._channel.sendto(frame, (interface, _ETHERTYPE_ARP))
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

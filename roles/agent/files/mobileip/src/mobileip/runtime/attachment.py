@@ -8,6 +8,7 @@ stayed incomplete for a moment: a link without an address may only be a link who
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
@@ -25,9 +26,9 @@ from mobileip.runtime.rtnetlink import (
     RtnetlinkWatcher,
 )
 
-SETTLE_COMPLETE = 0.002
+SETTLE_COMPLETE = 0.001
 """Seconds of quiet before a complete attachment is believed: the old address may still be there."""
-SETTLE_BARE = 0.004
+SETTLE_BARE = 0.003
 """Seconds of quiet before a link without address is believed. Should the address come later all the same, it is a move
 like any other, and a solicitation has been sent in vain."""
 SETTLE_INCOMPLETE = 0.012
@@ -126,9 +127,17 @@ class AttachmentWatcher:
 
     def _report(self) -> None:
         self._settling = None
-        if self._candidate is not None and self._candidate != self._reported:
-            self._reported = self._candidate
-            self._moved(self._candidate)
+        seen = self._candidate
+        if seen is not None and seen != self._reported:
+            self._reported = seen
+            if isinstance(seen, Attached) and seen.gateway is not None:
+                self._ask_again(seen.gateway)
+            self._moved(seen)
+
+    def _ask_again(self, gateway: IPv4Address) -> None:
+        """What others sent in the first moments of a link may have asked for the router when nobody could hear it."""
+        with contextlib.suppress(OSError):
+            self._kernel.ask_again(self._interface, gateway)
 
     def _cancel(self) -> None:
         if self._settling is not None:

@@ -22,7 +22,7 @@ from mobileip.forwarding.tables import HomeAgentTables
 from mobileip.registration.actions import Action, Bind, ClaimHome, Record, ReleaseHome, Unbind
 from mobileip.registration.bindings import Binding, BindingKey
 from mobileip.registration.home_agent import HomeAgent
-from mobileip.runtime.arp import announce
+from mobileip.runtime.arp import Announcer
 from mobileip.runtime.broadcast import BroadcastRelay
 from mobileip.runtime.control import Command
 from mobileip.runtime.fast_path import FastPath
@@ -70,6 +70,7 @@ class HomeAgentParty(Party):
         )
         self._claimed: dict[IPv4Address, str] = {}
         self._kernel = Rtnetlink()
+        self._announcer = Announcer()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.TimerHandle | None = None
         self._elsewhere = Elsewhere(self._tables, self._tunnels_of, self.count)
@@ -110,6 +111,7 @@ class HomeAgentParty(Party):
             self._look.cancel()
         self._elsewhere.close()
         self._broadcasts.close(loop)
+        self._announcer.close()
         self._kernel.close()
 
     def restore(self, records: Iterable[Record], now: float) -> list[Action]:
@@ -232,7 +234,7 @@ class HomeAgentParty(Party):
 
     def _say(self, address: IPv4Address, interface: str, mac: bytes | None) -> None:
         try:
-            announce(interface, address, mac)
+            self._announcer.announce(interface, address, mac)
         except OSError as exc:
             log("warning", "announcement_failed", address=address, interface=interface, error=exc)
 

@@ -19,7 +19,7 @@ from mobileip.forwarding.tables import MobileNodeTables
 from mobileip.registration.actions import AnnounceHome, NodePath, PathMode, Send, SetLocation, Solicit
 from mobileip.registration.events import AdvertisementReceived, TunnelProbeAnswered, TunnelSilent
 from mobileip.registration.mobile_node import MobileNode
-from mobileip.runtime.arp import announce
+from mobileip.runtime.arp import Announcer
 from mobileip.runtime.attachment import AttachmentWatcher
 from mobileip.runtime.control import Command
 from mobileip.runtime.forwarders import NodeForwarder
@@ -56,6 +56,9 @@ _LISTEN_INTERVAL = 1.0
 """Seconds between two looks at what came out of the tunnel."""
 _PATIENCE = 2.0
 """Seconds that packets into the tunnel may go without any out of it."""
+_ARP_MILLISECONDS, _ARP_TIMES = 100, 30
+"""A new link may lose the first ARP request, and everything waits for its answer. The kernel would ask again a second
+later, three times in all; this asks for as long."""
 _ANNOUNCEMENTS = (0.2, 1.0)
 """Seconds after the first when the return home is announced again."""
 
@@ -71,6 +74,7 @@ class MobileNodeParty(Party):
         self._config = config
         self.machine: MobileNode = MobileNode(mobile_node_settings(loaded, config))
         self._kernel = Rtnetlink()
+        self._announcer = Announcer()
         self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
         self._icmp: DatagramSocket | None = None
@@ -93,6 +97,8 @@ class MobileNodeParty(Party):
         interface = index_of(config.interface, "interface")
         self.set_path(NodePath(PathMode.BLOCKED))  # whatever an earlier run knew, we do not know it yet
         self.unpark_sa()
+        with contextlib.suppress(OSError):
+            self._kernel.repeat_arp(config.interface, milliseconds=_ARP_MILLISECONDS, times=_ARP_TIMES)
         socket = DatagramSocket.udp(
             _ANY,
             REGISTRATION_PORT,
@@ -120,6 +126,7 @@ class MobileNodeParty(Party):
             self._icmp.close(loop)
         if self._watcher is not None:
             self._watcher.close(loop)
+        self._announcer.close()
         self._kernel.close()
 
     async def finish(self) -> None:
@@ -301,6 +308,6 @@ class MobileNodeParty(Party):
 
     def _announce(self, action: AnnounceHome) -> None:
         try:
-            announce(action.interface, action.home_address)
+            self._announcer.announce(action.interface, action.home_address)
         except OSError as exc:
             log("warning", "announcement_failed", interface=action.interface, error=exc)

@@ -32,9 +32,11 @@ class NodeRoutes:
         self._interface = interface
         self._gateways = tuple(gateways)
         self._home_address: IPv4Address | None = None
+        self._dropped = False
 
     def to_agent(self, agent: IPv4Address) -> None:
         """The foreign agent is on the link."""
+        self._dropped = False
         self._kernel.put_route(IPv4Network((agent, 32)), self._interface)
 
     def through_agent(self, agent: IPv4Address, home_address: IPv4Address) -> None:
@@ -49,6 +51,7 @@ class NodeRoutes:
         Outside these are the ways to the VPN gateways, inside all of them. Without them packets go all the same, but
         those that are too long get lost; so a failure is logged only.
         """
+        self._dropped = False
         try:
             assert path.encapsulation is not None
             link = self._kernel.link(self._interface)
@@ -73,7 +76,9 @@ class NodeRoutes:
             log("warning", "tunnel_routes_failed", interface=self._interface, error=exc)
 
     def drop(self) -> None:
-        """Take back all that the other methods made, and whatever an earlier run left."""
+        """Take back all that the other methods made, and whatever an earlier run left. Once: requests wait for it."""
+        if self._dropped:
+            return
         link = self._kernel.link(self._interface)
         if link is None:
             return
@@ -83,6 +88,7 @@ class NodeRoutes:
             for route in sorted(routes, key=lambda route: route.destination.prefixlen):
                 if route.index == link.index:
                     self._kernel.delete_route(route.destination, self._interface, table=table)
+        self._dropped = True
 
     def _lead(self, home_address: IPv4Address) -> None:
         """The rule stays for good: an empty table decides nothing. Another home address has another rule."""

@@ -23,7 +23,9 @@ _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg
 _NEIGHBOUR = struct.Struct("=B3xiHBB")  # ndmsg
 _RULE = struct.Struct("=BBBBB2xBI")  # fib_rule_hdr
+_NEIGHBOUR_TABLE = struct.Struct("=B3x")  # ndtmsg
 _U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
 _I32 = struct.Struct("=i")
 
 _REQUEST, _ACK, _ROOT_MATCH, _REPLACE, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x100, 0x400, 0x200
@@ -34,10 +36,12 @@ _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
 _NEW_RULE, _DELETE_RULE, _GET_RULE = 32, 33, 34
+_SET_NEIGHBOUR_TABLE = 67
 
 GROUP_LINK, GROUP_NEIGHBOUR, GROUP_ADDRESS, GROUP_ROUTE = 0x1, 0x4, 0x10, 0x40
 
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+_IFF_UP, _IFF_RUNNING, _IFF_LOWER_UP = 0x1, 0x40, 0x10000
+_RUNNING = _IFF_UP | _IFF_RUNNING | _IFF_LOWER_UP
 TABLE_MAIN = 254
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _UNICAST = 1
@@ -47,6 +51,8 @@ _NUD_PERMANENT = 0x80
 _NTF_USE, _NTF_PROXY = 0x01, 0x08
 _NTF_EXT_MANAGED = 0x1
 _NDA_DST, _NDA_LLADDR, _NDA_FLAGS_EXT = 1, 2, 15
+_NDTA_NAME, _NDTA_PARAMETERS = 1, 6
+_NDTPA_INTERFACE, _NDTPA_RETRANSMISSION, _NDTPA_PROBES = 1, 5, 11
 
 _DUMP_ATTEMPTS = 10
 
@@ -56,7 +62,11 @@ PROTOCOL = 0x4D
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface. `running`: administratively up and with a carrier. `mtu` in bytes."""
+    """A network interface. `mtu` in bytes.
+
+    `running`: administratively up, with a carrier, and operationally up (RFC 2863). The carrier alone is not enough:
+    until the kernel has taken note of it packets are dropped without a word.
+    """
 
     index: int
     name: str
@@ -119,7 +129,7 @@ class Rtnetlink:
         for body in self._dump(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, index, flags, _ = _LINK.unpack_from(body)
             attributes = _attributes(body, _LINK.size)
-            running = bool(flags & _IFF_UP) and bool(flags & _IFF_LOWER_UP)
+            running = flags & _RUNNING == _RUNNING
             name = attributes.get(3, b"").rstrip(b"\0").decode(errors="replace")
             (mtu,) = _U32.unpack(attributes[4])
             found.append(Link(index, name, attributes.get(1, b""), running, mtu))
@@ -206,6 +216,23 @@ class Rtnetlink:
             self._change(_NEW_NEIGHBOUR, _CREATE | _REPLACE, use)
             return False
         return True
+
+    def repeat_arp(self, interface: str, *, milliseconds: int, times: int) -> None:
+        """How soon an ARP request on `interface` that nobody answers is repeated, and how often it is sent in all."""
+        parameters = _attribute(_NDTPA_INTERFACE, _U32.pack(socket.if_nametoindex(interface)))
+        parameters += _attribute(_NDTPA_RETRANSMISSION, _U64.pack(milliseconds))
+        parameters += _attribute(_NDTPA_PROBES, _U32.pack(times))
+        body = _NEIGHBOUR_TABLE.pack(socket.AF_INET) + _attribute(_NDTA_NAME, b"arp_cache\0")
+        self._change(_SET_NEIGHBOUR_TABLE, 0, body + _attribute(_NDTA_PARAMETERS, parameters))
+
+    def ask_again(self, interface: str, address: IPv4Address) -> None:
+        """Forget a neighbour that has not answered yet, so that the next packet asks at once and not a second later."""
+        index = socket.if_nametoindex(interface)
+        for neighbour in self.neighbours():
+            if (neighbour.index, neighbour.address, neighbour.mac) == (index, address, None):
+                body = _NEIGHBOUR.pack(socket.AF_INET, index, _NUD_NONE, 0, 0) + _attribute(_NDA_DST, address.packed)
+                with contextlib.suppress(FileNotFoundError):
+                    self._change(_DELETE_NEIGHBOUR, 0, body)
 
     def put_address(self, interface: str, address: IPv4Address) -> None:
         """Give the interface this address, as a host's (/32); one that is there already is no error."""
