@@ -51,13 +51,19 @@ def install(tarball: Path) -> None:
     if inside & FORBIDDEN:
         found = ", ".join(sorted(inside & FORBIDDEN))
         raise SystemExit(f"the tarball holds {found}: add them to build_ignore in galaxy.yml")
-    for playbook in ("site", "verify"):
+    for playbook in ("site", "verify", "topology"):
         if (INSTALLED / "playbooks" / f"{playbook}.yml").exists():
             _call(
                 *("ansible-playbook", f"mobileip.vpn.{playbook}", "--syntax-check"),
                 *("--inventory", "mipp,vpngw,outer_fw,inner_fw,"),
                 ANSIBLE_COLLECTIONS_PATH=str(WORK / "site"),
             )
+    for inventory in sorted(path for path in (INSTALLED / "inventories").iterdir() if path.is_dir()):
+        _call(
+            *("ansible-playbook", "mobileip.vpn.topology", "--inventory", str(inventory)),
+            *("--extra-vars", f"topology_file={WORK / inventory.name}.svg"),
+            ANSIBLE_COLLECTIONS_PATH=str(WORK / "site"),
+        )
 
 
 def sanity() -> None:

@@ -20,12 +20,13 @@ import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.mobileip.vpn.plugins.plugin_utils.deployment import WANTED, Deployment, describe
 
 from mobileip.config import ForeignAgentConfig, HomeAgentConfig, MobileNodeConfig, ProxyConfig, load_config
 from tests.unit.templates.test_templates import parse
 
 ROOT = Path(__file__).parents[3]
-INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir())
+INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
 BACKENDS = ("kernel", "libipsec")
 MANAGED = "{{ ansible_managed | comment }}"
 GROUPS = {
@@ -228,6 +229,39 @@ def rules(ruleset: str, chain: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", "type ", "}"))]
 
 
+def drawn(name: str) -> Deployment:
+    """What the picture of the inventory is made from."""
+    site = inventory(name)
+    hosts = {}
+    for host, known in site.variables.items():
+        templar = Templar(loader=DataLoader(), variables=known)
+        hosts[host] = {each: templar.template(known[each]) for each in WANTED if each in known}
+    defaults = [DataLoader().load_from_file(str(file)) for file in sorted(ROOT.glob("roles/*/defaults/main.yml"))]
+    return describe(hosts, site.groups, {name: value for each in defaults for name, value in each.items()})
+
+
+@pytest.mark.parametrize("name", INVENTORIES)
+def test_picture_has_the_rules_that_the_roles_write_and_no_others(name: str, tmp_path: Path) -> None:
+    for firewall in drawn(name).firewalls:
+        role = "vpn_gateway" if firewall.kind == "guard" else "dmz_firewall"
+        (file,) = (
+            file for template, file in written(name, firewall.host, role, "kernel", tmp_path).items()
+            if template in ("outer.nft.j2", "inner.nft.j2", "host.nft.j2", "gateway-guard.nft.j2")
+        )  # fmt: skip
+        ruleset = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        refuse = [re.sub("( counter)? goto refuse$", "", line) for line in ruleset if line.endswith(" goto refuse")]
+        shown: dict[str, list[str]] = {"accept": [], "drop": []}
+        for rule in firewall.rules:
+            shown[rule.verdict].append(rule.match.replace("VPNGW-Priv's by ARP", MACS["dmz_firewall_vpngw_priv"]))
+        assert sorted(shown["accept"]) == sorted(
+            line.removesuffix(" counter accept") for line in ruleset if line.endswith(" counter accept")
+        )
+        assert sorted(shown["drop"]) == sorted(refuse)
+        for set_name, members in firewall.sets:
+            (elements,) = re.findall(rf"set {set_name[1:]} {{.*?elements = {{ (.*?) }}", " ".join(ruleset))
+            assert sorted(elements.split(", ")) == sorted(members.split(", "))
+
+
 PLAY = [
     {
         "hosts": "all",
@@ -247,10 +281,16 @@ PLAY = [
 ]
 
 
-def consistency(name: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """The roles' own checks of the inventory's variables, run by Ansible on this machine as if it were each host."""
+def copied(name: str, directory: Path) -> Path:
+    """The inventory as somebody has it who has made no keys yet."""
     copy = directory / name
     shutil.copytree(ROOT / "inventories" / name, copy, ignore=shutil.ignore_patterns("secrets.yml"))
+    return copy
+
+
+def consistency(name: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """The roles' own checks of the inventory's variables, run by Ansible on this machine as if it were each host."""
+    copy = copied(name, directory)
     roles: dict[str, list[str]] = {}
     for host, role in inventory(name).roles():
         if (ROOT / f"roles/{role}/tasks/consistency.yml").exists():
@@ -274,3 +314,44 @@ def test_variables_of_the_inventory_fit_together(name: str, tmp_path: Path) -> N
     done = consistency(name, tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "failed=0" in done.stdout
+
+
+def topology(directory: Path, name: str, *options: str) -> str:
+    """What the playbook says that draws the copied inventory."""
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    plain = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    said = run(program, "-i", str(directory / name), str(ROOT / "playbooks/topology.yml"), *options, **plain)
+    return " ".join(said.split())
+
+
+@pytest.mark.parametrize("name", INVENTORIES)
+def test_picture_in_the_docs_is_that_of_the_inventory(name: str, tmp_path: Path) -> None:
+    copied(name, tmp_path)
+    topology(tmp_path, name)
+    now = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+    kept = (ROOT / f"docs/pictures/{name}.svg").read_text(encoding="utf-8")
+    again = (
+        f"ansible-playbook -i inventories/{name} playbooks/topology.yml -e topology_file=$PWD/docs/pictures/{name}.svg"
+    )
+    assert now == kept, f"stale: {again}"
+
+
+def test_topology_writes_one_file_and_tells_check_mode_the_truth(tmp_path: Path) -> None:
+    def there() -> dict[str, bytes]:
+        return {str(file): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    copied("two_box", tmp_path)
+    before = there()
+    checked = topology(tmp_path, "two_box", "--check", "--diff")
+    assert there() == before
+    assert "changed=1" in checked
+    assert "two_box.svg: would be written" in checked
+    assert "+ <title" in checked
+    assert "changed=1" in topology(tmp_path, "two_box")
+    (new,) = set(there()) - set(before)
+    assert new == str(tmp_path / "two_box.svg")
+    assert {name: data for name, data in there().items() if name != new} == before
+    again = topology(tmp_path, "two_box", "--check", "--diff")
+    assert "changed=0" in again
+    assert "two_box.svg: is up to date" in again
+    assert set(re.findall(r"(\S+) : ok=", again)) == {"localhost"}
