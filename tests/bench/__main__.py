@@ -128,8 +128,16 @@ def clean_up_when_told_to_end() -> None:
 
 def roll_out() -> None:
     """Have the lab's hosts up and set up. Raises what says why not."""
-    with at_most(ROLLOUT_MINUTES, "make rollout"):
-        subprocess.run(["make", "--no-print-directory", "rollout"], check=True)
+    command = ["make", "--no-print-directory", "rollout"]
+    with subprocess.Popen(command) as process:
+        try:
+            with at_most(ROLLOUT_MINUTES, "make rollout"):
+                status = process.wait()
+        except BaseException:
+            process.terminate()  # make ends what it has started
+            raise
+    if status:
+        raise RuntimeError(f"make rollout ended with {status}; see build/logs/site.log")
 
 
 def load() -> dict[str, Any]:

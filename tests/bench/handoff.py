@@ -59,6 +59,7 @@ def measure(say: Say) -> dict[str, Measured]:
             networks=ROUTE,
             probe_interval=PROBE_SECONDS,
             each_way=True,
+            everywhere=False,
         )
         with path_delay(hosts.lab, milliseconds=delay):
             recording = record(hosts, plan, OUTPUT / f"{delay}ms", say)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 HERE = Path(__file__).parent
 CORE_SEGMENTS = ("outside", "dmz_public", "dmz_private", "core")
+FIGURES_SEGMENTS = ("outside", "dmz_public")
 SEGMENTS_OF_NETWORK = {
     "home": ("home",),
     "visited": ("visited",),
@@ -216,11 +217,15 @@ class Plan:
     each_way: bool = False
     """A second probe from the correspondent, so that each direction shows its own outage."""
     settle: float = 2.0
+    everywhere: bool = True
+    """Capture also where no figure of a move comes from."""
 
     @property
     def segments(self) -> tuple[str, ...]:
         """Where to capture: the way between outside and inside, and each network that the node comes to."""
         visited = dict.fromkeys(self.networks)
+        if not self.everywhere:
+            return FIGURES_SEGMENTS + tuple(LINK_OF_NETWORK[network] for network in visited)
         return CORE_SEGMENTS + tuple(segment for network in visited for segment in SEGMENTS_OF_NETWORK[network])
 
 

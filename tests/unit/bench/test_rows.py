@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from roaming.report import MoveResult
 
 from tests.bench import __main__ as bench
 from tests.bench import handoff
 from tests.bench.datapath.rows import in_turn
-from tests.bench.rows import Measured, Row, entry
+from tests.bench.rows import Group, Measured, Row, entry
 
 LOW, HIGH, BESIDE = Row("low", "ms", 20), Row("high", "ratio", 4.0, at_most=False), Row("beside", "s", None)
 
@@ -94,3 +101,58 @@ def test_clients_are_compared_by_the_medians_of_their_outages() -> None:
     rows = handoff.compared({"mobileip": [50, 10, 30], "mobike": [120, 100, 2000], "plain": [300, 300, 90]})
     assert rows["handoff_vs_mobike_ratio"].value == 0.25
     assert rows["handoff_vs_reestablish_ratio"].value == 0.1
+
+
+def test_all_groups_end_within_the_minutes_of_the_whole() -> None:
+    assert sum(group.minutes for group in bench.GROUPS) + bench.ROLLOUT_MINUTES <= bench.MINUTES
+
+
+def test_a_row_that_cannot_be_measured_is_named_loses_its_old_number_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "REPORT", tmp_path / "report.json")
+
+    def hangs(_: object) -> dict[str, Measured]:
+        time.sleep(5)
+        raise AssertionError("nobody stopped it")
+
+    def breaks(_: object) -> dict[str, Measured]:
+        raise RuntimeError("no wire")
+
+    def measures(_: object) -> dict[str, Measured]:
+        return {BESIDE.name: Measured(1.0, "so")}
+
+    bench.keep(Group((LOW,), measures, 1), {LOW.name: Measured(3.0, "before")})
+    groups = [
+        Group((LOW,), hangs, 0.001, needs_hosts=False),
+        Group((HIGH,), breaks, 1, needs_hosts=False),
+        Group((BESIDE,), measures, 1, needs_hosts=False),
+    ]
+    assert bench.measure(groups) == ["low", "high"]
+    assert set(json.loads((tmp_path / "report.json").read_text())) == {"beside", "_run"}
+    said = capsys.readouterr().out
+    assert "NOT MEASURED: low: low: not done within 0.001 minutes" in said
+    assert "NOT MEASURED: high: no wire" in said
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_whoever_is_told_to_end_cleans_up_even_when_told_twice(name: str, status: int) -> None:
+    program = f"""
+import os, signal, time
+from tests.bench.__main__ import clean_up_when_told_to_end
+clean_up_when_told_to_end()
+try:
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(5)
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    print("clean", flush=True)
+"""
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **paths},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert done.stdout.splitlines()[-1] == "clean"
