@@ -24,7 +24,7 @@ BATCH = 64
 # `struct __sk_buff` as BPF_PROG_TEST_RUN takes it: mark at 8, ifindex at 40, gso_segs at 164, gso_size at 176.
 CONTEXT = struct.Struct("=8xI28xI120xI8xI12x")
 # What is found after a tunnel packet's headers have gone.
-_BEHIND_A_TUNNEL = ("no_route", "too_big", "unfit_for_minimal")
+_BEHIND_A_TUNNEL = ("no_route", "too_big", "ttl_expired", "unfit_for_minimal")
 _STRAYING = ("care_of_mismatch", "port_mismatch")
 _TUNNELS = (4, 17, 47, 55)
 _PROTOCOL_AT = 23

@@ -24,6 +24,7 @@ from mobileip.forwarding.entries import IPSEC, Encapsulation, Passes, Tunnel
 from mobileip.forwarding.xdp import Attach, Why
 from tests.forwarding import frames
 from tests.forwarding.conftest import Namespace
+from tests.forwarding.test_last_hop import TOLD, told
 from tests.forwarding.test_namespaces import (
     CARE_OF,
     ESP,
@@ -185,6 +186,17 @@ def test_a_keepalive_is_answered_by_xdp(fast: Site, mode: Attach) -> None:
         assert received(node, b"alive?") is not None
         assert (received(inside, b"alive?", 0.3) is None) == sends_on(mode)
     assert fast.proxy().counters().packets["keepalive_answered"] == 1
+
+
+@FAST
+def test_a_node_whose_packet_has_no_hops_left_is_told_by_tc(fast: Site, mode: Attach) -> None:
+    fast.move(Encapsulation.UDP)
+    fast.proxy().set_policy(TOLD)
+    assert None not in exchange_esp(fast, b"resolves the neighbours")
+    switch(fast, mode)
+    found = told(fast, "node", HOME, ESP, VPNGW_PUB, 1)
+    assert found is not None
+    assert found[0] == MIPP_PUB
 
 
 @FAST

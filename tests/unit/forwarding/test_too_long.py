@@ -103,6 +103,42 @@ def test_an_error_about_an_error_is_never_sent_R1812_4_3_2_7(kind: int) -> None:
     assert decide(clear, replace(tables(), policy=TOLD)).reason == "too_big"
 
 
+def test_who_sends_what_has_no_hops_left_is_told_R1812_5_3_1() -> None:
+    packet = esp(200, ttl=1)
+    verdict = decide(packet, replace(tables(), policy=TOLD))
+    assert (verdict.action, verdict.outcome, verdict.ifindex) == (rules.Action.REDIRECT, "ttl_expired_answered", PUB)
+    assert verdict.frame[:12] == bytes.fromhex((GATEWAY_MAC + MAC).replace(":", ""))
+    error = told(verdict.frame)
+    assert (error.src, error.dst, error[ICMP].type, error[ICMP].code) == (MIPP_PUB, VPNGW_PUB, 11, 0)
+    assert verdict.frame[14 + 24 : 14 + 28] == bytes(4), "unused"
+    assert verdict.frame[14 + 28 :] == bytes(packet)[:40], "with the TTL that it came with"
+
+
+def test_a_node_is_told_through_its_tunnel_that_its_hops_are_used_up_R2003_3_1() -> None:
+    inner = IP(src=HOME, dst=VPNGW_PUB, proto=50, ttl=1) / Raw(bytes(100))
+    snapshot = replace(tables(), policy=TOLD)
+    verdict = decide(IP(src=CARE_OF, dst=MIPP_PUB) / inner, snapshot, ROUTER_MAC)
+    outer = IP(verdict.frame[14:])
+    assert (verdict.outcome, outer.src, outer.dst, outer.proto) == ("ttl_expired_answered", MIPP_PUB, CARE_OF, 4)
+    error = outer.payload
+    assert (error.src, error.dst, error[ICMP].type) == (MIPP_PUB, HOME, 11)
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (esp(200, ttl=1, frag=10), "ttl_expired"),
+        (esp(59, ttl=1), "ttl_expired"),
+        (IP(src=HOME, dst="192.0.2.80", ttl=1) / ICMP(type=3) / Raw(bytes(100)), "ttl_expired"),
+        (IP(src=HOME, dst="198.51.100.77", ttl=1) / ICMP() / Raw(bytes(100)), "not_mobility_subnet"),
+    ],
+)
+def test_nobody_is_told_of_used_up_hops_about_what_R1812_4_3_2_7_names_or_what_another_check_drops(
+    packet: Any, reason: str
+) -> None:
+    assert decide(packet, replace(tables(), policy=TOLD)) == rules.Verdict(rules.Action.DROP, reason)
+
+
 def test_row_5_the_node_is_told_by_the_private_address() -> None:
     clear = IP(src=HOME, dst="192.0.2.80", flags="DF") / TCP() / Raw(bytes(1460))
     error = told(decide(clear, replace(tables(), policy=TOLD)).frame)

@@ -108,10 +108,11 @@ def _set_address(netlink: IPRoute, interface: str) -> bool:
 
 def _set_sysctls(interface: str, *, is_gateway: bool) -> bool:
     """No IPv6 by itself. The gateway's end gets a home agent's packets, to whose senders another interface leads: a
-    strict reverse path filter would drop them all."""
+    strict reverse path filter would drop them all. It also gets the proxy's ICMP errors, which come from this host."""
     values = {_SYSCTL / "ipv6/conf" / interface / "disable_ipv6": "1"}
     if is_gateway:
         values[_SYSCTL / "ipv4/conf" / interface / "rp_filter"] = "2"
+        values[_SYSCTL / "ipv4/conf" / interface / "accept_local"] = "1"
         values[_SYSCTL / "ipv4/conf" / interface / "send_redirects"] = "0"
     changed = False
     for path, value in values.items():

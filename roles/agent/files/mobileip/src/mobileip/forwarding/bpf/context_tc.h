@@ -95,6 +95,9 @@ static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, i
 	return segment_size(ctx) ? -1 : bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, 0);
 }
 
+#define CUT_AT_ONCE 4088	/* bpf_skb_adjust_room takes 4095 bytes at most; fragments are multiples of eight */
+#define MOST_CUTS 4
+
 /* Segments that GRO merged keep the size that they arrived with. */
 static __always_inline int close_room(ctx_t *ctx, int bytes)
 {

@@ -54,44 +54,50 @@ static __always_inline int answer_through_tunnel(ctx_t *ctx, const struct packet
 	int verdict;
 
 	plan_back(p, plan);
-	plan_redirect(plan, OUTCOME_too_big_answered, interface_of(ctx), 0);
+	plan_redirect(plan, plan->outcome, interface_of(ctx), 0);
 	if (load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
 		return DROP(helper_failed);
 	verdict = settle(&ip, segment_size(ctx), &plan->way);
 	return verdict < 0 ? verdict : encapsulate(ctx, &plan->way);
 }
 
-/* RFC 2003 5.1: with DF the source is told, in the name of the tunnel's beginning; without, the packet is cut. */
-static __always_inline int too_long(ctx_t *ctx, const struct packet *p, struct plan *plan, const struct iphdr *ip)
+/* An ICMP error in the packet's place, the way that it came, in the name of the tunnel's beginning. */
+static __always_inline int answer(ctx_t *ctx, const struct packet *p, struct plan *plan, __u32 outcome)
 {
 	__be32 from = plan->way.local ? plan->way.local : p->outer.daddr;
+	int verdict = make_error(ctx, p, from, plan->most, outcome);
+
+	if (verdict < 0)
+		return verdict;
+	plan->from_node = 0;
+	plan->to_node = 0;
+	plan->outcome = outcome;
+	if (plan->flags & PLAN_ERRORS_BACK)
+		return answer_through_tunnel(ctx, p, plan);
+	plan->flags |= PLAN_BACK;
+	return turn_frame(ctx);
+}
+
+/* RFC 2003 5.1: with DF the source is told; without, the packet is cut. */
+static __always_inline int too_long(ctx_t *ctx, const struct packet *p, struct plan *plan, const struct iphdr *ip)
+{
 	int verdict;
 
 	if (plan->flags & PLAN_OR_STACK) {
 		plan->flags &= ~PLAN_REDIRECT;
 		return VERDICT_CONTINUE;
 	}
-	plan->to_node = 0;
 	if (!(ip->frag_off & bpf_htons(IP_DF))) {
 		verdict = plan->flags & PLAN_CUT ? settle_fragments(plan) : DROP(too_big);
 		if (verdict >= 0)
 			verdict = cut(ctx, plan->most,
 				      plan->flags & PLAN_TO_BINDING ? COPY_MARK | plan->tunnel : ctx->mark);
+		plan->to_node = 0;
 		plan->flags |= PLAN_ANEW;
 		plan->outcome = OUTCOME_cut_in_two;
 		return verdict;
 	}
-	if (!(plan->flags & PLAN_ERRORS))
-		return DROP(too_big);
-	verdict = make_error(ctx, p, from, plan->most);
-	if (verdict < 0)
-		return verdict;
-	plan->from_node = 0;
-	if (plan->flags & PLAN_ERRORS_BACK)
-		return answer_through_tunnel(ctx, p, plan);
-	plan->flags |= PLAN_BACK;
-	plan->outcome = OUTCOME_too_big_answered;
-	return turn_frame(ctx);
+	return plan->flags & PLAN_ERRORS ? answer(ctx, p, plan, OUTCOME_too_big_answered) : DROP(too_big);
 }
 
 /* The ways on which a packet can become too long, or be too long for the next link. */
@@ -105,10 +111,12 @@ static __always_inline int change(ctx_t *ctx, const struct packet *p, struct pla
 	int verdict = VERDICT_CONTINUE;
 	struct iphdr ip = {}; /* written at once: what the verifier knows of the stack is kept by eight bytes */
 
-	if (plan->copies)
+	if (plan->copies && !(plan->flags & PLAN_EXPIRED))
 		send_copies(ctx, plan);
 	if (plan->flags & PLAN_DECAPSULATE)
 		verdict = decapsulate(ctx, p, plan);
+	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_EXPIRED))
+		return answer(ctx, p, plan, OUTCOME_ttl_expired_answered);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ANSWER_ECHO))
 		verdict = answer_echo(ctx);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & (PLAN_ENCAPSULATE | PLAN_REDIRECT)) &&

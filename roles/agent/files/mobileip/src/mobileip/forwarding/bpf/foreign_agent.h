@@ -53,7 +53,7 @@ static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
-	plan->flags |= PLAN_OR_STACK;
+	plan->flags |= PLAN_OR_STACK | PLAN_ERRORS;
 	return plan_redirect(plan, OUTCOME_foreign_agent_to_visitor, s->link_ifindex, p->inner.daddr);
 }
 

@@ -74,7 +74,8 @@ static __always_inline int is_its_turn(__be32 source)
 	return 1;
 }
 
-static __always_inline int fill_error(struct icmp_error *error, const struct iphdr *about, __be32 from, __u32 mtu,
+/* `most`: bytes that would fit; 0 tells that the TTL ended here (RFC 792, code 0). */
+static __always_inline int fill_error(struct icmp_error *error, const struct iphdr *about, __be32 from, __u32 most,
 				      __u32 quoted)
 {
 	*error = (struct icmp_error){
@@ -89,9 +90,9 @@ static __always_inline int fill_error(struct icmp_error *error, const struct iph
 			.saddr = from,
 			.daddr = about->saddr,
 		},
-		.type = ICMP_UNREACHABLE,
-		.code = ICMP_FRAGMENTATION_NEEDED,
-		.mtu = bpf_htons(mtu > ICMP_LEAST_MTU ? mtu : ICMP_LEAST_MTU),
+		.type = most ? ICMP_UNREACHABLE : ICMP_TIME_EXCEEDED,
+		.code = most ? ICMP_FRAGMENTATION_NEEDED : 0,
+		.mtu = bpf_htons(most),
 	};
 	error->ip.check = ~sum_header(&error->ip);
 	return 0;
@@ -117,29 +118,58 @@ static __always_inline int turn_frame(ctx_t *ctx)
 }
 
 /*
- * Make of the packet behind Ethernet an ICMP error about it: fragmentation needed, `most` bytes fit.
+ * The kernel trims nothing that it has noted a tunnel for, as what was encapsulated on this machine (a namespace, a virtual
+ * machine): then the beginning comes off, which is written anew, and no more is quoted. Merged segments would stay some.
+ */
+static __always_inline int shorten(ctx_t *ctx, __u32 length)
+{
+	if (segment_size(ctx))
+		return -1;
+	for (int i = 0; i < MOST_CUTS; i++) {
+		__u32 surplus = frame_length(ctx) - length;
+
+		if (!surplus)
+			return 0;
+		if (close_room(ctx, surplus < CUT_AT_ONCE ? surplus : CUT_AT_ONCE))
+			return -1;
+	}
+	return frame_length(ctx) != length;
+}
+
+/*
+ * Make of the packet behind Ethernet an ICMP error about it: fragmentation needed, `most` bytes fit; or time exceeded, as
+ * the outcome says.
  *
  * Its first bytes come off and are put on again, because the kernel then forgets a checksum that was still to be filled
  * in (a packet of a virtual machine, or of a namespace): it would be written into the quotation.
  */
-GLOBAL_FUNCTION int make_error(ctx_t *ctx, const struct packet *p, __be32 from, __u32 most)
+GLOBAL_FUNCTION int make_error(ctx_t *ctx, const struct packet *p, __be32 from, __u32 most, __u32 outcome)
 {
+	int refused = outcome == OUTCOME_ttl_expired_answered ? DROP(ttl_expired) : DROP(too_big);
 	struct error_headers headers;
 	void *data, *end;
 	struct iphdr ip;
 	__u32 quoted = KEPT, sum;
 
 	if (!p || load_bytes(ctx, ETH_HLEN, &headers.kept, KEPT))
-		return DROP(too_big);
+		return refused;
 	__builtin_memcpy(&ip, headers.kept, sizeof(ip));
 	if (bpf_ntohs(ip.tot_len) < QUOTED_AT_LEAST || !may_be_told(p, &ip) || !is_its_turn(ip.saddr))
-		return DROP(too_big);
+		return refused;
+	if (outcome == OUTCOME_ttl_expired_answered)
+		most = 0;
+	else if (most < ICMP_LEAST_MTU)
+		most = ICMP_LEAST_MTU;
 	if (bpf_ntohs(ip.tot_len) >= QUOTED)
 		quoted = QUOTED;
-	fill_error(&headers.icmp, &ip, from, most, quoted);
-	if (close_room(ctx, KEPT) || make_room(ctx, sizeof(headers)) ||
-	    trim(ctx, ETH_HLEN + sizeof(headers.icmp) + quoted))
+	if (close_room(ctx, KEPT) || make_room(ctx, sizeof(headers)))
 		return DROP(helper_failed);
+	if (trim(ctx, ETH_HLEN + sizeof(headers.icmp) + quoted)) {
+		quoted = KEPT;
+		if (shorten(ctx, ETH_HLEN + sizeof(headers)))
+			return refused;
+	}
+	fill_error(&headers.icmp, &ip, from, most, quoted);
 	make_linear(ctx, ETH_HLEN + sizeof(headers.icmp) + QUOTED);
 	data = packet_start(ctx);
 	end = packet_end(ctx);

@@ -107,9 +107,6 @@ static __always_inline int forget_checksum(ctx_t *ctx)
 	return store_bytes(ctx, ETH_HLEN, first, sizeof(first)) ? DROP(helper_failed) : VERDICT_CONTINUE;
 }
 
-#define CUT_AT_ONCE 4088	/* bpf_skb_adjust_room takes 4095 bytes at most; fragments are multiples of eight */
-#define MOST_CUTS 4
-
 /*
  * Cut the packet behind Ethernet so that the first piece has `most` bytes. It is sent into this interface as a copy:
  * its header says where it ends, so the rest is padding, which goes with the encapsulation. What is left in `ctx` is

@@ -12,13 +12,14 @@
 #define PLAN_ENCAPSULATE 8
 #define PLAN_REDIRECT 16	/* else the stack goes on with the packet */
 #define PLAN_ROUTE 32		/* let the FIB choose the interface */
-#define PLAN_ERRORS 64		/* who sends what does not fit is told (RFC 1812 4.3.2) */
+#define PLAN_ERRORS 64		/* who sends what goes no further is told (RFC 1812 4.3.2) */
 #define PLAN_ERRORS_BACK 128	/* through the tunnel that it came by */
 #define PLAN_CUT 256		/* what does not fit and may be cut can come in anew as fragments */
 #define PLAN_TO_BINDING 512	/* to `tunnel` of a binding */
 #define PLAN_OR_STACK 1024	/* what does not fit is the stack's, as any router's packet */
 #define PLAN_BACK 2048		/* out where it came in, to the MAC address that it has */
 #define PLAN_ANEW 4096		/* in where it came in */
+#define PLAN_EXPIRED 8192	/* its TTL ends here: who sent it is told, and it goes nowhere */
 
 /* A tunnel to enter, without a pointer: what a global function may be given. */
 struct way {
@@ -70,12 +71,10 @@ static __always_inline int plan_decapsulation(const struct packet *p, struct pla
 	return VERDICT_CONTINUE;
 }
 
-/* RFC 1812 5.3.1: what would leave with TTL 0 does not leave. */
+/* RFC 1812 5.3.1: what would leave with TTL 0 does not leave. Its source is told, once all checks are passed. */
 static __always_inline int plan_forwarding(const struct iphdr *header, struct plan *plan)
 {
-	if (header->ttl <= 1)
-		return DROP(ttl_expired);
-	plan->flags |= PLAN_DECREMENT_TTL;
+	plan->flags |= header->ttl > 1 ? PLAN_DECREMENT_TTL : PLAN_EXPIRED;
 	return VERDICT_CONTINUE;
 }
 

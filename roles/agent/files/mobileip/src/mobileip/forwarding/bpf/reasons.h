@@ -31,7 +31,7 @@
 	REASON(19, gateway_mac, "the sender's MAC address is none of the gateway's") \
 	REASON(20, no_sa_at_gateway, "clear packet for a registered node: the gateway has no SA for it") \
 	REASON(21, not_mobility_subnet, "clear packet of a node for a destination outside the mobility subnets") \
-	REASON(22, ttl_expired, "TTL used up") \
+	REASON(22, ttl_expired, "TTL used up, and nobody could be told") \
 	REASON(23, ecn, "outer header marked congestion experienced, inner is not ECN capable (RFC 6040 4.2)") \
 	REASON(24, too_big, "longer than the way to the tunnel's end allows once encapsulated, and nobody could be told") \
 	REASON(25, tunnel_loop, "source is an end of the tunnel that the packet would enter (RFC 2003 3.2)") \
@@ -63,7 +63,8 @@
 	OUTCOME(14, too_big_answered, "too long for the way: answered with ICMP fragmentation needed (RFC 2003 5.1)") \
 	OUTCOME(15, cut_in_two, "too long for the way, and may be cut: two fragments that come in anew") \
 	OUTCOME(16, other_source_to_subnet, "proxy: another VPN user's packet for a mobility subnet, delivered directly") \
-	OUTCOME(17, probe_answered, "proxy: a node's answer to a probe of its path, to the stack")
+	OUTCOME(17, probe_answered, "proxy: a node's answer to a probe of its path, to the stack") \
+	OUTCOME(18, ttl_expired_answered, "TTL used up: answered with ICMP time exceeded (RFC 1812 5.3.1, RFC 2003 3.1)")
 
 enum drop_reason {
 #define REASON(number, name, text) DROP_##name = number,

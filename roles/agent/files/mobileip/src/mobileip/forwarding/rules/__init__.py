@@ -14,10 +14,10 @@ from mobileip.forwarding.rules.headers import ETHERNET, checksum
 from mobileip.forwarding.rules.home_agent import home_agent_packet
 from mobileip.forwarding.rules.mobile_node import node_egress, node_ingress
 from mobileip.forwarding.rules.mss import clamp_mss
-from mobileip.forwarding.rules.packet import COPY_MARK, Drop, Packet, Stack, TooLong
+from mobileip.forwarding.rules.packet import COPY_MARK, Drop, Expired, Packet, Stack, TooLong
 from mobileip.forwarding.rules.parse import receive
 from mobileip.forwarding.rules.proxy import proxy_private, proxy_public
-from mobileip.forwarding.rules.too_long import answer_too_long
+from mobileip.forwarding.rules.too_long import answer_expired, answer_too_long
 from mobileip.forwarding.rules.tunnel import overhead
 from mobileip.forwarding.rules.verdict import Action, Bound, Key, Link, Snapshot, Verdict
 
@@ -67,6 +67,8 @@ def decide(
                 clamp_mss(packet)
         except TooLong as too_long:
             answer_too_long(packet, too_long.most)
+        except Expired:
+            answer_expired(packet)
     except Stack:
         if is_copy:
             return Verdict(Action.DROP, "helper_failed")

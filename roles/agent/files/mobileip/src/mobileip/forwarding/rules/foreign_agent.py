@@ -5,7 +5,7 @@ from __future__ import annotations
 from mobileip.forwarding.entries import ForeignAgentForwarding, Tunnel, Visitor
 from mobileip.forwarding.rules.binding import check_tunnel, has_key
 from mobileip.forwarding.rules.headers import Header, is_group
-from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, check_ttl, decrement_ttl, leave
+from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, decrement_ttl, leave
 from mobileip.forwarding.rules.parse import enter_tunnel_packet, is_discovery, is_registration, is_tunnel
 from mobileip.forwarding.rules.tunnel import check_fit, decapsulate, encapsulate
 from mobileip.wire.encapsulation import IPPROTO_IPIP
@@ -24,8 +24,8 @@ def foreign_agent_uplink(packet: Packet) -> None:
     miss = check_tunnel(packet, _tunnel_of(visitor), learns=False, accepts_ipip=True)
     if miss is not None:
         raise Drop(miss)
-    check_ttl(inner)
     decapsulate(packet)
+    packet.refusal = Refusal(agent.care_of)
     decrement_ttl(packet)
     leave(packet, "foreign_agent_to_visitor", agent.link_ifindex, inner.destination)
     check_fit(packet)
@@ -67,7 +67,6 @@ def _tunnel_of(visitor: Visitor) -> Tunnel:
 def _into_reverse_tunnel(packet: Packet, agent: ForeignAgentForwarding, visitor: Visitor, header: Header) -> None:
     if header.destination == agent.care_of:
         raise Drop("tunnel_loop")
-    check_ttl(header)
     packet.refusal, packet.cuttable = Refusal(agent.care_of), header is packet.outer
     if header is packet.inner:
         decapsulate(packet)

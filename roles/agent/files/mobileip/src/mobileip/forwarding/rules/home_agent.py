@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from mobileip.forwarding.rules.binding import match_tunnel, tunnel_to_node
 from mobileip.forwarding.rules.headers import Header
 from mobileip.forwarding.rules.keepalive import answer_keepalive
-from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, check_ttl, decrement_ttl, leave
+from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, decrement_ttl, leave
 from mobileip.forwarding.rules.parse import enter_tunnel_packet, is_tunnel
 from mobileip.forwarding.rules.tunnel import decapsulate, encapsulate
 from mobileip.forwarding.rules.verdict import Bound
@@ -44,7 +44,6 @@ def _home_agent_from_node(packet: Packet, local: IPv4Address, inner: Header) -> 
 
 def _home_agent_to_node(packet: Packet, local: IPv4Address, bound: Bound, header: Header, outcome: str) -> None:
     tunnel = tunnel_to_node(packet, bound)
-    check_ttl(header)
     if header.source in (local, tunnel.care_of):
         raise Drop("tunnel_loop")
     packet.refusal, packet.cuttable = Refusal(local, through_tunnel=packet.tunnel is not None), True

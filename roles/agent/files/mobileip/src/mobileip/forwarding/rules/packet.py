@@ -34,6 +34,10 @@ class TooLong(Exception):  # noqa: N818 (not an error)
         self.most = most
 
 
+class Expired(Exception):  # noqa: N818 (not an error)
+    """Its TTL ends here."""
+
+
 @dataclass
 class Packet:
     """A frame on its way: what it was, what it is to be, and where it goes."""
@@ -78,7 +82,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Refusal:
-    """In whose name the source of what does not fit is told, and whether through the tunnel that it came by."""
+    """In whose name the source of what goes no further is told, and whether through the tunnel that it came by."""
 
     by: IPv4Address
     through_tunnel: bool = False
@@ -102,16 +106,12 @@ def replace_word(packet: Packet, at: int, new: bytes) -> None:
     packet.frame = bytes(amended)
 
 
-def check_ttl(header: Header) -> None:
-    """Raises Drop where a router may not send the packet on (RFC 1812 5.3.1)."""
-    if header.ttl <= 1:
-        raise Drop("ttl_expired")
-
-
 def decrement_ttl(packet: Packet) -> None:
-    """One hop less; the frame as it was is kept."""
+    """One hop less; the frame as it was is kept. Raises Expired where a router may not send it on (RFC 1812 5.3.1)."""
     packet.before_hop = packet.frame
     at = ETHERNET + 8
+    if packet.frame[at] <= 1:
+        raise Expired
     replace_word(packet, 8, bytes([packet.frame[at] - 1, packet.frame[at + 1]]))
 
 

@@ -8,7 +8,7 @@ from mobileip.forwarding.entries import Gateway, ProxyForwarding, Tunnel
 from mobileip.forwarding.rules.binding import closest, has_key, is_as_negotiated, match_tunnel, may_pass, tunnel_to_node
 from mobileip.forwarding.rules.headers import IP_HEADER, Header
 from mobileip.forwarding.rules.keepalive import answer_keepalive, is_echo_reply
-from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, check_ttl, decrement_ttl, leave
+from mobileip.forwarding.rules.packet import Drop, Packet, Refusal, Stack, decrement_ttl, leave
 from mobileip.forwarding.rules.parse import enter_tunnel_packet, is_tunnel
 from mobileip.forwarding.rules.tunnel import check_fit, decapsulate, encapsulate
 from mobileip.forwarding.rules.verdict import Bound
@@ -54,7 +54,6 @@ def _proxy_from_node(packet: Packet, proxy: ProxyForwarding, inner: Header) -> N
         raise Drop("inner_options")
     if not may_pass(proxy.passes, packet, inner, port=1):
         raise Drop("inner_protocol")
-    check_ttl(inner)
     decapsulate(packet)
     packet.refusal = Refusal(packet.outer.destination, through_tunnel=True)
     decrement_ttl(packet)
@@ -88,7 +87,6 @@ def _proxy_from_gateway(packet: Packet, proxy: ProxyForwarding) -> None:
     if not may_pass(proxy.passes, packet, outer, port=0):
         raise Drop("inner_protocol")
     tunnel = tunnel_to_node(packet, bound)
-    check_ttl(outer)
     if tunnel.care_of == outer.source:
         raise Drop("tunnel_loop")
     packet.refusal, packet.cuttable = Refusal(proxy.public_address), True
@@ -135,7 +133,6 @@ def _proxy_from_other_user(packet: Packet, proxy: ProxyForwarding) -> None:
         raise Drop("gateway_mac")
     if not _covers(proxy.mobility_subnets, packet.outer.destination):
         raise Drop("not_mobility_subnet")
-    check_ttl(packet.outer)
     packet.refusal, packet.cuttable = Refusal(proxy.private_address), True
     decrement_ttl(packet)
     leave(packet, "other_source_to_subnet", proxy.private_ifindex)
@@ -146,7 +143,6 @@ def _proxy_to_subnet(packet: Packet, proxy: ProxyForwarding, gateway: Gateway, s
     """Row 5."""
     if not _covers(proxy.mobility_subnets, packet.outer.destination):
         raise Drop("not_mobility_subnet")
-    check_ttl(packet.outer)
     packet.refusal, packet.cuttable = Refusal(proxy.private_address), True
     decrement_ttl(packet)
     if gateway.direct_delivery:
@@ -180,7 +176,6 @@ def proxy_private(packet: Packet) -> None:
         elif not has_key(packet, proxy.home_agent_gre_key):
             misses.append("gre_key")
         else:
-            check_ttl(inner)
             decapsulate(packet)
             packet.refusal = Refusal(packet.outer.destination)
             decrement_ttl(packet)

@@ -1,4 +1,4 @@
-"""What does not fit: told or cut."""
+"""What goes no further: its source is told, or it is cut."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from mobileip.forwarding.rules.packet import COPY_MARK, TUNNEL_TTL, Drop, Packet
 from mobileip.forwarding.rules.tunnel import push_headers, way_back
 from mobileip.wire.encapsulation import IPPROTO_ICMP, IPPROTO_MINIMAL, IPPROTO_TCP, IPPROTO_UDP
 
-_ICMP_ERRORS = (3, 4, 5, 11, 12)
+_UNREACHABLE, _FRAGMENTATION_NEEDED, _TIME_EXCEEDED = 3, 4, 11
+_ICMP_ERRORS = (_UNREACHABLE, 4, 5, _TIME_EXCEEDED, 12)
 _ERROR_TOS = 0xC0
 _LEAST_MTU = 68
 _QUOTED, _QUOTED_LITTLE, _QUOTED_AT_LEAST = 528, 40, 60
 _LONGEST_PIECE = 4 * 4088
+
+
+def answer_expired(packet: Packet) -> None:
+    """ICMP time exceeded in transit (RFC 1812 4.3.3.4 and 5.3.1, RFC 2003 3.1)."""
+    packet.frame = packet.before_hop
+    _refuse(packet, "ttl_expired", bytes([_TIME_EXCEEDED, 0, 0, 0, 0, 0, 0, 0]))
 
 
 def answer_too_long(packet: Packet, most: int) -> None:
@@ -33,7 +40,8 @@ def answer_too_long(packet: Packet, most: int) -> None:
     if packet.program == "fa_uplink":
         packet.redirect, packet.out, packet.next_hop = False, 0, None  # the stack is a router
     elif header.dont_fragment:
-        _refuse(packet, header, most)
+        most = max(most, _LEAST_MTU)
+        _refuse(packet, "too_big", bytes([_UNREACHABLE, _FRAGMENTATION_NEEDED, 0, 0, 0, 0]) + most.to_bytes(2))
     elif packet.cuttable:
         _cut(packet, header, most - _lost_by_fragments(packet))
     else:
@@ -49,22 +57,23 @@ def _lost_by_fragments(packet: Packet) -> int:
     return IP_HEADER - packet.growth
 
 
-def _refuse(packet: Packet, header: Header, most: int) -> None:
-    """ICMP fragmentation needed instead of the packet, back to where it came from."""
+def _refuse(packet: Packet, reason: str, message: bytes) -> None:
+    """An ICMP error, `message` but for checksum and quotation, instead of the packet, back to where it came from."""
+    header = Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
     refusal = packet.refusal
     policy = packet.tables.policy
     if refusal is None or not policy.errors_per_second or not _may_be_told(packet, header):
-        raise Drop("too_big")
+        raise Drop(reason)
     if header.total < _QUOTED_AT_LEAST:
-        raise Drop("too_big")
+        raise Drop(reason)
     quoted = packet.frame[ETHERNET:][: _QUOTED if header.total >= _QUOTED else _QUOTED_LITTLE]
-    message = bytes([3, 4, 0, 0, 0, 0]) + max(most, _LEAST_MTU).to_bytes(2) + quoted
+    message += quoted
     message = message[:2] + checksum(message).to_bytes(2) + message[4:]
     start = bytes([0x45, _ERROR_TOS]) + (IP_HEADER + len(message)).to_bytes(2) + b"\0\0" + DF.to_bytes(2)
     start += bytes([TUNNEL_TTL, IPPROTO_ICMP, 0, 0]) + refusal.by.packed + header.source.packed
     ethernet = packet.frame[:ETHERNET] if refusal.through_tunnel else _turned_frame(packet.frame[:ETHERNET])
     packet.frame = ethernet + with_checksum(start) + message
-    leave(packet, "too_big_answered", packet.ifindex)
+    leave(packet, f"{reason}_answered", packet.ifindex)
     packet.copies = ()
     if refusal.through_tunnel:
         push_headers(packet, packet.outer.destination, way_back(packet))
