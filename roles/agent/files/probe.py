@@ -27,6 +27,7 @@ SCHED_CLS = 3
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 # What the programs call: number in linux/bpf.h, and the release of Linux that has it first.
 HELPERS = {
+    "bpf_skb_get_xfrm_state": (66, "4.18"),
     "bpf_fib_lookup": (69, "4.18"),
     "bpf_ktime_get_boot_ns": (125, "5.8"),
     "bpf_ringbuf_reserve": (131, "5.8"),

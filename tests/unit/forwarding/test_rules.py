@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_a_node_answers_the_other_end_of_its_tunnel_and_nobody_else(mode: NodeMo
     assert answer.action is (rules.Action.REDIRECT if mode is NodeMode.TUNNEL else rules.Action.STACK)
     for packet in (IP(src=HOME, dst=VPNGW_PUB) / ICMP(type=0), IP(src=HOME, dst=MIPP_PUB) / ICMP(type=8)):
         assert decide(ether(packet), snapshot, "mn_egress").reason == "clear_outside"
+
+
+def test_a_node_takes_in_clear_what_the_gateways_sa_has_carried_and_nothing_else() -> None:
+    gateways = (IPv4Address(VPNGW_PUB),)
+    path = NodePath(IPv4Address(HOME), NodeMode.TUNNEL, IPv4Address(CARE_OF), IPv4Address(MIPP_PUB), gateways=gateways)
+    snapshot = replace(tables(), mobile_node=path)
+    packet = ether(IP(src="192.0.2.50", dst=HOME) / TCP())
+    out_of_sa = partial(rules.decide, "mn_ingress", packet, snapshot, NOW, ifindex=PRIV)
+    assert out_of_sa(decrypted_from=gateways[0]).action is rules.Action.STACK
+    assert out_of_sa(decrypted_from=None).reason == "clear_outside"
+    assert out_of_sa(decrypted_from=IPv4Address(NAT)).reason == "clear_outside"
 
 
 def test_row_3_goes_to_the_gateway_whatever_the_destination_D_5_4_a_and_D_5_7_c() -> None:

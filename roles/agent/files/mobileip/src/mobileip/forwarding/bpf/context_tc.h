@@ -110,6 +110,15 @@ static __always_inline int make_room(ctx_t *ctx, int bytes)
 	return bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
+/* A packet that the kernel's own ESP has decrypted comes in once more, on the interface of the ESP packet: the source of the
+ * tunnel that it came by, or 0 for what came in as it is. The kernel notes this beside the packet; no sender can feign it. */
+static __always_inline __be32 decrypted_from(ctx_t *ctx)
+{
+	struct bpf_xfrm_state state = {};
+
+	return bpf_skb_get_xfrm_state(ctx, 0, &state, sizeof(state), 0) ? 0 : state.remote_ipv4;
+}
+
 static __always_inline int copy_index(const ctx_t *ctx)
 {
 	return (ctx->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(ctx->mark & ~COPY_MARK_MASK) : -1;

@@ -114,6 +114,14 @@ static __always_inline int node_from_tunnel(const struct mobile_node_settings *s
 	return VERDICT_FORWARD;
 }
 
+/* Whether the gateway's SA has protected it up to here; the kernel's policies see to it that it was to. */
+static __always_inline int is_out_of_sa(ctx_t *ctx, const struct mobile_node_settings *s)
+{
+	__be32 gateway = decrypted_from(ctx);
+
+	return gateway && node_allows(s, gateway);
+}
+
 static __always_inline int decide_node_ingress(ctx_t *ctx, struct packet *p, struct plan *plan)
 {
 	const struct mobile_node_settings *s = mobile_node();
@@ -125,7 +133,8 @@ static __always_inline int decide_node_ingress(ctx_t *ctx, struct packet *p, str
 		verdict = parse_tunnel(ctx, p);
 		return verdict != VERDICT_CONTINUE ? verdict : node_from_tunnel(s, p, plan);
 	}
-	if (p->outer.daddr == s->home_address && !is_registration(ctx, p) && !is_discovery(p))
+	if (p->outer.daddr == s->home_address && !is_registration(ctx, p) && !is_discovery(p) &&
+	    !is_out_of_sa(ctx, s))
 		return DROP(clear_outside);
 	return VERDICT_STACK;
 }

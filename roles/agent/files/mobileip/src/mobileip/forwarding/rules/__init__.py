@@ -9,6 +9,8 @@ to the host's own stack. Whatever comes to an end is a `Verdict`.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 from mobileip.forwarding.rules.foreign_agent import foreign_agent_link, foreign_agent_uplink
 from mobileip.forwarding.rules.headers import ETHERNET, checksum
 from mobileip.forwarding.rules.home_agent import home_agent_packet
@@ -40,11 +42,20 @@ _AFTER_COPIES = ("no_route", "too_big", "unfit_for_minimal")
 
 
 def decide(
-    program: str, frame: bytes, tables: Snapshot, now: float, *, ifindex: int, mark: int = 0, segment: int = 0
+    program: str,
+    frame: bytes,
+    tables: Snapshot,
+    now: float,
+    *,
+    ifindex: int,
+    mark: int = 0,
+    segment: int = 0,
+    decrypted_from: IPv4Address | None = None,
 ) -> Verdict:
     """What becomes of `frame`, seen by `program` on the interface `ifindex` at Unix time `now`.
 
     `segment`: payload bytes of each of the segments that GRO merged into it; 0: it is one packet.
+    `decrypted_from`: source of the tunnel by which the kernel's own ESP has brought it; None: it came in as it is.
     """
     rules = {
         "proxy_pub": proxy_public,
@@ -61,6 +72,7 @@ def decide(
     try:
         packet = receive(program, frame, tables, now, ifindex, mark)
         packet.segment = segment
+        packet.decrypted_from = decrypted_from
         try:
             rules[program](packet)
             if packet.tunnel is not None and packet.outcome != "keepalive_answered":

@@ -54,10 +54,17 @@ def node_ingress(packet: Packet) -> None:
         raise Stack
     if path.mode is NodeMode.TUNNEL and outer.destination == path.care_of and is_tunnel(packet):
         _node_from_tunnel(packet, path, enter_tunnel_packet(packet))
-    elif outer.destination == path.home_address and not (is_registration(packet) or is_discovery(packet)):
+    elif outer.destination == path.home_address and not (
+        is_registration(packet) or is_discovery(packet) or _is_out_of_sa(packet, path)
+    ):
         raise Drop("clear_outside")
     else:
         raise Stack
+
+
+def _is_out_of_sa(packet: Packet, path: NodePath) -> bool:
+    """Whether the gateway's SA has protected it up to here; the kernel's policies see to it that it was to."""
+    return packet.decrypted_from is not None and _node_allows(path, packet.decrypted_from)
 
 
 def _node_from_tunnel(packet: Packet, path: NodePath, inner: Header) -> None:

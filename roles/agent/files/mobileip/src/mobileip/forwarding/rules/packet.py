@@ -78,6 +78,8 @@ class Packet:
     growth: int = 0
     segment: int = 0
     """Payload bytes of each segment that GRO merged; 0: one packet."""
+    decrypted_from: IPv4Address | None = None
+    """Source of the kernel's ESP tunnel that it has come out of."""
 
 
 @dataclass(frozen=True)
