@@ -61,4 +61,4 @@ def measure(say: Callable[[str], None]) -> dict[str, Measured]:
     }
 
 
-GROUP = Group((FIRST, SECOND, CHANGED), measure, minutes=5)
+GROUP = Group((FIRST, SECOND, CHANGED), measure, minutes=4.5)
