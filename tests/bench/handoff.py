@@ -81,7 +81,10 @@ def judged(moves: list[tuple[int, report.MoveResult]]) -> dict[str, Measured]:
     names = [f"{number} {move.origin} -> {move.target}, {delay} ms" for number, (delay, move) in enumerate(moves, 1)]
     worst = max(range(len(moves)), key=lambda index: excess(moves[index][1]))
     move = moves[worst][1]
-    echoes = max(move.outage_ms - 1.2 * move.registration_rtt_ms for _, move in moves)
+    echoes = {
+        path: max(move.outage_ms - 1.2 * move.registration_rtt_ms for delay, move in moves if delay == path)
+        for path, _ in moves
+    }
     stalls = {name: move.tcp_stall_ms for name, (delay, move) in zip(names, moves, strict=True) if delay == 0}
     return {
         OUTAGE.name: Measured(
@@ -90,7 +93,8 @@ def judged(moves: list[tuple[int, report.MoveResult]]) -> dict[str, Measured]:
             f"itself, less 1.2 x registration round trip on the node's link, worst of {len(moves)} moves "
             f"({', '.join(ROUTE)}; at 0 and 50 ms one way between Internet and outer firewall): {names[worst]}: "
             f"{max(move.one_way_ms.values())} ms less 1.2 x {move.registration_rtt_ms} ms. The longest silence of an "
-            f"echo, which also waits for the path there and back: {echoes:.1f} ms beyond",
+            f"echo, which also waits for the path there and back: "
+            + ", ".join(f"{beyond:.1f} ms beyond at {path} ms" for path, beyond in echoes.items()),
             {name: round(excess(move), 1) for name, (_, move) in zip(names, moves, strict=True)},
         ),
         IKE.name: Measured(
