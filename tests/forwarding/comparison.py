@@ -6,17 +6,21 @@ batch runs again one by one, to name the frame. What differs between tc and othe
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from mobileip.forwarding import rules
 from mobileip.forwarding._libbpf import Program
 from mobileip.forwarding.entries import Counters, Tunnel
 from mobileip.forwarding.tables import HomeAgentTables, ProxyTables
+from tests.forwarding.classes import classes_of
 from tests.forwarding.frames import Case
 from tests.forwarding.worlds import World
 
@@ -28,6 +32,7 @@ _BEHIND_A_TUNNEL = ("no_route", "too_big", "ttl_expired", "unfit_for_minimal")
 _STRAYING = ("care_of_mismatch", "port_mismatch")
 _TUNNELS = (4, 17, 47, 55)
 _PROTOCOL_AT = 23
+_IPV4, _SO_RCVBUFFORCE = 0x0800, 33
 
 
 class Differs(AssertionError):  # noqa: N818 - a finding, no error of the test's
@@ -90,6 +95,31 @@ def _ends_early(want: rules.Verdict) -> bool:
     return want.outcome not in (None, "gateway_to_subnet")
 
 
+class Copies:
+    """What programs send back to their own interfaces, to come in anew: copies, and first pieces of what is cut."""
+
+    def __init__(self, interfaces: set[int]) -> None:
+        self._interfaces = {socket.if_indextoname(index) for index in interfaces}
+        self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_IPV4))
+        self._wire.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 16 << 20)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wire.close()
+
+    def taken(self) -> Counter[bytes]:
+        """Those since the last call, as they were when they came."""
+        found = Counter[bytes]()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, (interface, _, kind, *_) = self._wire.recvfrom(1 << 16)
+                if interface in self._interfaces and kind != socket.PACKET_OUTGOING:
+                    found[frame] += 1
+        return found
+
+
 @dataclass
 class Bench:
     """The loaded programs and one world. Raises Differs with all there is to see."""
@@ -99,6 +129,8 @@ class Bench:
     ifindex: Mapping[str, int]
     now: float
     hook: Hook = field(default_factory=Tc)
+    reached: Counter[str] = field(default_factory=Counter)
+    """How many frames of each class (classes.py) were compared."""
 
     def __post_init__(self) -> None:
         self.world.write(self.pin_dir, self.now)
@@ -115,21 +147,25 @@ class Bench:
         """All cases through both; how often each program came to each end."""
         seen: Counter[tuple[str, str]] = Counter()
         batch: list[tuple[Case, rules.Verdict]] = []
-        for case in cases:
-            decided = self._decided(case)
-            seen[case.program, decided[1].reason or decided[1].outcome or "stack"] += 1
-            batch.append(decided)
-            if len(batch) == BATCH:
-                self._compare_batch(batch)
-                batch.clear()
-        self._compare_batch(batch)
+        with Copies(set(self.ifindex.values())) as self._copies:
+            for case in cases:
+                decided = self._decided(case)
+                seen[case.program, decided[1].reason or decided[1].outcome or "stack"] += 1
+                self.reached.update(classes_of(*decided))
+                batch.append(decided)
+                if len(batch) == BATCH:
+                    self._compare_batch(batch)
+                    batch.clear()
+            self._compare_batch(batch)
         return seen
 
     def _compare_batch(self, batch: list[tuple[Case, rules.Verdict]]) -> None:
-        before, expected = self._proxy.counters(), Counter[str]()
+        before, expected, anew = self._proxy.counters(), Counter[str](), Counter[bytes]()
         for case, want in batch:
             expected.update(self._compare(case, want))
-        if difference(before, self._proxy.counters()) == expected and not self._wrongly_learnt():
+            anew.update(_anew(case, want))
+        is_counted = difference(before, self._proxy.counters()) == expected and not self._wrongly_learnt()
+        if self._copies.taken() == anew and is_counted:
             return
         for key, bound in self._half_bound.items():
             self.world.restore(self.pin_dir, key, bound)
@@ -141,6 +177,8 @@ class Bench:
                 raise _differs(case, [f"counted: model {dict(expected)}, program {dict(counted)}"])
             if problems := self._wrongly_learnt():
                 raise _differs(case, problems)
+            if (taken := self._copies.taken()) != (anew := _anew(case, want)):
+                raise _differs(case, [f"anew: model   {_hex(anew)}\n      program {_hex(taken)}"])
         raise Differs(f"{len(batch)} frames counted other things together than one by one: {batch}")
 
     def _decided(self, case: Case) -> tuple[Case, rules.Verdict]:
@@ -206,6 +244,18 @@ class Bench:
         assert entry is not None
         expiry = [tunnel.expires for tunnel in self.world.tables.bindings[key].tunnels]
         return [replace(tunnel, expires=expires) for tunnel, expires in zip(entry.tunnels, expiry, strict=True)]
+
+
+def _hex(frames: Counter[bytes]) -> list[str]:
+    return [frame.hex() for frame in frames.elements()]
+
+
+def _anew(case: Case, want: rules.Verdict) -> Counter[bytes]:
+    """Frames that come in anew beside this one."""
+    found = Counter([case.frame] * len(want.copies))
+    if want.front:
+        found[want.front] += 1
+    return found
 
 
 def _differs(case: Case, problems: list[str]) -> Differs:

@@ -18,6 +18,7 @@ from mobileip.forwarding.build import SOURCE, build
 from mobileip.forwarding.loader import load, unload
 from mobileip.forwarding.reasons import OUTCOMES, REASONS
 from tests.forwarding import worlds
+from tests.forwarding.classes import missing
 from tests.forwarding.comparison import Bench, Differs
 from tests.forwarding.conftest import PATIENCE, Namespace
 from tests.forwarding.frames import Generator
@@ -31,11 +32,14 @@ ENOUGH_TO_FIND_A_PLANT = 12_000
 OFTEN = 10
 
 
-def compare_all(object_path: Path, pin_dir: Path, interfaces: dict[str, int], count: int) -> Counter[tuple[str, str]]:
-    """Load the object, compare `count` frames over all worlds; how often each program came to each end."""
+def compare_all(
+    object_path: Path, pin_dir: Path, interfaces: dict[str, int], count: int
+) -> tuple[Counter[tuple[str, str]], Counter[str]]:
+    """Compare `count` frames over all worlds: how often each program came to each end, and how many of each class."""
     now = time.time()
     load(object_path, pin_dir, [], programs=list(worlds.PROGRAMS), max_bindings=1024)
     seen: Counter[tuple[str, str]] = Counter()
+    reached: Counter[str] = Counter()
     try:
         every = list(worlds.worlds(now, interfaces["pub"], interfaces["priv"], interfaces["mip1"]))
         share = -(-count // len(every))
@@ -44,9 +48,10 @@ def compare_all(object_path: Path, pin_dir: Path, interfaces: dict[str, int], co
             bench = Bench(pin_dir, world, ifindex, now)
             generator = Generator(SEED + number, every[1].tables if number == 0 else world.tables, ifindex)
             seen += bench.compare(generator.cases(share))
+            reached += bench.reached
     finally:
         unload(pin_dir, [])
-    return seen
+    return seen, reached
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def test_model_and_programs_agree_on_generated_frames(
 ) -> None:
     namespace, indices = interfaces
     started = time.monotonic()
-    seen = namespace.run_long(compare_all, bpf_object, pin_dir, indices, FRAMES)
+    seen, reached = namespace.run_long(compare_all, bpf_object, pin_dir, indices, FRAMES)
     ends, programs = Counter[str](), Counter[str]()
     for (program, end), times in seen.items():
         ends[end] += times
@@ -73,6 +78,7 @@ def test_model_and_programs_agree_on_generated_frames(
     assert seen.total() >= FRAMES
     often = OFTEN * FRAMES // 100_000
     assert {name: ends[name] for name in (entry.name for entry in REASONS + OUTCOMES) if ends[name] < often} == {}
+    assert missing(reached, often) == {}, "of these the generator makes too few that are forwarded"
     assert {name: programs[name] for name in worlds.PROGRAMS if programs[name] < FRAMES // 10} == {}
 
 

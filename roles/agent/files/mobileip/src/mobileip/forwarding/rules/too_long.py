@@ -74,7 +74,6 @@ def _refuse(packet: Packet, reason: str, message: bytes) -> None:
     ethernet = packet.frame[:ETHERNET] if refusal.through_tunnel else _turned_frame(packet.frame[:ETHERNET])
     packet.frame = ethernet + with_checksum(start) + message
     leave(packet, f"{reason}_answered", packet.ifindex)
-    packet.copies = ()
     if refusal.through_tunnel:
         push_headers(packet, packet.outer.destination, way_back(packet))
 
