@@ -363,6 +363,7 @@ class Generator:
         if protocol == TCP and self._random.random() < 0.3:
             protocol = self._random.choice([TCP, UDP])
             payload = self._unfinished(source, destination, protocol, payload)
+            header["fragment"] = self._random.choice([0, 0, 0x4000])  # of a fragment nothing is left to the device
         nobody = [IPv4Address("0.0.0.7"), IPv4Address("127.0.0.7"), IPv4Address("224.0.0.7")]
         return ip(self._maybe(source, nobody, 0.1), destination, protocol, payload, **header)
 

@@ -1,4 +1,4 @@
-"""Bugs for the comparison of model and programs to find: what a careless hand might write in the C."""
+"""Bugs for the comparison of model and programs to find: what a careless hand might write in the C, or in the model."""
 
 # (file, what stands there, what a careless hand might write): each is one check gone or one byte wrong.
 PLANTED = [
@@ -53,4 +53,37 @@ PLANTED = [
     ("binding.h", "|| p->gre_key != key)", ")"),
     ("rewrite.h", "!is_fragment(ip) && ip->ihl == 5", "ip->ihl == 5"),
     ("rewrite.h", "minimal->checksum = ~sum_minimal(minimal);", ""),
+    ("finish_tc.h", "if (plan->copies)\n\t\tsend_copies(ctx, plan);", ""),
+    ("finish_tc.h", "if (!(plan->copies & (1 << i)))\n\t\t\tcontinue;", ""),
+]
+
+# The same in the model: (file of forwarding/rules, what stands there, what a careless hand might write).
+PLANTED_IN_THE_MODEL = [
+    ("binding.py", "if tunnel.expires <= packet.now:", "if tunnel.expires + 3600 <= packet.now:"),
+    ("binding.py", "packet.outer.source not in (tunnel.care_of, source)", "False"),
+    ("binding.py", "packet.gre_key == gre_key", "packet.gre_key in (gre_key, None)"),
+    ("binding.py", "accepts_ipip = accepts_ipip or encapsulation is Encapsulation.MINIMAL", "accepts_ipip = True"),
+    ("binding.py", "if not learns or packet.outer.source != source:", "if not learns:"),
+    (
+        "binding.py",
+        "packet.copies = tuple(index for index, _ in ready[1:])",
+        "packet.copies = tuple(index for index, _ in ready[2:])",
+    ),
+    ("binding.py", "if header.offset:\n        return bool(ports)", "if header.offset:\n        return True"),
+    ("parse.py", "if not UDP_HEADER + MIP_HEADER <= length <= room:", "if not UDP_HEADER <= length <= room:"),
+    ("parse.py", 'checksum(covered + b"\\0" * (room % 2))', "checksum(covered[: room // 2 * 2])"),
+    ("parse.py", "if checksum(header):", "if checksum(header) and len(header) == MINIMAL_LONG:"),
+    ("proxy.py", "packet.ifindex == proxy.gateway_public_ifindex and any(", "any("),
+    ("proxy.py", "elif bound.home_agent != packet.outer.source:", "elif False:"),
+    (
+        "proxy.py",
+        "if not may_pass(proxy.passes, packet, inner, port=1):",
+        "if not may_pass(proxy.passes, packet, inner, port=0):",
+    ),
+    ("tunnel.py", "0b10: {0b00: 0b10, 0b01: 0b01,", "0b10: {0b00: 0b10, 0b01: 0b10,"),
+    ("tunnel.py", "(DF if inner.dont_fragment else 0).to_bytes(2)", "(0).to_bytes(2)"),
+    ("tunnel.py", "if inner.source == local else inner.source.packed", "if False else inner.source.packed"),
+    ("tunnel.py", "if not (inner.is_fragment or inner.length != IP_HEADER or packet.segment):", "if True:"),
+    ("too_long.py", "return IP_HEADER - packet.growth", "return 0"),
+    ("mss.py", "if at % 2:", "if False:"),
 ]

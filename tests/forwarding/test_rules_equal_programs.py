@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from tests.forwarding.classes import missing
 from tests.forwarding.comparison import Bench, Differs
 from tests.forwarding.conftest import PATIENCE, Namespace
 from tests.forwarding.frames import Generator
-from tests.forwarding.plants import PLANTED
+from tests.forwarding.plants import PLANTED, PLANTED_IN_THE_MODEL
 
 pytestmark = pytest.mark.namespaces
 FRAMES = int(os.environ.get("FORWARDING_FRAMES", "100000"))
@@ -95,3 +97,26 @@ def test_a_planted_bug_is_caught(
     namespace, indices = interfaces
     with pytest.raises(Differs):
         namespace.run_long(compare_all, spoilt, pin_dir, indices, ENOUGH_TO_FIND_A_PLANT)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"), PLANTED_IN_THE_MODEL[::24], ids=range(len(PLANTED_IN_THE_MODEL[::24]))
+)
+def test_a_planted_bug_of_the_model_is_caught(
+    needs_root: None, bpf_object: Path, tmp_path: Path, name: str, right: str, wrong: str
+) -> None:
+    """In a process of its own, which finds the spoilt model before the sound one."""
+    sources = SOURCE.parents[3]
+    copy = shutil.copytree(sources, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / "mobileip" / "forwarding" / "rules" / name
+    text = file.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    file.write_text(text.replace(right, wrong), encoding="utf-8")
+    test = f"{__file__}::{test_model_and_programs_agree_on_generated_frames.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-o", f"pythonpath={copy} .", test],
+        check=False, capture_output=True, text=True, timeout=280, cwd=Path(__file__).parents[2],
+        env={**os.environ, "BPF_OBJECT": str(bpf_object), "FORWARDING_FRAMES": str(ENOUGH_TO_FIND_A_PLANT)},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{Differs.__name__}: " in done.stdout, done.stdout

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.forwarding.plants import PLANTED
+from tests.forwarding.plants import PLANTED, PLANTED_IN_THE_MODEL
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "roles/agent/files/mobileip/src/mobileip"
@@ -22,8 +23,11 @@ def test_what_is_to_be_broken_stands_once_in_its_file() -> None:
     assert {plant: found for plant, found in times.items() if found != 1} == {}
 
 
-def test_what_is_to_be_broken_of_the_data_path_stands_once_in_its_file() -> None:
-    folder = SOURCES / "forwarding" / "bpf"
-    times = {plant: (folder / plant[0]).read_text(encoding="utf-8").count(plant[1]) for plant in PLANTED}
+@pytest.mark.parametrize(("folder", "planted"), [("bpf", PLANTED), ("rules", PLANTED_IN_THE_MODEL)])
+def test_what_is_to_be_broken_of_the_data_path_stands_once_in_its_file(
+    folder: str, planted: list[tuple[str, str, str]]
+) -> None:
+    sources = SOURCES / "forwarding" / folder
+    times = {plant: (sources / plant[0]).read_text(encoding="utf-8").count(plant[1]) for plant in planted}
     assert len(times) >= 10
     assert {plant: found for plant, found in times.items() if found != 1} == {}
