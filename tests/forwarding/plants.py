@@ -53,7 +53,7 @@ PLANTED = [
     ("binding.h", "|| p->gre_key != key)", ")"),
     ("rewrite.h", "!is_fragment(ip) && ip->ihl == 5", "ip->ihl == 5"),
     ("rewrite.h", "minimal->checksum = ~sum_minimal(minimal);", ""),
-    ("finish_tc.h", "if (plan->copies)\n\t\tsend_copies(ctx, plan);", ""),
+    ("finish_tc.h", "if (plan->copies && !(plan->flags & PLAN_EXPIRED))\n\t\tsend_copies(ctx, plan);", ""),
     ("finish_tc.h", "if (!(plan->copies & (1 << i)))\n\t\t\tcontinue;", ""),
 ]
 
@@ -70,7 +70,7 @@ PLANTED_IN_THE_MODEL = [
         "packet.copies = tuple(index for index, _ in ready[2:])",
     ),
     ("binding.py", "if header.offset:\n        return bool(ports)", "if header.offset:\n        return True"),
-    ("parse.py", "if not UDP_HEADER + MIP_HEADER <= length <= room:", "if not UDP_HEADER <= length <= room:"),
+    ("parse.py", "if not UDP_HEADER + MIP_HEADER <= length <= room:", "if length < UDP_HEADER + MIP_HEADER:"),
     ("parse.py", 'checksum(covered + b"\\0" * (room % 2))', "checksum(covered[: room // 2 * 2])"),
     ("parse.py", "if checksum(header):", "if checksum(header) and len(header) == MINIMAL_LONG:"),
     ("proxy.py", "packet.ifindex == proxy.gateway_public_ifindex and any(", "any("),

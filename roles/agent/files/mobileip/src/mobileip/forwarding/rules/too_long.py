@@ -29,7 +29,7 @@ _LONGEST_PIECE = 4 * 4088
 
 def answer_expired(packet: Packet) -> None:
     """ICMP time exceeded in transit (RFC 1812 4.3.3.4 and 5.3.1, RFC 2003 3.1)."""
-    packet.frame = packet.before_hop
+    packet.frame, packet.copies = packet.before_hop, ()
     _refuse(packet, "ttl_expired", bytes([_TIME_EXCEEDED, 0, 0, 0, 0, 0, 0, 0]))
 
 
