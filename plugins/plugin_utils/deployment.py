@@ -33,6 +33,7 @@ WANTED: Mapping[str, Wanted] = {
     "vpn_gateway_pub_interface": None,
     "vpn_gateway_priv_interface": None,
     "vpn_gateway_wire_interface": None,
+    "vpn_gateway_mipp_pub": None,
     "vpn_gateway_home_networks": _TEXTS,
     "vpn_gateway_local_ts": _TEXTS,
     "dmz_firewall_kind": None,
@@ -61,9 +62,8 @@ WANTED: Mapping[str, Wanted] = {
     "foreign_agent_uplink": {"interface": None, "care_of_address": None},
     "foreign_agent_link": _ADDRESS,
     "mobile_node_home_address": None,
-    "mobile_node_home_agent": None,
+    "mobile_node_mipp_pub": None,
     "mobile_node_interface": None,
-    "mobile_node_nai": None,
 }
 
 
@@ -196,7 +196,7 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class _Host:
+class Host:
     """One host's variables over the roles' defaults; each is checked when it is asked for."""
 
     name: str
@@ -231,7 +231,7 @@ class _Host:
             raise self.wrong(path, found, "a list of texts")
         return tuple(str(one) for one in found)
 
-    def entries(self, path: str) -> list[_Host]:
+    def entries(self, path: str) -> list[Host]:
         """The sections of a list, each with its own place in what is said of it."""
         found = self.value(path, [])
         if not isinstance(found, (list, tuple)):
@@ -239,7 +239,7 @@ class _Host:
         for index, one in enumerate(found):
             if not isinstance(one, Mapping):
                 raise self.wrong(f"{path}[{index}]", one, "a section")
-        return [_Host(f"{self.name}: {path}[{index}]", one) for index, one in enumerate(found)]
+        return [Host(f"{self.name}: {path}[{index}]", one) for index, one in enumerate(found)]
 
     def address(self, path: str, default: str | None = None) -> str:
         found = self.text(path, default)
@@ -285,9 +285,9 @@ def describe(
 
     Raises `DeploymentError` on what is missing or cannot be.
     """
-    hosts = {name: _Host(name, found, defaults) for name, found in variables.items()}
+    hosts = {name: Host(name, found, defaults) for name, found in variables.items()}
 
-    def members(group: str) -> list[_Host]:
+    def members(group: str) -> list[Host]:
         return [hosts[name] for name in groups.get(group, ()) if name in hosts]
 
     at_proxies = members("mip_proxies")
@@ -313,7 +313,7 @@ def _unique(values: Iterator[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _proxy(host: _Host) -> Proxy:
+def _proxy(host: Host) -> Proxy:
     wire = None
     if host.has("mip_proxy_one_box"):
         ends = host.text("mip_proxy_one_box.gateway_interface", "mip0")
@@ -329,7 +329,7 @@ def _proxy(host: _Host) -> Proxy:
     )
 
 
-def _gateways(proxies: list[_Host], managed: list[_Host]) -> Iterator[Gateway]:
+def _gateways(proxies: list[Host], managed: list[Host]) -> Iterator[Gateway]:
     """Those that the proxies know, each once; a host of the inventory is known by VPNGW-Pub."""
     by_address = {host.address("vpn_gateway_pub_address"): host for host in managed}
     seen = set()
@@ -356,7 +356,7 @@ def _gateways(proxies: list[_Host], managed: list[_Host]) -> Iterator[Gateway]:
             raise host.wrong("vpn_gateway_pub_address", address, "vpngw_pub of one of mip_proxy_vpn_gateways")
 
 
-def _home_agents(proxies: list[_Host], managed: list[_Host]) -> Iterator[HomeAgent]:
+def _home_agents(proxies: list[Host], managed: list[Host]) -> Iterator[HomeAgent]:
     """Those that the proxies know, each once; a host of the inventory is known by its address."""
     by_address = {host.address("home_agent_address"): host for host in managed}
     seen = set()
@@ -378,22 +378,26 @@ def _home_agents(proxies: list[_Host], managed: list[_Host]) -> Iterator[HomeAge
             raise host.wrong("home_agent_address", address, "an address of one of mip_proxy_home_agents")
 
 
-def _foreign_agent(host: _Host) -> ForeignAgent:
+def _foreign_agent(host: Host) -> ForeignAgent:
     uplink = Port(host.text("foreign_agent_uplink.interface"), host.address("foreign_agent_uplink.care_of_address"))
     return ForeignAgent(host.name, uplink, host.port("foreign_agent_link", ""))
 
 
-def _nodes(proxies: list[_Host], managed: list[_Host]) -> Iterator[MobileNode]:
-    """Those that the proxies know, each once; a host of the inventory is known by its name."""
+def _nodes(proxies: list[Host], managed: list[Host]) -> Iterator[MobileNode]:
+    """Those that the proxies know, each once; a host of the inventory is known by its name or its home address."""
     by_name = {host.name: host for host in managed}
-    seen = set()
+    by_address = {
+        host.text("mobile_node_home_address"): host for host in managed if host.has("mobile_node_home_address")
+    }
+    seen, found = set(), set()
     for proxy in proxies:
         for entry in proxy.entries("mip_proxy_mobile_nodes"):
             name = entry.text("name")
             if name in seen:
                 continue
             seen.add(name)
-            host = by_name.get(name)
+            host = by_name.get(name) or by_address.get(entry.text("home_address", ""))
+            found.add(host.name if host else "")
             yield MobileNode(
                 name=name,
                 host=host.name if host else "",
@@ -402,11 +406,13 @@ def _nodes(proxies: list[_Host], managed: list[_Host]) -> Iterator[MobileNode]:
                 home_agent=entry.address("home_agent", ""),
             )
     for name, host in by_name.items():
-        if name not in seen:
-            raise host.wrong("inventory_hostname", name, "a name in mip_proxy_mobile_nodes")
+        if name not in found:
+            raise host.wrong(
+                "mobile_node_home_address", host.value("mobile_node_home_address"), "one of mip_proxy_mobile_nodes"
+            )
 
 
-def _firewall(host: _Host) -> Firewall:
+def _firewall(host: Host) -> Firewall:
     kind = host.text("dmz_firewall_kind")
     if kind not in _RULES:
         raise host.wrong("dmz_firewall_kind", kind, "outer, inner or host")
@@ -427,12 +433,12 @@ def _numbered(drafted: Iterator[_Drafted], kind: str) -> tuple[Rule, ...]:
     return tuple(Rule(key, f"{kind[0].upper()}{number}", *rest) for number, (key, *rest) in enumerate(drafted, start=1))
 
 
-def _guard(host: _Host) -> Firewall:
+def _guard(host: Host) -> Firewall:
     home = _in_order(host.networks("vpn_gateway_home_networks"))
     return Firewall(host.name, "guard", "", (), _numbered(_guard_rules(host), "guard"), (("@home_networks", home),))
 
 
-def _sets(host: _Host, rules: tuple[Rule, ...]) -> Iterator[tuple[str, str]]:
+def _sets(host: Host, rules: tuple[Rule, ...]) -> Iterator[tuple[str, str]]:
     kept = {
         "@home_agents": host.addresses("dmz_firewall_home_agents"),
         "@home_networks": host.networks("dmz_firewall_home_networks"),
@@ -453,12 +459,12 @@ _Drafted = tuple[str, str, str, str]
 """Key, match, verdict and reason of a rule, before it has a number."""
 
 
-def _protocols(host: _Host) -> str:
+def _protocols(host: Host) -> str:
     numbers = sorted(int(one) for one in host.texts("dmz_firewall_tunnel_protocols") if one.isdigit())
     return "{ " + ", ".join(str(number) for number in numbers) + " }"
 
 
-def _outer_rules(host: _Host) -> Iterator[_Drafted]:
+def _outer_rules(host: Host) -> Iterator[_Drafted]:
     pub, protocols = host.address("dmz_firewall_mipp_pub"), _protocols(host)
     outside, dmz = host.text("dmz_firewall_outside_interface"), host.text("dmz_firewall_dmz_interface")
     inwards, outwards = f'iifname "{outside}" oifname "{dmz}"', f'iifname "{dmz}" oifname "{outside}"'
@@ -474,7 +480,7 @@ def _outer_rules(host: _Host) -> Iterator[_Drafted]:
     yield from _allowed(host)
 
 
-def _inner_rules(host: _Host) -> Iterator[_Drafted]:
+def _inner_rules(host: Host) -> Iterator[_Drafted]:
     priv, pub = host.address("dmz_firewall_mipp_priv"), host.address("dmz_firewall_mipp_pub")
     tunnels = f"ip protocol {_protocols(host)}"
     yield _NO_IPV6
@@ -512,7 +518,7 @@ def _inner_rules(host: _Host) -> Iterator[_Drafted]:
     yield from _allowed(host)
 
 
-def _host_rules(host: _Host) -> Iterator[_Drafted]:
+def _host_rules(host: Host) -> Iterator[_Drafted]:
     priv = host.address("dmz_firewall_mipp_priv")
     ports = ", ".join(("434", *host.texts("dmz_firewall_haleg_source_ports")))
     not_agents = "ip saddr != @home_agents"
@@ -526,7 +532,7 @@ def _host_rules(host: _Host) -> Iterator[_Drafted]:
     yield from _allowed(host)
 
 
-def _guard_rules(host: _Host) -> Iterator[_Drafted]:
+def _guard_rules(host: Host) -> Iterator[_Drafted]:
     wire = host.text("vpn_gateway_wire_interface", "")
     on, pub = wire or host.text("vpn_gateway_priv_interface"), host.text("vpn_gateway_pub_interface")
     decrypted = " meta ipsec missing" if wire else ""
@@ -539,7 +545,7 @@ def _guard_rules(host: _Host) -> Iterator[_Drafted]:
         yield "impostor", match, "drop", impostors
 
 
-def _allowed(host: _Host) -> Iterator[_Drafted]:
+def _allowed(host: Host) -> Iterator[_Drafted]:
     """What the site lets pass besides, and the answers to it."""
     allowed = host.entries("dmz_firewall_allow")
     if allowed:
@@ -549,7 +555,7 @@ def _allowed(host: _Host) -> Iterator[_Drafted]:
         yield "site", f"{match} ct state {{ new, untracked }}", "accept", entry.text("reason")
 
 
-def _sender(host: _Host, who: str, name: str) -> str:
+def _sender(host: Host, who: str, name: str) -> str:
     """The match on the Ethernet source, as the role writes it; asked by ARP at roll-out unless it is given."""
     if not host.has(f"dmz_firewall_{who}_macs"):
         return f"ether saddr {{ {name}'s by ARP }} "

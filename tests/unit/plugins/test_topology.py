@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import string
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from ansible_collections.mobileip.vpn.plugins.filter.topology_svg import FilterModule as Plugin
+from ansible_collections.mobileip.vpn.plugins.filter.deployment import FilterModule as Plugin
+from ansible_collections.mobileip.vpn.plugins.filter.deployment import topology_svg
 from ansible_collections.mobileip.vpn.plugins.plugin_utils.deployment import (
     WANTED,
     Deployment,
@@ -300,7 +300,7 @@ def test_no_key_is_among_what_is_read_nor_in_the_picture() -> None:
         },
         vpngw={"vpn_gateway_ike_secrets": {"mn": KEY}},
     )
-    assert KEY not in Plugin().filters()["topology_svg"](hosts, groups)
+    assert KEY not in topology_svg(hosts, groups)
 
 
 class Untouchable(dict[str, Any]):
@@ -314,11 +314,11 @@ class Untouchable(dict[str, Any]):
 def test_other_variables_are_not_even_looked_at() -> None:
     hosts, groups = site(mipp={"mip_proxy_node_keys": {"mn": KEY}})
     guarded = {host: Untouchable(known) for host, known in hosts.items()}
-    assert "203.0.113.10" in Plugin().filters()["topology_svg"](guarded, groups)
+    assert "203.0.113.10" in topology_svg(guarded, groups)
 
 
 def test_the_same_inventory_gives_the_same_text() -> None:
-    first, second = (Plugin().filters()["topology_svg"](*site(), name="x") for _ in range(2))
+    first, second = (topology_svg(*site(), name="x") for _ in range(2))
     assert hashlib.sha256(first.encode()).digest() == hashlib.sha256(second.encode()).digest()
     root = ElementTree.fromstring(first)
     assert root.attrib["aria-labelledby"] == "title description"
@@ -359,11 +359,10 @@ def test_a_site_without_a_proxy_is_no_deployment() -> None:
         describe({}, {}, DEFAULTS)
 
 
-def test_the_filter_has_its_documentation_beside_it() -> None:
+def test_filters_have_their_documentation_beside_them() -> None:
     names = set(Plugin().filters())
-    assert names == {"topology_svg"}
+    assert names == {"topology_svg", "deployment_problems"}
     assert all((ROOT / f"plugins/filter/{name}.yml").exists() for name in names)
-    assert not set(string.whitespace) & set("".join(names))
 
 
 def test_numbers_of_rules_are_found_by_what_they_are_for() -> None:

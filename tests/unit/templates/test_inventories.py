@@ -275,7 +275,12 @@ PLAY = [
                 },
                 "loop": "{{ consistent_roles }}",
                 "loop_control": {"loop_var": "one_role"},
-            }
+            },
+            {
+                "name": "As playbooks/preflight.yml asks",
+                "ansible.builtin.assert": {"that": "hostvars | mobileip.vpn.deployment_problems(groups) == []"},
+                "run_once": True,
+            },
         ],
     }
 ]

@@ -1,4 +1,4 @@
-"""The filter that draws an inventory's deployment."""
+"""Filters that see an inventory's deployment as a whole: draw it, and tell where hosts contradict each other."""
 
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible_collections.mobileip.vpn.plugins.plugin_utils.agreement import disagreements
 from ansible_collections.mobileip.vpn.plugins.plugin_utils.deployment import (
     WANTED,
     DeploymentError,
@@ -23,15 +24,29 @@ from jinja2.exceptions import UndefinedError
 ROLES = Path(__file__).parents[2] / "roles"
 
 
-def topology_svg(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]], name: str = "") -> str:
+Groups = Mapping[str, Sequence[str]]
+Variables = Mapping[str, Mapping[str, Any]]
+
+
+def topology_svg(hostvars: Variables, groups: Groups, name: str = "") -> str:
     """Return the picture of the deployment as SVG. Raises `AnsibleFilterError` on variables that cannot be drawn."""
-    members = {group: [str(host) for host in groups[group]] for group in groups}
-    hosts = dict.fromkeys(members.get("all", []))
     try:
-        variables = {host: _read(host, hostvars[host]) for host in hosts}
-        return draw(lay_out(describe(variables, members, _defaults()), str(name)))
+        return draw(lay_out(describe(*_inventory(hostvars, groups), _defaults()), str(name)))
     except DeploymentError as error:
         raise AnsibleFilterError(f"topology_svg: {error}") from error
+
+
+def deployment_problems(hostvars: Variables, groups: Groups) -> list[str]:
+    """Return what hosts say of each other that does not agree, a sentence each."""
+    try:
+        return disagreements(*_inventory(hostvars, groups), _defaults())
+    except DeploymentError as error:
+        return [str(error)]
+
+
+def _inventory(hostvars: Variables, groups: Groups) -> tuple[dict[str, dict[str, object]], dict[str, list[str]]]:
+    members = {group: [str(host) for host in groups[group]] for group in groups}
+    return {host: _read(host, hostvars[host]) for host in dict.fromkeys(members.get("all", []))}, members
 
 
 def _read(host: str, known: Mapping[str, Any]) -> dict[str, object]:
@@ -69,6 +84,6 @@ def _defaults() -> dict[str, object]:
 class FilterModule:
     """What Ansible asks a file of filters for."""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
+    def filters(self) -> dict[str, Callable[..., str | list[str]]]:
         """Return each filter by its name in playbooks."""
-        return {"topology_svg": topology_svg}
+        return {"topology_svg": topology_svg, "deployment_problems": deployment_problems}
