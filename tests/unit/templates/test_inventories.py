@@ -28,7 +28,8 @@ from tests.unit.templates.test_templates import parse
 ROOT = Path(__file__).parents[3]
 INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
 BACKENDS = ("kernel", "libipsec")
-MANAGED = "{{ ansible_managed | comment }}"
+PLAYS = pytest.mark.timeout(400)
+"""For tests that run ansible-playbook, up to three times, on a machine that does other things besides."""
 GROUPS = {
     "mip_proxies": "mip_proxy",
     "vpn_gateways": "vpn_gateway",
@@ -314,6 +315,7 @@ def consistency(name: str, directory: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@PLAYS
 @pytest.mark.parametrize("name", INVENTORIES)
 def test_variables_of_the_inventory_fit_together(name: str, tmp_path: Path) -> None:
     done = consistency(name, tmp_path)
@@ -329,6 +331,7 @@ def topology(directory: Path, name: str, *options: str) -> str:
     return " ".join(said.split())
 
 
+@PLAYS
 @pytest.mark.parametrize("name", INVENTORIES)
 def test_picture_in_the_docs_is_that_of_the_inventory(name: str, tmp_path: Path) -> None:
     copied(name, tmp_path)
@@ -341,6 +344,7 @@ def test_picture_in_the_docs_is_that_of_the_inventory(name: str, tmp_path: Path)
     assert now == kept, f"stale: {again}"
 
 
+@PLAYS
 def test_topology_writes_one_file_and_tells_check_mode_the_truth(tmp_path: Path) -> None:
     def there() -> dict[str, bytes]:
         return {str(file): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
