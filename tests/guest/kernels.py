@@ -63,15 +63,17 @@ def _make_initramfs(tree: Path, modules: Path) -> None:
     (tree / "making.gz").rename(tree / _INITRAMFS)
 
 
-def qemu(kernel: Kernel, run: Path, packages: Path, *, memory: int, cpus: int) -> list[str]:
+def qemu(kernel: Kernel, run: Path, packages: Path, *, memory: int, cpus: int, counted_time: bool = False) -> list[str]:
     """The command that is the guest: `memory` MiB, no network device, this machine's files by 9p, `run` to write to.
 
-    Without hardware: QEMU translates. GUEST_ACCELERATOR=kvm is for machines whose KVM runs guests.
+    Without hardware: QEMU translates. GUEST_ACCELERATOR=kvm is for machines whose KVM runs guests; not with
+    `counted_time`, see `Guest`.
     """
     program = shutil.which("qemu-system-x86_64")
     if program is None:
         raise GuestError("package qemu-system-x86: not installed here; run `make deps`")
-    accelerator = os.environ.get("GUEST_ACCELERATOR", "tcg")
+    accelerator = "tcg" if counted_time else os.environ.get("GUEST_ACCELERATOR", "tcg")
+    clock = ["-icount", "shift=0"] if counted_time else []
     environment = {
         "GUEST_INIT": _HERE / "init.sh",
         "GUEST_RUN": run,
@@ -82,7 +84,7 @@ def qemu(kernel: Kernel, run: Path, packages: Path, *, memory: int, cpus: int) -
     common = "security_model=none,multidevs=remap"
     return [
         program, "-nodefaults", "-nographic", "-no-reboot", "-nic", "none", "-serial", "stdio",
-        "-accel", accelerator, "-cpu", "max" if accelerator == "tcg" else "host",
+        "-accel", accelerator, *clock, "-cpu", "max" if accelerator == "tcg" else "host",
         "-m", str(memory), "-smp", str(cpus),
         "-kernel", str(kernel.image), "-initrd", str(kernel.initramfs), "-append", " ".join(parameters),
         "-virtfs", f"local,path=/,mount_tag=host,readonly=on,{common}",

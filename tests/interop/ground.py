@@ -179,6 +179,16 @@ class Ground:
                 commands.append(f"xfrm policy add src {source} dst {target} dir {direction} {template}")
             self.shell(host, "ip -batch - <<'END'\n" + "\n".join(commands) + "\nEND")
 
+    def decrypted_and_encrypted(self) -> tuple[int, int]:
+        """Packets of the gateway's ESP since `protect`: from the node, to the node."""
+        found = []
+        for spi in (0x100, 0x101):
+            said = self.shell("gateway", f"ip -s xfrm state list spi {spi:#x}")
+            current = re.search(r"lifetime current:\s+\d+\(bytes\), (\d+)\(packets\)", said)
+            assert current is not None, said
+            found.append(int(current.group(1)))
+        return found[0], found[1]
+
     def ping(self, to: str = CN, *, count: int = 3, source: str = HOME, size: int = 56) -> int:
         """Echo replies that the node gets."""
         command = f"ping -q -c {count} -i 0.2 -W 3 -s {size} -I {source} {to} || true"
