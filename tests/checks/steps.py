@@ -105,23 +105,38 @@ def _rules() -> list[Step]:
     ]
 
 
-def _guest(name: str, minutes: float, *arguments: str, environment: dict[str, str] | None = None) -> Step:
-    """Tests in a guest of its own, with the programs built before; see tests/guest."""
+def _guest(
+    name: str, minutes: float, *arguments: str, environment: dict[str, str] | None = None, sites: bool = False
+) -> Step:
+    """Tests in a guest of its own; the programs and, for `sites`, the roles' files are made before. See tests/guest."""
     made = CHECKOUT / "build" / "guest" / "made"
     settings = {"BPF_OBJECT": str(made / "mobileip.bpf.o"), "TEST_PATIENCE": "20", **(environment or {})}
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     limits = ("--name", name, "--minutes", f"{minutes - 1:g}")
     tests = ("pytest", "-q", "--durations=5", "-o", "timeout=2400", *arguments)
     commands = (
-        python("-m", "tests.interop.prepare", str(made)),
+        python("-m", "tests.interop.prepare", str(made), *(["sites"] if sites else [])),
         python("-m", "tests.guest", *limits, *options, *tests),
     )
-    return Step(name, commands, minutes, environment={"PYTHONPATH": str(CHECKOUT / DAEMON)})
+    sources = os.pathsep.join(str(CHECKOUT / folder) for folder in (DAEMON, "molecule/resources"))
+    return Step(name, commands, minutes, environment={"PYTHONPATH": sources})
+
+
+def _sites_in_guests() -> list[Step]:
+    """Both deployments with strongSwan and kernel ESP, a guest each."""
+    made = CHECKOUT / "build" / "guest" / "made" / "sites"
+    # The plugins of the virtual environment take a guest minutes to import.
+    environment = {"SITE_FILES": str(made), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    tests = ("-p", "pytest_timeout", "tests/interop/test_sites.py", "-k")
+    return [
+        _guest(f"long-sites-{name}", 40, *tests, name, environment=environment, sites=True)
+        for name in ("two_box", "one_box")
+    ]
 
 
 def guest_smoke() -> Step:
     """A guest boots, the programs load there, and a ping goes through its kernel's tunnels and ESP."""
-    return _guest("guest", 12, "tests/interop", "-k", "oldest or (ping and ipip-node)")
+    return _guest("guest", 12, "tests/interop/test_native_tunnels.py", "-k", "oldest or (ping and ipip-node)")
 
 
 def _kernel_6_1() -> list[Step]:
@@ -172,7 +187,8 @@ def long() -> dict[str, list[Step]]:
     parts = {
         "fuzz": fuzz()[:1],
         "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
-        "guest": [_guest("long-guest", 40, "tests/interop")],
+        "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
+        "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),
     }
     for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):

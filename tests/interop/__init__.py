@@ -1,1 +1,1 @@
-"""The product beside what is not ours: the kernel's own tunnel devices and ESP. Run in a guest."""
+"""The product beside what is not ours: the kernel's own tunnel devices and ESP, strongSwan. Run in a guest."""

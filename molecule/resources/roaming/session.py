@@ -147,9 +147,16 @@ def captures(hosts: Hosts, segments: Sequence[str], directory: Path) -> Iterator
 
 @contextmanager
 def conversation(
-    hosts: Hosts, directory: Path, client: tuple[str, str], server: tuple[str, str], port: int = 5010
+    hosts: Hosts,
+    directory: Path,
+    client: tuple[str, str],
+    server: tuple[str, str],
+    port: int = 5010,
+    pace: Sequence[str] = (),
 ) -> Iterator[dict[str, Program]]:
     """Hold one TCP stream between (host, address) `client` and `server` while the block runs; logs go to `directory`.
+
+    `pace`: options of `stream.py` for both ends, as `--rate`.
 
     Raises `SessionError` when the connection does not open within 20 s.
     """
@@ -159,7 +166,7 @@ def conversation(
 
         def start(name: str, host: str, *arguments: str) -> Program:
             ends[name] = Program(
-                hosts, host, "stream.py", (*arguments, "--port", str(port)), directory / f"{log}-{name}"
+                hosts, host, "stream.py", (*arguments, *pace, "--port", str(port)), directory / f"{log}-{name}"
             )
             stack.callback(ends[name].finish)
             return ends[name]

@@ -60,17 +60,17 @@ def emit(**fields: object) -> None:
 class Writer(threading.Thread):
     """Writes the stream at a steady pace until told to stop; then closes its direction."""
 
-    def __init__(self, connection: socket.socket, rate: int) -> None:
+    def __init__(self, connection: socket.socket, rate: int, interval: float) -> None:
         super().__init__(name="writer", daemon=True)
         self._connection = connection
-        self._interval = 0.01
+        self._interval = interval
         self._words = max(1, int(rate * self._interval) // WORD.size)
         self._ending = threading.Event()
         self.sent = 0
         self.error: str | None = None
 
     def run(self) -> None:
-        """Send a block every 10 ms; a blocked connection delays the stream, it never skips."""
+        """Send a block every interval; a blocked connection delays the stream, it never skips."""
         index = 0
         try:
             while not self._ending.wait(self._interval):
@@ -86,12 +86,12 @@ class Writer(threading.Thread):
         self._ending.set()
 
 
-def converse(connection: socket.socket, rate: int) -> None:
+def converse(connection: socket.socket, rate: int, interval: float) -> None:
     """Stream both ways until standard input closes and the peer has ended its stream; then print the summary."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     local, peer = connection.getsockname()[:2], connection.getpeername()[:2]
     emit(event="established", t=time.time(), local=list(local), peer=list(peer))
-    reader, writer = Reader(), Writer(connection, rate)
+    reader, writer = Reader(), Writer(connection, rate, interval)
     writer.start()
     leash: list[TextIO] = [sys.stdin]
     deadline: float | None = None
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--source", default="", help="connect: own address")
     parser.add_argument("--port", type=int, default=5001)
     parser.add_argument("--rate", type=int, default=100_000, help="bytes a second in each direction")
+    parser.add_argument("--interval", type=float, default=0.01, help="seconds between writes")
     arguments = parser.parse_args()
     if arguments.mode == "serve":
         with socket.create_server((arguments.address, arguments.port)) as listener:
@@ -148,7 +149,7 @@ def main() -> None:
         )
     connection.settimeout(None)
     with connection:
-        converse(connection, arguments.rate)
+        converse(connection, arguments.rate, arguments.interval)
 
 
 if __name__ == "__main__":
