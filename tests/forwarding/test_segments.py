@@ -14,8 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from mobileip.forwarding.entries import Counters, PathMtu, Tunnel, TunnelPolicy
-from mobileip.forwarding.tables import HomeAgentTables
+from mobileip.forwarding import loader
+from mobileip.forwarding.entries import Counters, HomeBinding, NodeMode, NodePath, PathMtu, Tunnel, TunnelPolicy
+from mobileip.forwarding.tables import HomeAgentTables, MobileNodeTables
 from tests.forwarding.test_namespaces import (
     CARE_OF,
     CN_HOME,
@@ -104,7 +105,12 @@ def test_merged_segments_flow_from_the_node_through_the_reverse_tunnel(legs: Sit
     assert not any(counters.drops.values()), counters.drops
 
 
-def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too(legs: Site) -> None:
+@pytest.mark.parametrize("discovery", [True, False], ids=["DF", "no DF"])
+def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too(legs: Site, discovery: bool) -> None:
+    if not discovery:
+        # Single segments are cut as fragments, for which their checksum has to be finished; GRO merges them then.
+        legs.hosts["cn"].shell("sysctl -qw net.ipv4.ip_no_pmtu_disc=1\nethtool -K eth0 tx off")
+        legs.hosts["agent"].shell("ethtool -K home gro on")
     tables = HomeAgentTables(legs.pin_dir("agent"))
     tables.put_path_mtu(ip(MIPP_PRIV), PathMtu(1280, later()))
     legs.hosts["agent"].shell("ethtool -K core tso off gso off")
@@ -128,7 +134,32 @@ def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too(legs: Site) -> N
     beside.join()
     wire.close()
     assert 1200 < longest[0] <= 1280
-    assert "mtu 1260" in legs.hosts["cn"].shell(f"ip route get {HOME}")
+    assert ("mtu 1260" in legs.hosts["cn"].shell(f"ip route get {HOME}")) is discovery
+    assert not any(agent_counters(legs).drops.values()), agent_counters(legs).drops
+
+
+def test_merged_segments_flow_from_one_node_to_another(site: Site) -> None:
+    """Out of a tunnel to the home agent and into another of the same kind, past the proxy, which only routes here."""
+    other, its_care_of = "192.0.2.70", "198.51.100.100"
+    site.hosts["internet"].shell("ip route add 192.0.2.0/27 via 203.0.113.10")
+    site.hosts["agent"].shell("ip route add 198.51.100.0/24 via 192.0.2.10")
+    site.hosts["visited"].shell(
+        f"ip address add {other}/32 dev lo\nip route add {HOME}/32 via 198.51.100.97 src {other}"
+    )
+    site.hosts["node"].shell(f"ip route add {other}/32 via 198.51.100.1 src {HOME}")
+    # A veth merges only what its other end sends as it is to arrive.
+    site.hosts["agent"].shell("ethtool -K core gro on")
+    site.hosts["cn"].shell("ethtool -K q3 tso off")
+    site.load("visited", loader.mobile_node_attachments("uplink"))
+    tables = HomeAgentTables(site.pin_dir("agent"))
+    for host, home, care_of in (("node", HOME, CARE_OF), ("visited", other, its_care_of)):
+        tables.put(HomeBinding(ip(home), (Tunnel(ip(care_of), later()),)))
+        path = NodePath(ip(home), NodeMode.TUNNEL, ip(care_of), ip(HOME_AGENT), encapsulate_all=True)
+        MobileNodeTables(site.pin_dir(host)).set_path(path)
+    stream(site, "node", "visited", HOME, other)
+    counters = tables.counters()
+    assert counters.bytes["node_to_node"] / counters.packets["node_to_node"] > 1600, "segments came merged"
+    assert not any(counters.drops.values()), counters.drops
 
 
 @pytest.mark.parametrize("size", [1453, 1472])

@@ -152,6 +152,15 @@ def test_code_1_is_an_acceptance_that_replaced_the_other_bindings() -> None:
     assert (node.status().state, node.status().simultaneous) == (State.BOUND, False)
 
 
+def test_broadcasts_are_asked_for_on_request_and_of_the_proxy(node: MobileNode) -> None:
+    assert not parse_request(requests(node.feed(AT_OPEN, NOW))[0].payload).broadcast
+    wanting = MobileNode(replace(SETTINGS, broadcasts=True))
+    (asked,) = requests(wanting.feed(AT_OPEN, NOW))
+    assert parse_request(asked.payload).broadcast
+    at_home = requests(MobileNode(replace(SETTINGS, broadcasts=True)).feed(AT_HOME, NOW))
+    assert not any(parse_request(sent.payload).broadcast for sent in at_home), "nothing to come by a tunnel"
+
+
 def test_deregistration_at_home_asks_for_no_simultaneous_binding() -> None:
     node = MobileNode(replace(SETTINGS, simultaneous=True))
     assert not any(parse_request(sent.payload).simultaneous for sent in requests(node.feed(AT_HOME, NOW)))

@@ -108,6 +108,7 @@ def test_every_variable_of_the_mobile_node_reaches_its_configuration(tmp_path: P
     host |= {
         "mobile_node_nai": "mn@home.example",
         "mobile_node_simultaneous": True,
+        "mobile_node_broadcasts": True,
         "mobile_node_retry_first_timeout": 2,
         "mobile_node_retry_longest_timeout": 60,
         "mobile_node_location_monitor": 30,
@@ -123,7 +124,7 @@ def test_every_variable_of_the_mobile_node_reaches_its_configuration(tmp_path: P
     read = loaded(tmp_path, "mobile_node", "node.yml.j2", host)
     config = read.config
     assert isinstance(config, MobileNodeConfig)
-    assert (config.nai, config.simultaneous) == ("mn@home.example", True)
+    assert (config.nai, config.simultaneous, config.broadcasts) == ("mn@home.example", True, True)
     assert (config.retry.first_timeout, config.retry.longest_timeout) == (2, 60)
     assert (config.location.monitor, config.location.require_tnc) == (30, True)
     assert config.trusted_agents.nais == ["@partner.example"]

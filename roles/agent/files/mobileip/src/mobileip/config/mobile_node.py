@@ -92,6 +92,9 @@ class MobileNodeConfig(Party):
     home_agent_sa: SecurityAssociation = Field(description="security association between node and home agent")
     lifetime: Seconds = Field(default=300, description="lifetime in seconds to ask for, 1 to 65534")
     simultaneous: bool = Field(default=False, description="whether to ask that earlier bindings stay (S bit)")
+    broadcasts: bool = Field(
+        default=False, description="whether to ask for broadcasts of the home network while outside (B bit)"
+    )
     replay: Replay = Field(default_factory=Replay)
     location: Location = Field(default_factory=Location)
     retry: Retry = Field(default_factory=Retry)

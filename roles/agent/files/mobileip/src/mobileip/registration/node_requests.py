@@ -61,6 +61,7 @@ class MobileNodeSettings:
     home_agent_parameter: HomeAgentParameterFormat = field(default_factory=HomeAgentParameterFormat)
     nai: bytes | None = None
     simultaneous: bool = False
+    broadcasts: bool = False
     first_timeout: float = 1.0
     longest_timeout: float = 32.0
     monitor: float = 60.0
@@ -111,6 +112,12 @@ class Target:
         return self.through is not Through.FOREIGN_AGENT and not self.at_home
 
     @property
+    def brings_broadcasts(self) -> bool:
+        """Those of the home network come as packets to the home address. From the home agent straight to a care-of
+        address of ours they would come as they are (RFC 5944 4.3); the programs take nothing but what is ours."""
+        return self.through is not Through.HOME_AGENT
+
+    @property
     def is_by_agent(self) -> bool:
         """A foreign agent on the link relays."""
         return self.through in (Through.FOREIGN_AGENT, Through.DEMANDING_AGENT)
@@ -140,6 +147,7 @@ def build_request(settings: MobileNodeSettings, target: Target, ask: Ask) -> Sen
         flags=Flag.REVERSE_TUNNEL
         | (Flag.DECAPSULATES if target.is_co_located else 0)
         | (Flag.SIMULTANEOUS if ask.simultaneous else 0)
+        | (Flag.BROADCAST if settings.broadcasts and ask.lifetime and target.brings_broadcasts else 0)
         | (_BITS.get(ask.encapsulation, 0) if ask.lifetime else 0),
         lifetime=ask.lifetime,
         home_address=ask.home_address,

@@ -269,6 +269,7 @@ def mobile_node_settings(loaded: written.Loaded, config: written.MobileNodeConfi
         keepalive=config.nat.keepalive,
         nai=config.nai.encode() if config.nai is not None else None,
         simultaneous=config.simultaneous,
+        broadcasts=config.broadcasts,
         first_timeout=config.retry.first_timeout,
         longest_timeout=config.retry.longest_timeout,
         monitor=config.location.monitor,

@@ -14,7 +14,7 @@
  *   segment_size                     payload bytes of each segment that GRO merged into this frame; 0: it is one packet
  *   trim                             cut the frame's end off; not 0 on failure
  *   open_room, close_room            bytes before the IP header; not 0 on failure. What they are for (ENCAPSULATION_*, and
- *                                    whether in UDP) tells tc how to cut a merged packet
+ *                                    whether in UDP) tells tc how to cut a merged packet; `is_again`: it came out of such
  *   copy_index                       which care-of address this frame is a copy for; -1: it is no copy
  */
 #ifndef MOBILEIP_CONTEXT_H

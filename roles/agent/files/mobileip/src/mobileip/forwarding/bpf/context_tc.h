@@ -78,9 +78,10 @@ static __always_inline int trim(ctx_t *ctx, __u32 length)
 
 /*
  * With minimal encapsulation there is no inner header, and nothing that is merged. The kernel refuses to note a tunnel
- * for a packet that it has one noted for, as for what came out of one; only merged segments need the note.
+ * for a packet that it has one noted for, as for what came out of one; only merged segments need the note. That of a tunnel
+ * of the same kind is right for them.
  */
-static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp)
+static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp, int is_again)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
 
@@ -92,7 +93,7 @@ static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, i
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
 	if (!bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, flags))
 		return 0;
-	return segment_size(ctx) ? -1 : bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, 0);
+	return segment_size(ctx) && !is_again ? -1 : bpf_skb_adjust_room(ctx, bytes, BPF_ADJ_ROOM_MAC, 0);
 }
 
 #define CUT_AT_ONCE 4088	/* bpf_skb_adjust_room takes 4095 bytes at most; fragments are multiples of eight */

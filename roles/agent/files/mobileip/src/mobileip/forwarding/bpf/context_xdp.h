@@ -109,7 +109,7 @@ static __always_inline int store_bytes(ctx_t *ctx, __u32 offset, const void *fro
 	return bpf_xdp_store_bytes(ctx, offset, (void *)from, length);
 }
 
-static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp)
+static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp, int is_again)
 {
 	return bpf_xdp_adjust_head(ctx, -bytes);
 }

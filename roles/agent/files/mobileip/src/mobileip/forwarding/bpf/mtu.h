@@ -42,6 +42,22 @@ static __always_inline __u32 travelling_length(ctx_t *ctx, const struct iphdr *i
 	return ip->ihl * 4 + (tcp >> 4) * 4 + size;
 }
 
+#define LEAST_SEGMENT 256	/* tunnel headers take room off it as well */
+
+/*
+ * Merged TCP segments that are too long are cut shorter, where a packet would be cut in two: pushing bytes takes as many off
+ * each segment (bpf_skb_adjust_room), and taking them away need not give that back.
+ */
+static __always_inline int shorten_segments(ctx_t *ctx, const struct iphdr *ip, __u32 surplus)
+{
+	if (ip->protocol != IPPROTO_TCP || (ip->frag_off & bpf_htons(IP_DF)) || surplus > CUT_AT_ONCE ||
+	    segment_size(ctx) < surplus + LEAST_SEGMENT)
+		return DROP(too_big);
+	if (bpf_skb_adjust_room(ctx, surplus, BPF_ADJ_ROOM_MAC, 0) || close_room(ctx, surplus))
+		return DROP(helper_failed);
+	return VERDICT_CONTINUE;
+}
+
 /*
  * Does the packet behind Ethernet fit? Otherwise DROP(too_big), and the plan says how long it may be at most.
  * Merged segments fit a tunnel without room for its headers: the kernel makes them that much shorter when it pushes
@@ -51,13 +67,16 @@ static __always_inline int check_length(ctx_t *ctx, struct plan *plan, const str
 {
 	int overhead = plan->flags & PLAN_ENCAPSULATE ? plan->way.overhead : 0;
 	int mtu = way_mtu(ctx, plan);
+	__u32 length = travelling_length(ctx, ip);
 
 	if (mtu < 0)
 		return mtu;
 	plan->most = mtu > overhead ? mtu - overhead : 0;
-	if (travelling_length(ctx, ip) > (segment_size(ctx) ? (__u32)mtu : plan->most))
+	if (bpf_ntohs(ip->tot_len) + overhead > 0xffff)
 		return DROP(too_big);
-	return bpf_ntohs(ip->tot_len) + overhead > 0xffff ? DROP(too_big) : VERDICT_CONTINUE;
+	if (segment_size(ctx))
+		return length > (__u32)mtu ? shorten_segments(ctx, ip, length - mtu) : VERDICT_CONTINUE;
+	return length > plan->most ? DROP(too_big) : VERDICT_CONTINUE;
 }
 
 /* One fragment's header: length behind it, offset in units of eight bytes, and whether others follow. */

@@ -31,7 +31,7 @@ struct way {
 	__u8 encapsulation;
 	__u8 carried;		/* CARRIED_* */
 	__u8 overhead;		/* bytes that it adds; known when all else is planned (settle) */
-	__u8 reserved;
+	__u8 arrived;		/* the kind of tunnel that the packet came out of, as of `encapsulation` and CARRIED_IN_UDP */
 };
 
 struct plan {
@@ -68,6 +68,7 @@ static __always_inline int plan_decapsulation(const struct packet *p, struct pla
 		return tos;
 	plan->tos = tos;
 	plan->flags |= PLAN_DECAPSULATE;
+	plan->way.arrived = p->tunnel | (p->carried & CARRIED_IN_UDP);
 	return VERDICT_CONTINUE;
 }
 

@@ -240,7 +240,8 @@ GLOBAL_FUNCTION int encapsulate(ctx_t *ctx, const struct way *way)
 		return DROP(helper_failed);
 	inner = *ip;
 	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)) ||
-	    open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP))
+	    open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP,
+		      way->arrived == (way->encapsulation | (way->carried & CARRIED_IN_UDP))))
 		return DROP(helper_failed);
 	if (way->encapsulation == ENCAPSULATION_MINIMAL)
 		fill_minimal_outer(&outer, &inner, way);

@@ -27,6 +27,8 @@ from mobileip.forwarding.rules.mss import clamp_mss
 from mobileip.forwarding.rules.packet import TUNNEL_TTL, Drop, Packet, TooLong, replace_word
 from mobileip.wire.encapsulation import IPPROTO_GRE, IPPROTO_MINIMAL, IPPROTO_TCP, IPPROTO_UDP
 
+_MOST_ROOM, _LEAST_SEGMENT = 4088, 256
+
 
 def overhead(encapsulation: Encapsulation, *, gre_key: bool = False) -> int:
     """Bytes by which a tunnel makes a packet longer; of minimal encapsulation with the source, as from a node."""
@@ -85,10 +87,15 @@ def check_fit(packet: Packet, tunnel: Tunnel | None = None, overhead: int = 0) -
         path = packet.tables.path_mtus.get(tunnel.care_of)
         if path is not None and path.expires > packet.now:
             mtu = min(mtu, path.mtu)
-    if _travelling_length(packet, header) > mtu - (0 if packet.segment else overhead):
+    surplus = _travelling_length(packet, header) - (mtu - (0 if packet.segment else overhead))
+    if header.total + overhead > 0xFFFF or (surplus > 0 and not _can_be_shorter(packet, header, surplus)):
         raise TooLong(max(0, mtu - overhead))
-    if header.total + overhead > 0xFFFF:
-        raise TooLong(max(0, mtu - overhead))
+
+
+def _can_be_shorter(packet: Packet, header: Header, surplus: int) -> bool:
+    """Merged TCP segments without DF: the kernel cuts them anew, each by so much shorter."""
+    is_merged = packet.segment and header.protocol == IPPROTO_TCP and not header.dont_fragment
+    return bool(is_merged) and surplus <= _MOST_ROOM and packet.segment >= surplus + _LEAST_SEGMENT
 
 
 def _travelling_length(packet: Packet, header: Header) -> int:
