@@ -119,7 +119,8 @@ def clean_up_when_told_to_end() -> None:
     def end(number: int, _frame: FrameType | None) -> None:
         for other in (signal.SIGTERM, signal.SIGINT):
             signal.signal(other, signal.SIG_IGN)
-        say(f"{signal.Signals(number).name}: cleaning up")
+        # Not by print: what the signal has interrupted may be one.
+        os.write(sys.stderr.fileno(), f"{signal.Signals(number).name}: cleaning up\n".encode())
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
