@@ -42,7 +42,6 @@ HELPERS = {
 # The same of XDP. "left to tc": nothing is written before it is known to be possible.
 XDP_HELPERS = {
     "bpf_xdp_load_bytes": (-22, {"truncated"}),
-    "bpf_xdp_store_bytes": (-22, {"helper_failed"}),
     "bpf_xdp_adjust_head": (-22, {"helper_failed"}),
     "bpf_xdp_adjust_tail": (-22, {"helper_failed"}),
     "bpf_fib_lookup": (-22, {"left to tc"}),
@@ -61,7 +60,7 @@ TC, XDP = ("context_tc.h", "typedef struct __sk_buff ctx_t;"), ("context_xdp.h",
 def spoil(directory: Path, hook: tuple[str, str], helper: str | None, result: int = 0) -> Path:
     """The programs with one helper that always fails; None: no packet can be brought within reach."""
     if helper is None:
-        return spoil_line(directory, hook[0], "return (void *)(long)ctx->data_end;", "return (void *)(long)ctx->data;")
+        return spoil_line(directory, TC[0], "LOAD_FIELD(end, ctx, data_end);", "LOAD_FIELD(end, ctx, data);")
     silence = "".join(f'#pragma clang diagnostic ignored "-W{each}"\n' for each in NOISE)
     return spoil_line(directory, *hook, f"{hook[1]}\n{silence}#define {helper}(...) ({result})\n")
 

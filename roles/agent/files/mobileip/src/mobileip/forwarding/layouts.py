@@ -160,6 +160,24 @@ DROP_EVENT = Layout(
 )
 EPOCH = Layout("epoch", (("boot_ns", "q"),))
 PATH_MTU = Layout("path_mtu", (("mtu", "I"), ("reserved", "I"), ("expires_ns", "Q")))
+NEXT_HOP = Layout(
+    "next_hop",
+    (
+        ("destination", "4s"),
+        ("source", "4s"),
+        ("ifindex", "I"),
+        ("protocol", "B"),
+        ("tos", "B"),
+        ("is_tunnel", "B"),
+        ("hook", "B"),
+        ("until_ns", "Q"),
+        ("mtu", "H"),
+        ("ethernet", "14s"),
+    ),
+)
+TICK = Layout(
+    "tick", (("jiffies", "Q"), ("now_ns", "Q"), ("gateway", "4s"), ("mac", "6s"), ("reserved", "6s"))
+)
 TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("tcp_mss", "H")))
 LINK = Layout("link", (("ifindex", "I"), ("mac", "6s"), ("flags", "B"), ("why", "B")))
 LINKS = Layout("links", (("entries", f"{LINK.size * MAX_LINKS}s"),))
@@ -179,6 +197,8 @@ ALL = (
     VISITOR,
     MOBILE_NODE_SETTINGS,
     PATH_MTU,
+    NEXT_HOP,
+    TICK,
     TUNNEL_POLICY,
     LINK,
     LINKS,

@@ -15,6 +15,10 @@
  *   trim                             cut the frame's end off; not 0 on failure
  *   open_room, close_room            bytes before the IP header; not 0 on failure. What they are for (ENCAPSULATION_*, and
  *                                    whether in UDP) tells tc how to cut a merged packet; `is_again`: it came out of such
+ *   takes_frames                     a frame may be redirected to this interface
+ *   simple_length                    frame_length of a frame that is one packet in one piece; else 0
+ *   HOOK, ACTION_DROP, ACTION_REDIRECT   the kind of program, and what it returns
+ *   GOES_ON_AFTER_ASKING             whether the packet that asks for its next hop may use the answer itself
  *   copy_index                       which care-of address this frame is a copy for; -1: it is no copy
  */
 #ifndef MOBILEIP_CONTEXT_H

@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
+#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
 #include "structs.h"
@@ -17,14 +18,30 @@ typedef struct __sk_buff ctx_t;
 #define COPY_MARK 0x4d495000
 #define COPY_MARK_MASK 0xffffff00
 
+#define HOOK 2
+#define ACTION_DROP TC_ACT_SHOT
+#define ACTION_REDIRECT TC_ACT_REDIRECT
+/* The packet that asks for its next hop goes by the kernel's own neighbour code, which keeps the entry fresh. */
+#define GOES_ON_AFTER_ASKING 0
+
+/* One load at a constant offset each: the compiler would keep the field's address, and the verifier refuses that. */
+#define LOAD_FIELD(to, ctx, field) \
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(to) : "r"(ctx), "i"(__builtin_offsetof(ctx_t, field)))
+
 static __always_inline void *packet_start(const ctx_t *ctx)
 {
-	return (void *)(long)ctx->data;
+	void *data;
+
+	LOAD_FIELD(data, ctx, data);
+	return data;
 }
 
 static __always_inline void *packet_end(const ctx_t *ctx)
 {
-	return (void *)(long)ctx->data_end;
+	void *end;
+
+	LOAD_FIELD(end, ctx, data_end);
+	return end;
 }
 
 static __always_inline __u32 frame_length(const ctx_t *ctx)
@@ -123,6 +140,16 @@ static __always_inline __be32 decrypted_from(ctx_t *ctx)
 static __always_inline int copy_index(const ctx_t *ctx)
 {
 	return (ctx->mark & COPY_MARK_MASK) == COPY_MARK ? (int)(ctx->mark & ~COPY_MARK_MASK) : -1;
+}
+
+static __always_inline int takes_frames(__u32 ifindex)
+{
+	return 1;
+}
+
+static __always_inline __u32 simple_length(const ctx_t *ctx)
+{
+	return segment_size(ctx) || has_vlan_tag(ctx) || copy_index(ctx) >= 0 ? 0 : ctx->len;
 }
 
 #endif

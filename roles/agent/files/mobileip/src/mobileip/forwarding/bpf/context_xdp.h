@@ -15,6 +15,11 @@
 
 typedef struct xdp_md ctx_t;
 
+#define HOOK 1
+#define ACTION_DROP XDP_DROP
+#define ACTION_REDIRECT XDP_REDIRECT
+#define GOES_ON_AFTER_ASKING 1
+
 static __always_inline void *packet_start(const ctx_t *ctx)
 {
 	return (void *)(long)ctx->data;
@@ -104,11 +109,6 @@ static __always_inline int trim(ctx_t *ctx, __u32 length)
 	return have <= length ? 0 : bpf_xdp_adjust_tail(ctx, (int)length - (int)have);
 }
 
-static __always_inline int store_bytes(ctx_t *ctx, __u32 offset, const void *from, __u32 length)
-{
-	return bpf_xdp_store_bytes(ctx, offset, (void *)from, length);
-}
-
 static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, int in_udp, int is_again)
 {
 	return bpf_xdp_adjust_head(ctx, -bytes);
@@ -117,6 +117,23 @@ static __always_inline int open_room(ctx_t *ctx, int bytes, int encapsulation, i
 static __always_inline int close_room(ctx_t *ctx, int bytes)
 {
 	return bpf_xdp_adjust_head(ctx, bytes);
+}
+
+static __always_inline int takes_frames(__u32 ifindex)
+{
+	const struct link *out = find_link(ifindex);
+
+	return out && (out->flags & LINK_TAKES_FRAMES);
+}
+
+/* A first buffer that is not the only one is no shorter than this. */
+#define ONE_BUFFER 1514
+
+static __always_inline __u32 simple_length(const ctx_t *ctx)
+{
+	__u32 length = packet_end(ctx) - packet_start(ctx);
+
+	return length <= ONE_BUFFER || length == frame_length(ctx) ? length : 0;
 }
 
 static __always_inline int copy_index(const ctx_t *ctx)

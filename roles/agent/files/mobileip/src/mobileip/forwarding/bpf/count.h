@@ -118,16 +118,20 @@ static __always_inline void count_passed(ctx_t *ctx, __u32 bytes)
 		add_packet(&interface->passed, bytes);
 }
 
-static __always_inline void count_outcome(ctx_t *ctx, const struct plan *plan, __u32 bytes)
+static __always_inline void count_forwarded(ctx_t *ctx, __u32 outcome, __u32 bytes)
 {
 	struct interface_traffic *interface = find_interface(interface_of(ctx));
-	__u32 outcome = plan->outcome;
 	struct traffic *traffic = bpf_map_lookup_elem(&outcomes, &outcome);
 
 	if (traffic)
 		add_packet(traffic, bytes);
 	if (interface)
 		add_packet(&interface->forwarded, bytes);
+}
+
+static __always_inline void count_outcome(ctx_t *ctx, const struct plan *plan, __u32 bytes)
+{
+	count_forwarded(ctx, plan->outcome, bytes);
 	if (plan->from_node)
 		add_shared_packet(plan->from_node, bytes);
 	if (plan->to_node)

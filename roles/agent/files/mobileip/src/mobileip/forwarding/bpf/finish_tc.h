@@ -9,9 +9,8 @@
 #include "icmp.h"
 #include "mss.h"
 #include "mtu.h"
+#include "next_hop.h"
 #include "rewrite.h"
-
-#define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
 
 /* The interface towards the tunnel's end. An unresolved neighbour is no failure: the redirect resolves it. */
 static __always_inline int route(ctx_t *ctx, struct plan *plan)

@@ -9,10 +9,9 @@
 
 #include "count.h"
 #include "mss.h"
+#include "next_hop.h"
 #include "path_mtu.h"
 #include "rewrite.h"
-
-#define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
 
 /* Reasons for which tc does nothing but drop, too: no error message, no second look. */
 #define FINAL(name) (1ULL << DROP_##name)

@@ -12,6 +12,8 @@
 #define INTERFACE_SLOTS 64
 #define PATH_MTUS 4096
 #define ERROR_SLOTS 256
+#define NEXT_HOP_BITS 12
+#define NEXT_HOP_NS 20000000	/* no packet goes a way that has changed for longer */
 
 #define ONE_ENTRY(map, type_of_value) \
 	struct { \
@@ -103,6 +105,20 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } error_turns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << NEXT_HOP_BITS);
+	__type(key, __u32);
+	__type(value, struct next_hop);
+} next_hops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tick);
+} ticks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -14,6 +14,15 @@ static __always_inline int is_listed(__u32 bit)
 	return bits && (*bits >> (bit % 64) & 1);
 }
 
+static __always_inline int is_allowed(__u8 protocol, __u32 port)
+{
+	if (!is_listed(PASSES_PROTOCOLS + protocol))
+		return 0;
+	if (protocol != IPPROTO_UDP && protocol != IPPROTO_TCP)
+		return 1;
+	return is_listed((protocol == IPPROTO_UDP ? PASSES_UDP_PORTS : PASSES_TCP_PORTS) + port);
+}
+
 /*
  * Ports that cannot be read are 0, which is never listed. Later fragments have none: they pass where their protocol has
  * a port on the list. `gateway_port` is the index of the gateway's port: 1 on the way to it, 0 on the way back.

@@ -79,16 +79,21 @@ static __always_inline int plan_forwarding(const struct iphdr *header, struct pl
 	return VERDICT_CONTINUE;
 }
 
+static __always_inline void fill_way(struct way *way, __be32 local, const struct tunnel *tunnel)
+{
+	way->local = local;
+	way->remote = tunnel->care_of;
+	way->local_port = bpf_htons(MIP_PORT);
+	way->remote_port = tunnel->port;
+	way->encapsulation = tunnel->encapsulation;
+	way->carried = tunnel->flags & (CARRIED_IN_UDP | CARRIED_WITH_KEY);
+	way->gre_key = tunnel->gre_key;
+}
+
 static __always_inline void plan_tunnel(struct plan *plan, __be32 local, const struct tunnel *tunnel)
 {
 	plan->flags |= PLAN_ENCAPSULATE;
-	plan->way.local = local;
-	plan->way.remote = tunnel->care_of;
-	plan->way.local_port = bpf_htons(MIP_PORT);
-	plan->way.remote_port = tunnel->port;
-	plan->way.encapsulation = tunnel->encapsulation;
-	plan->way.carried = tunnel->flags & (CARRIED_IN_UDP | CARRIED_WITH_KEY);
-	plan->way.gre_key = tunnel->gre_key;
+	fill_way(&plan->way, local, tunnel);
 }
 
 /* Back through the tunnel that the packet came by. */

@@ -177,7 +177,7 @@ static __always_inline int put_between(ctx_t *ctx, const struct iphdr *inner, co
 static __always_inline int put_udp_and_between(ctx_t *ctx, const struct iphdr *outer, const struct iphdr *inner,
 					       const struct way *way)
 {
-	int offset = ETH_HLEN + sizeof(*outer) + UDP_TUNNEL_OVERHEAD, failed = 0;
+	int offset = ETH_HLEN + sizeof(*outer) + UDP_TUNNEL_OVERHEAD;
 	struct minimal_header minimal;
 	struct gre gre;
 
@@ -185,12 +185,15 @@ static __always_inline int put_udp_and_between(ctx_t *ctx, const struct iphdr *o
 		return DROP(helper_failed);
 	if (way->encapsulation == ENCAPSULATION_GRE) {
 		fill_gre(&gre, way);
-		failed = store_bytes(ctx, offset, &gre, way->carried & CARRIED_WITH_KEY ? GRE_WITH_KEY : GRE_ALONE);
-	} else if (way->encapsulation == ENCAPSULATION_MINIMAL) {
-		fill_minimal(&minimal, inner, way);
-		failed = store_bytes(ctx, offset, &minimal, minimal.flags ? MINIMAL_LONG : MINIMAL_SHORT);
+		return way->carried & CARRIED_WITH_KEY ? put(ctx, offset, &gre, GRE_WITH_KEY)
+							: put(ctx, offset, &gre, GRE_ALONE);
 	}
-	return failed ? DROP(helper_failed) : VERDICT_CONTINUE;
+	if (way->encapsulation == ENCAPSULATION_MINIMAL) {
+		fill_minimal(&minimal, inner, way);
+		return minimal.flags ? put(ctx, offset, &minimal, MINIMAL_LONG)
+				     : put(ctx, offset, &minimal, MINIMAL_SHORT);
+	}
+	return VERDICT_CONTINUE;
 }
 
 /*
@@ -199,10 +202,8 @@ static __always_inline int put_udp_and_between(ctx_t *ctx, const struct iphdr *o
  * it again. It goes by IP-in-IP; in UDP the next header is the negotiated one or none (RFC 3519 4.3). `ip` is the header
  * as it enters the tunnel, `segments` the size of those that it stands for, or 0.
  */
-GLOBAL_FUNCTION int settle(const struct iphdr *ip, __u32 segments, struct way *way)
+static __always_inline int settle_way(const struct iphdr *ip, __u32 segments, struct way *way)
 {
-	if (!ip || !way)
-		return DROP(helper_failed);
 	way->overhead = way->carried & CARRIED_IN_UDP ? UDP_TUNNEL_OVERHEAD : 0;
 	if (way->encapsulation == ENCAPSULATION_MINIMAL) {
 		if (!is_fragment(ip) && ip->ihl == 5 && !segments) {
@@ -219,6 +220,11 @@ GLOBAL_FUNCTION int settle(const struct iphdr *ip, __u32 segments, struct way *w
 	return VERDICT_CONTINUE;
 }
 
+GLOBAL_FUNCTION int settle(const struct iphdr *ip, __u32 segments, struct way *way)
+{
+	return ip && way ? settle_way(ip, segments, way) : DROP(helper_failed);
+}
+
 /* What is cut goes as fragments do: they leave less room than minimal encapsulation. */
 static __always_inline int settle_fragments(struct plan *plan)
 {
@@ -230,30 +236,39 @@ static __always_inline int settle_fragments(struct plan *plan)
 	return VERDICT_CONTINUE;
 }
 
-/* The packet fits: check_length has said so. */
-GLOBAL_FUNCTION int encapsulate(ctx_t *ctx, const struct way *way)
+/* Room, and the tunnel's headers in it; `inner` is the header that is behind them then. */
+static __always_inline int put_tunnel(ctx_t *ctx, const struct iphdr *inner, const struct way *way)
 {
-	void *data = packet_start(ctx), *end = packet_end(ctx);
-	struct iphdr *ip = data + ETH_HLEN, inner, outer;
+	struct iphdr outer;
 
-	if (!way || (void *)(ip + 1) > end)
-		return DROP(helper_failed);
-	inner = *ip;
-	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)) ||
-	    open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP,
+	if (open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP,
 		      way->arrived == (way->encapsulation | (way->carried & CARRIED_IN_UDP))))
 		return DROP(helper_failed);
 	if (way->encapsulation == ENCAPSULATION_MINIMAL)
-		fill_minimal_outer(&outer, &inner, way);
+		fill_minimal_outer(&outer, inner, way);
 	else
-		fill_outer(&outer, &inner, way);
+		fill_outer(&outer, inner, way);
 	if (way->carried & CARRIED_IN_UDP)
 		outer.protocol = IPPROTO_UDP;
 	outer.check = ~sum_header(&outer);
 	if (put(ctx, ETH_HLEN, &outer, sizeof(outer)) < 0)
 		return DROP(helper_failed);
-	return way->carried & CARRIED_IN_UDP ? put_udp_and_between(ctx, &outer, &inner, way)
-					      : put_between(ctx, &inner, way);
+	return way->carried & CARRIED_IN_UDP ? put_udp_and_between(ctx, &outer, inner, way)
+					      : put_between(ctx, inner, way);
+}
+
+/* The packet fits: check_length has said so. */
+GLOBAL_FUNCTION int encapsulate(ctx_t *ctx, const struct way *way)
+{
+	void *data = packet_start(ctx), *end = packet_end(ctx);
+	struct iphdr *ip = data + ETH_HLEN, inner;
+
+	if (!way || (void *)(ip + 1) > end)
+		return DROP(helper_failed);
+	inner = *ip;
+	if (trim(ctx, ETH_HLEN + bpf_ntohs(inner.tot_len)))
+		return DROP(helper_failed);
+	return put_tunnel(ctx, &inner, way);
 }
 
 static __always_inline void turn_around(struct iphdr *ip)

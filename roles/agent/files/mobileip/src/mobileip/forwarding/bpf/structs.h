@@ -195,6 +195,29 @@ struct path_mtu {
 	__u64 expires_ns;
 };
 
+/* Where packets leave, as the kernel's routes and neighbours said a moment ago (bpf/next_hop.h). */
+struct next_hop {
+	__be32 destination;
+	__be32 source;
+	__u32 ifindex;
+	__u8 protocol;
+	__u8 tos;
+	__u8 is_tunnel;
+	__u8 hook;		/* the kind of program that asked: each may use other interfaces */
+	__u64 until_ns;
+	__u16 mtu;		/* 0: this way takes more than an Ethernet header */
+	__u8 ethernet[14];	/* the header */
+};
+
+/* What a CPU knows since the timer's last tick. */
+struct tick {
+	__u64 jiffies;
+	__u64 now_ns;		/* CLOCK_BOOTTIME at some time since then */
+	__be32 gateway;		/* one that sent from `mac`, looked up since then; 0: none yet */
+	__u16 mac[3];
+	__u8 reserved[6];
+};
+
 #define POLICY_SET_DSCP 1		/* the outer header has `dscp`; else the inner one's */
 #define POLICY_REASSEMBLY 2		/* fragments of tunnel packets go to the stack, and from there to the daemon */
 

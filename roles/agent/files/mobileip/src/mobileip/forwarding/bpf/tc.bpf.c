@@ -6,10 +6,10 @@
 #include "home_agent.h"
 #include "mobile_node.h"
 #include "proxy.h"
+#include "shortcut.h"
 
 #define PROGRAM(name, decide) \
-	SEC("tc") \
-	int name(ctx_t *ctx) \
+	GLOBAL_FUNCTION int name##_general(ctx_t *ctx) \
 	{ \
 		struct packet p = {}; \
 		struct plan plan = {}; \
@@ -18,6 +18,14 @@
 		if (verdict == VERDICT_CONTINUE) \
 			verdict = decide(ctx, &p, &plan); \
 		return finish(ctx, &p, &plan, verdict); \
+	} \
+\
+	SEC("tc") \
+	int name(ctx_t *ctx) \
+	{ \
+		int action = SHORTCUT_##name(ctx); \
+\
+		return action != GENERAL_WAY ? action : name##_general(ctx); \
 	}
 
 /* On ingress only what is for this host's MAC address; the rest is here because of a bridge or a capture. */

@@ -9,6 +9,7 @@
 #include "foreign_agent.h"
 #include "home_agent.h"
 #include "proxy.h"
+#include "shortcut.h"
 
 /* Headers that a NIC has put into a frame's second buffer are out of reach here. */
 static __always_inline int has_headers(ctx_t *ctx)
@@ -17,8 +18,7 @@ static __always_inline int has_headers(ctx_t *ctx)
 }
 
 #define PROGRAM(name, decide) \
-	SEC("xdp.frags") \
-	int name(ctx_t *ctx) \
+	GLOBAL_FUNCTION int name##_general(ctx_t *ctx) \
 	{ \
 		struct packet p = {}; \
 		struct plan plan = {}; \
@@ -30,6 +30,14 @@ static __always_inline int has_headers(ctx_t *ctx)
 		if (verdict == VERDICT_CONTINUE) \
 			verdict = decide(ctx, &p, &plan); \
 		return finish(ctx, &p, &plan, verdict); \
+	} \
+\
+	SEC("xdp.frags") \
+	int name(ctx_t *ctx) \
+	{ \
+		int action = SHORTCUT_##name(ctx); \
+\
+		return action != GENERAL_WAY ? action : name##_general(ctx); \
 	}
 
 PROGRAM(proxy_pub, decide_proxy_public)
