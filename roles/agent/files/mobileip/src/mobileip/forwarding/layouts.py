@@ -176,7 +176,18 @@ NEXT_HOP = Layout(
     ),
 )
 TICK = Layout(
-    "tick", (("jiffies", "Q"), ("now_ns", "Q"), ("gateway", "4s"), ("mac", "6s"), ("reserved", "6s"))
+    "tick",
+    (
+        ("jiffies", "Q"),
+        ("now_ns", "Q"),
+        ("gateway", "4s"),
+        ("mac", "6s"),
+        ("reserved", "H"),
+        ("asked", "I"),
+        ("found", "I"),
+        ("is_crowded", "B"),
+        ("padding", "7s"),
+    ),
 )
 TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("tcp_mss", "H")))
 LINK = Layout("link", (("ifindex", "I"), ("mac", "6s"), ("flags", "B"), ("why", "B")))

@@ -14,6 +14,9 @@
 
 #define IPV4_FAMILY 2	/* AF_INET; its header is not for BPF */
 
+#define CROWD 256
+#define CROWDED_TICKS 16
+
 /*
  * CLOCK_BOOTTIME as it was at some time since the last tick (1 to 10 ms): the clock itself is read once a tick. What
  * needs the time to the nanosecond reads it.
@@ -29,6 +32,12 @@ static __always_inline struct tick *this_tick(void)
 		tick->jiffies = jiffies;
 		tick->now_ns = bpf_ktime_get_boot_ns();
 		tick->gateway = 0;
+		if (!(jiffies % CROWDED_TICKS))
+			tick->is_crowded = 0; /* look anew */
+		else if (tick->asked > tick->found + CROWD)
+			tick->is_crowded = 1;
+		tick->asked = 0;
+		tick->found = 0;
 	}
 	return tick;
 }
@@ -83,14 +92,20 @@ static __always_inline int is_hop(const struct next_hop *hop, const struct wante
 
 /* The way of a packet of so many bytes that needs nothing but a new Ethernet header; null: it is not that simple. */
 static __always_inline const struct next_hop *find_next_hop(ctx_t *ctx, const struct wanted_hop *want, __u32 length,
-							    __u64 now)
+							    struct tick *tick)
 {
 	__u32 slot = (bpf_ntohl(want->destination) * 0x9e3779b1u) >> (32 - NEXT_HOP_BITS), other = slot ^ 1;
-	struct next_hop *hop = bpf_map_lookup_elem(&next_hops, &slot), *second;
+	__u64 now = tick->now_ns;
+	struct next_hop *hop, *second;
 
+	if (tick->is_crowded && want->is_tunnel) {
+		slot = 0; /* one place for all: it is in the cache at least */
+		now = ~0ULL;
+	}
+	hop = bpf_map_lookup_elem(&next_hops, &slot);
 	if (!hop)
 		return 0;
-	if (!is_hop(hop, want)) {
+	if (!is_hop(hop, want) && now == tick->now_ns) {
 		second = bpf_map_lookup_elem(&next_hops, &other);
 		if (!second)
 			return 0;
@@ -105,9 +120,12 @@ static __always_inline const struct next_hop *find_next_hop(ctx_t *ctx, const st
 		hop->tos = want->tos;
 		hop->is_tunnel = want->is_tunnel;
 		hop->hook = HOOK;
-		ask_next_hop(ctx, hop, now);
+		ask_next_hop(ctx, hop, tick->now_ns);
+		tick->asked += 1;
 		if (!GOES_ON_AFTER_ASKING)
 			return 0;
+	} else {
+		tick->found += 1;
 	}
 	return length <= hop->mtu ? hop : 0;
 }

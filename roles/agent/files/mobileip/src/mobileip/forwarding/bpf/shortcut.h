@@ -16,6 +16,7 @@
 
 #define GENERAL_WAY (-1)
 #define SHORT_GATEWAYS 4	/* of those in the settings so many are looked at here */
+#define SHORT_LENGTH (ETH_HLEN + (int)sizeof(struct iphdr) + 4)
 #define SURELY_NS 1000000000	/* a tick's time is behind the clock's by less, whatever holds a CPU up */
 
 /* What is needed of a packet; of the inner one where it came in a tunnel. */
@@ -41,8 +42,10 @@ static __always_inline int is_limited(__u8 protocol)
 	return protocol == IPPROTO_TCP && configured_mss();
 }
 
-static __always_inline int copy_inner(struct short_packet *p, const void *from, int overhead)
+static __always_inline int copy_inner(struct short_packet *p, const void *from, const void *end, int overhead)
 {
+	if (from + sizeof(p->ip) + sizeof(p->ports) > end)
+		return 0;
 	__builtin_memcpy(&p->ip, from, sizeof(p->ip));
 	__builtin_memcpy(p->ports, from + sizeof(p->ip), sizeof(p->ports));
 	p->overhead = overhead;
@@ -69,25 +72,27 @@ static __always_inline int rebuild_inner(struct short_packet *p, const struct ip
 }
 
 /* What is around the inner packet, `before` bytes from the beginning of the outer one. All offsets are constants. */
-static __always_inline int read_between(struct short_packet *p, const struct iphdr *outer, const void *from, int before,
-					__u8 tunnel)
+static __always_inline int read_between(struct short_packet *p, const struct iphdr *outer, const void *from,
+					const void *end, int before, __u8 tunnel)
 {
 	struct minimal_header minimal = {};
 	const struct gre *gre = from;
 
 	p->tunnel = tunnel;
 	if (tunnel == ENCAPSULATION_IPIP)
-		return copy_inner(p, from, before);
+		return copy_inner(p, from, end, before);
+	if (from + MINIMAL_LONG + sizeof(p->ports) > end)
+		return 0;
 	if (tunnel == ENCAPSULATION_GRE) {
 		if (gre->protocol != bpf_htons(ETH_P_IP))
 			return 0;
 		if (!gre->flags)
-			return copy_inner(p, from + GRE_ALONE, before + GRE_ALONE);
+			return copy_inner(p, from + GRE_ALONE, end, before + GRE_ALONE);
 		if (gre->flags != bpf_htons(GRE_KEY))
 			return 0;
 		p->carried |= CARRIED_WITH_KEY;
 		p->gre_key = gre->words[0];
-		return copy_inner(p, from + GRE_WITH_KEY, before + GRE_WITH_KEY);
+		return copy_inner(p, from + GRE_WITH_KEY, end, before + GRE_WITH_KEY);
 	}
 	if (tunnel != ENCAPSULATION_MINIMAL)
 		return 0;
@@ -98,8 +103,8 @@ static __always_inline int read_between(struct short_packet *p, const struct iph
 	return rebuild_inner(p, outer, from, before, &minimal, MINIMAL_LONG);
 }
 
-/* The packet in the tunnel packet at `outer`, HEADERS_LENGTH of which are within reach. 0: none that is this simple. */
-static __always_inline int read_tunnel(struct short_packet *p, const struct iphdr *outer)
+/* The packet in the tunnel packet at `outer`. 0: it is not that simple. */
+static __always_inline int read_tunnel(struct short_packet *p, const struct iphdr *outer, const void *end)
 {
 	const void *from = outer + 1;
 	const struct udp_tunnel_headers *udp = from;
@@ -109,15 +114,15 @@ static __always_inline int read_tunnel(struct short_packet *p, const struct iphd
 		return 0;
 	p->outer_tos = outer->tos;
 	if (outer->protocol == IPPROTO_UDP) {
-		if (udp->udp.dest != bpf_htons(MIP_PORT) || udp->mip.type != MIP_TUNNEL_DATA ||
+		if ((void *)(udp + 1) > end || udp->udp.dest != bpf_htons(MIP_PORT) || udp->mip.type != MIP_TUNNEL_DATA ||
 		    bpf_ntohs(udp->udp.len) != bpf_ntohs(outer->tot_len) - sizeof(*outer))
 			return 0;
 		p->carried = CARRIED_IN_UDP;
 		p->source_port = udp->udp.source;
-		found = read_between(p, outer, from + UDP_TUNNEL_OVERHEAD, sizeof(*outer) + UDP_TUNNEL_OVERHEAD,
+		found = read_between(p, outer, from + UDP_TUNNEL_OVERHEAD, end, sizeof(*outer) + UDP_TUNNEL_OVERHEAD,
 				     udp->mip.next_header);
 	} else {
-		found = read_between(p, outer, from, sizeof(*outer), outer->protocol);
+		found = read_between(p, outer, from, end, sizeof(*outer), outer->protocol);
 	}
 	return found && is_short_header(&p->ip) &&
 	       bpf_ntohs(p->ip.tot_len) == bpf_ntohs(outer->tot_len) - p->overhead;
@@ -168,7 +173,7 @@ static __always_inline int leave(ctx_t *ctx, const struct next_hop *hop, int ver
 }
 
 /* Out of its tunnel, and to `next_hop` by layer 2. */
-static __always_inline int leave_tunnel(ctx_t *ctx, struct short_packet *p, const struct wanted_hop *want, __u64 now,
+static __always_inline int leave_tunnel(ctx_t *ctx, struct short_packet *p, const struct wanted_hop *want, struct tick *tick,
 					__u32 outcome, struct traffic *of_binding, __u32 bytes)
 {
 	const struct next_hop *hop;
@@ -177,7 +182,7 @@ static __always_inline int leave_tunnel(ctx_t *ctx, struct short_packet *p, cons
 
 	if (tos < 0 || is_limited(p->ip.protocol))
 		return GENERAL_WAY;
-	hop = find_next_hop(ctx, want, bpf_ntohs(p->ip.tot_len), now);
+	hop = find_next_hop(ctx, want, bpf_ntohs(p->ip.tot_len), tick);
 	if (!hop)
 		return GENERAL_WAY;
 	if (p->ip.tos != tos) {
@@ -194,7 +199,7 @@ static __always_inline int leave_tunnel(ctx_t *ctx, struct short_packet *p, cons
 }
 
 /* Into a tunnel, and to its other end by the kernel's routes. */
-static __always_inline int enter_tunnel(ctx_t *ctx, struct way *way, __u32 ifindex, __u64 now, __u32 outcome,
+static __always_inline int enter_tunnel(ctx_t *ctx, struct way *way, __u32 ifindex, struct tick *tick, __u32 outcome,
 					struct traffic *of_binding, __u32 bytes)
 {
 	void *data = packet_start(ctx), *end = packet_end(ctx);
@@ -213,7 +218,7 @@ static __always_inline int enter_tunnel(ctx_t *ctx, struct way *way, __u32 ifind
 	want.protocol = way->carried & CARRIED_IN_UDP ? IPPROTO_UDP : way->encapsulation;
 	want.tos = inner.tos & ~3;
 	want.is_tunnel = 1;
-	hop = find_next_hop(ctx, &want, bpf_ntohs(inner.tot_len) + way->overhead, now);
+	hop = find_next_hop(ctx, &want, bpf_ntohs(inner.tot_len) + way->overhead, tick);
 	if (!hop || decrement_ttl(ctx) < 0)
 		return GENERAL_WAY;
 	inner.ttl--;
@@ -221,7 +226,7 @@ static __always_inline int enter_tunnel(ctx_t *ctx, struct way *way, __u32 ifind
 }
 
 static __always_inline int shortcut_from_node(ctx_t *ctx, const struct proxy_settings *s, const struct iphdr *outer,
-					      __u64 now, __u32 bytes)
+					      struct tick *tick, __u32 bytes)
 {
 	struct wanted_hop want = { .source = s->public_address, .ifindex = s->gateway_public_ifindex };
 	__be32 care_of = outer->saddr;
@@ -229,20 +234,20 @@ static __always_inline int shortcut_from_node(ctx_t *ctx, const struct proxy_set
 	const struct tunnel *t;
 	struct binding *b;
 
-	if (!read_tunnel(&p, outer) || is_fragment(&p.ip) || find_gateway(s, p.ip.daddr) < 0 ||
+	if (!read_tunnel(&p, outer, packet_end(ctx)) || is_fragment(&p.ip) || find_gateway(s, p.ip.daddr) < 0 ||
 	    !is_allowed(p.ip.protocol, bpf_ntohs(p.ports[1])))
 		return GENERAL_WAY;
 	b = find_binding(p.ip.daddr, p.ip.saddr);
 	if (!b || !b->tunnel_count)
 		return GENERAL_WAY;
 	t = &b->tunnels[0];
-	if (t->expires_ns <= now + SURELY_NS || (care_of != t->care_of && care_of != t->source) ||
+	if (t->expires_ns <= tick->now_ns + SURELY_NS || (care_of != t->care_of && care_of != t->source) ||
 	    t->encapsulation != p.tunnel || ((t->flags ^ p.carried) & (CARRIED_IN_UDP | CARRIED_WITH_KEY)) ||
 	    ((p.carried & CARRIED_WITH_KEY) && p.gre_key != t->gre_key) ||
 	    ((p.carried & CARRIED_IN_UDP) && (!t->port || t->port != p.source_port)))
 		return GENERAL_WAY;
 	want.destination = p.ip.daddr;
-	return leave_tunnel(ctx, &p, &want, now, OUTCOME_node_to_gateway, &b->from_node, bytes);
+	return leave_tunnel(ctx, &p, &want, tick, OUTCOME_node_to_gateway, &b->from_node, bytes);
 }
 
 static __always_inline int shortcut_to_node(ctx_t *ctx, const struct proxy_settings *s, struct tick *tick,
@@ -261,7 +266,7 @@ static __always_inline int shortcut_to_node(ctx_t *ctx, const struct proxy_setti
 	    t->care_of == ip->saddr)
 		return GENERAL_WAY;
 	fill_way(&way, s->public_address, t);
-	return enter_tunnel(ctx, &way, s->public_ifindex, tick->now_ns, OUTCOME_gateway_to_node, &b->to_node, bytes);
+	return enter_tunnel(ctx, &way, s->public_ifindex, tick, OUTCOME_gateway_to_node, &b->to_node, bytes);
 }
 
 /* Row 5, through the home agent's tunnel: a bound node's clear packet from its gateway, for nobody who is bound. */
@@ -296,18 +301,18 @@ static __always_inline int shortcut_to_home_agent(ctx_t *ctx, const struct proxy
 	to_home_agent.care_of = sender->home_agent;
 	to_home_agent.encapsulation = sender->home_agent_encapsulation;
 	fill_way(&way, s->private_address, &to_home_agent);
-	return enter_tunnel(ctx, &way, s->private_ifindex, tick->now_ns, OUTCOME_gateway_to_home_agent, 0, bytes);
+	return enter_tunnel(ctx, &way, s->private_ifindex, tick, OUTCOME_gateway_to_home_agent, 0, bytes);
 }
 
 static __always_inline int shortcut_from_home_agent(ctx_t *ctx, const struct proxy_settings *s,
-						    const struct iphdr *outer, __u64 now, __u32 bytes)
+						    const struct iphdr *outer, struct tick *tick, __u32 bytes)
 {
 	struct wanted_hop want = { .source = s->private_address, .ifindex = s->gateway_private_ifindex };
 	__be32 home_agent = outer->saddr;
 	struct short_packet p = {};
 	const struct binding *b = 0;
 
-	if (!read_tunnel(&p, outer) || (p.carried & CARRIED_IN_UDP))
+	if (!read_tunnel(&p, outer, packet_end(ctx)) || (p.carried & CARRIED_IN_UDP))
 		return GENERAL_WAY;
 #pragma unroll
 	for (int i = 0; i < SHORT_GATEWAYS; i++) {
@@ -322,13 +327,13 @@ static __always_inline int shortcut_from_home_agent(ctx_t *ctx, const struct pro
 			break;
 		}
 	}
-	if (!b || b->home_agent != home_agent || !b->tunnel_count || b->tunnels[0].expires_ns <= now + SURELY_NS ||
+	if (!b || b->home_agent != home_agent || !b->tunnel_count || b->tunnels[0].expires_ns <= tick->now_ns + SURELY_NS ||
 	    b->home_agent_encapsulation != p.tunnel)
 		return GENERAL_WAY;
 	if (p.tunnel == ENCAPSULATION_GRE &&
 	    (((p.carried ^ s->home_agent_flags) & CARRIED_WITH_KEY) || p.gre_key != s->home_agent_gre_key))
 		return GENERAL_WAY;
-	return leave_tunnel(ctx, &p, &want, now, OUTCOME_home_agent_to_gateway, 0, bytes);
+	return leave_tunnel(ctx, &p, &want, tick, OUTCOME_home_agent_to_gateway, 0, bytes);
 }
 
 /* Is this frame simple enough? Its length, or 0. */
@@ -339,7 +344,7 @@ static __always_inline __u32 short_frame(ctx_t *ctx)
 	struct iphdr *ip = (void *)(ethernet + 1);
 	__u32 bytes = simple_length(ctx);
 
-	if (data + HEADERS_LENGTH > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || !is_short_header(ip) ||
+	if (data + SHORT_LENGTH > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || !is_short_header(ip) ||
 	    is_fragment(ip) || bpf_ntohs(ip->tot_len) + ETH_HLEN != bytes || !is_for_this_host(ctx))
 		return 0;
 	return bytes;
@@ -364,13 +369,13 @@ GLOBAL_FUNCTION int shortcut_public(ctx_t *ctx)
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct tick *tick;
 
-	if (!s || !bytes || data + HEADERS_LENGTH > packet_end(ctx) || ip->daddr == s->private_address)
+	if (!s || !bytes || data + SHORT_LENGTH > packet_end(ctx) || ip->daddr == s->private_address)
 		return GENERAL_WAY;
 	tick = this_tick();
 	if (!tick)
 		return GENERAL_WAY;
 	if (ip->daddr == s->public_address)
-		return shortcut_from_node(ctx, s, ip, tick->now_ns, bytes);
+		return shortcut_from_node(ctx, s, ip, tick, bytes);
 	if (interface_of(ctx) != s->gateway_public_ifindex)
 		return GENERAL_WAY;
 	if (find_gateway(s, ip->saddr) >= 0)
@@ -388,11 +393,11 @@ GLOBAL_FUNCTION int shortcut_private(ctx_t *ctx)
 	struct iphdr *ip = data + ETH_HLEN;
 	struct tick *tick;
 
-	if (!s || !bytes || data + HEADERS_LENGTH > packet_end(ctx) || ip->daddr != s->private_address ||
+	if (!s || !bytes || data + SHORT_LENGTH > packet_end(ctx) || ip->daddr != s->private_address ||
 	    s->private_address == s->public_address)
 		return GENERAL_WAY;
 	tick = this_tick();
-	return tick ? shortcut_from_home_agent(ctx, s, ip, tick->now_ns, bytes) : GENERAL_WAY;
+	return tick ? shortcut_from_home_agent(ctx, s, ip, tick, bytes) : GENERAL_WAY;
 }
 
 #endif

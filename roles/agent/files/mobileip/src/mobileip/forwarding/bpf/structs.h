@@ -215,7 +215,11 @@ struct tick {
 	__u64 now_ns;		/* CLOCK_BOOTTIME at some time since then */
 	__be32 gateway;		/* one that sent from `mac`, looked up since then; 0: none yet */
 	__u16 mac[3];
-	__u8 reserved[6];
+	__u16 reserved;
+	__u32 asked;		/* for next hops since then, */
+	__u32 found;		/* and known ones */
+	__u8 is_crowded;	/* more destinations than are worth remembering: each packet asks */
+	__u8 padding[7];
 };
 
 #define POLICY_SET_DSCP 1		/* the outer header has `dscp`; else the inner one's */
