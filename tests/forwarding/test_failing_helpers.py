@@ -60,9 +60,14 @@ TC, XDP = ("context_tc.h", "typedef struct __sk_buff ctx_t;"), ("context_xdp.h",
 def spoil(directory: Path, hook: tuple[str, str], helper: str | None, result: int = 0) -> Path:
     """The programs with one helper that always fails; None: no packet can be brought within reach."""
     if helper is None:
-        return spoil_line(directory, TC[0], "LOAD_FIELD(end, ctx, data_end);", "LOAD_FIELD(end, ctx, data);")
+        # The short way has nothing to drop: it is not there.
+        spoil_line(directory, "shortcut.h", "__u32 bytes = simple_length(ctx);", "__u32 bytes = 0;")
+        spoil_line(directory, TC[0], "LOAD_FIELD(data, ctx, data);", "return (void *)(long)ctx->data;")
+        return spoil_line(directory, TC[0], "LOAD_FIELD(end, ctx, data_end);", "return (void *)(long)ctx->data;")
     silence = "".join(f'#pragma clang diagnostic ignored "-W{each}"\n' for each in NOISE)
-    return spoil_line(directory, *hook, f"{hook[1]}\n{silence}#define {helper}(...) ({result})\n")
+    # The context is still taken: the verifier checks that a function which has it as its argument gets one.
+    fails = f'#define {helper}(first, ...) ({{ asm volatile("" : : "r"(first)); ({result}); }})'
+    return spoil_line(directory, *hook, f"{hook[1]}\n{silence}{fails}\n")
 
 
 def spoil_line(directory: Path, name: str, old: str, new: str) -> Path:

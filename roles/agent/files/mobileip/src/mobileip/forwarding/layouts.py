@@ -186,7 +186,7 @@ TICK = Layout(
         ("asked", "I"),
         ("found", "I"),
         ("is_crowded", "B"),
-        ("padding", "7s"),
+        ("padding", "3s"),
     ),
 )
 TUNNEL_POLICY = Layout("tunnel_policy", (("errors_per_second", "I"), ("flags", "B"), ("dscp", "B"), ("tcp_mss", "H")))

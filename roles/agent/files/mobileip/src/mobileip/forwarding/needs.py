@@ -22,6 +22,7 @@ from mobileip.forwarding._libbpf import (
 HELPERS = {
     "bpf_skb_get_xfrm_state": (66, "4.18"),
     "bpf_fib_lookup": (69, "4.18"),
+    "bpf_jiffies64": (118, "5.6"),
     "bpf_ktime_get_boot_ns": (125, "5.8"),
     "bpf_ringbuf_reserve": (131, "5.8"),
     "bpf_redirect_neigh": (152, "5.10"),

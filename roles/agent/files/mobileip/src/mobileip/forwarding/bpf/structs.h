@@ -219,7 +219,7 @@ struct tick {
 	__u32 asked;		/* for next hops since then, */
 	__u32 found;		/* and known ones */
 	__u8 is_crowded;	/* more destinations than are worth remembering: each packet asks */
-	__u8 padding[7];
+	__u8 padding[3];
 };
 
 #define POLICY_SET_DSCP 1		/* the outer header has `dscp`; else the inner one's */
