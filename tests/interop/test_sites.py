@@ -31,15 +31,19 @@ PACE = ("--rate", "60000", "--interval", "0.05")
 """A block of 3,000 bytes at a time: full segments, few of them."""
 STAY = 200_000
 """Bytes of the stream that each stay sees at least, each way."""
+UNHEARD = 253
+"""A protocol (RFC 3692) that no socket listens to: each that did would ask the SPD anew, and be counted."""
 _REFUSED = ("XfrmInNoPols", "XfrmInTmplMismatch", "XfrmInPolBlock")
 _FORGE = """
 import socket, struct, sys
-interface, to, source, destination = sys.argv[1:]
+interface, to, source, destination = sys.argv[1:5]
+protocol = int(sys.argv[5])
 channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 channel.bind((interface, 0x0800))
 frame = bytes.fromhex(to.replace(":", "")) + channel.getsockname()[4] + b"\\x08\\x00"
 payload = struct.pack("!HHHH", 7, 7, 8, 0)
-head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, 17, 0) + socket.inet_aton(source) + socket.inet_aton(destination)
+head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, protocol, 0)
+head += socket.inet_aton(source) + socket.inet_aton(destination)
 total = sum(struct.unpack("!10H", head))
 total = (total & 0xffff) + (total >> 16)
 head = head[:10] + struct.pack("!H", 0xffff ^ ((total & 0xffff) + (total >> 16))) + head[12:]
@@ -146,9 +150,9 @@ def turned_away(site: Site) -> int:
     return refused(site, "vpngw") + guarded(site) + proxy + site.firewall_drops("mipp")
 
 
-def forge(site: Site, host: str, interface: str, mac: str, source: str, destination: str) -> None:
-    """Send five clear UDP packets from a host's interface to a MAC address, whatever its routes say."""
-    site.run(host, ["python3", "-c", _FORGE, interface, mac, source, destination])
+def forge(site: Site, host: str, interface: str, mac: str, source: str, destination: str, protocol: int = 17) -> None:
+    """Send five clear packets from a host's interface to a MAC address, whatever its routes say. UDP by default."""
+    site.run(host, ["python3", "-c", _FORGE, interface, mac, source, destination, str(protocol)])
 
 
 def ping(site: Site, host: str, source: str, to: str) -> int:
@@ -229,7 +233,7 @@ def test_the_gateway_refuses_clear_packets_of_a_node_on_either_side(site: Site, 
 def test_the_nodes_spd_refuses_clear_packets_where_no_program_looks_at_them(site: Site, walk: Walk) -> None:
     site.ensure_at("mn", "fa")
     before = refused(site, "mn")
-    forge(site, "fa", "link", site.mac("mn", "eth0"), CN, HOME)
+    forge(site, "fa", "link", site.mac("mn", "eth0"), CN, HOME, UNHEARD)
     assert refused(site, "mn") == before + 5
     site.ensure_at("mn", "open")
 
@@ -237,7 +241,7 @@ def test_the_nodes_spd_refuses_clear_packets_where_no_program_looks_at_them(site
         return int(site.ask("mn", "drops")["kernel"].get("clear_outside", 0))
 
     programs = dropped()
-    forge(site, "internet", "open", site.mac("mn", "eth0"), CN, HOME)
+    forge(site, "internet", "open", site.mac("mn", "eth0"), CN, HOME, UNHEARD)
     assert (refused(site, "mn"), dropped()) == (before + 5, programs + 5)
 
 
