@@ -14,16 +14,17 @@ power_off() {
   sleep 60
 }
 
-# The machine's own /proc and /tmp show through its root: they are covered before anything looks.
+# The machine's own /proc and /sys show through its root: they are covered before anything looks. What is needed on the way
+# lies on the latter, where no checkout can be.
 make_root() {
-  local root=/tmp/root
+  local root=/sys/root
   mount -t proc proc /proc || power_off "no /proc"
-  mount -t tmpfs tmpfs /tmp || power_off "no /tmp"
-  mkdir -p /tmp/upper /tmp/work /tmp/packages $root /tmp/kernel/lib/modules
-  ln -s "$GUEST_MODULES" "/tmp/kernel/lib/modules/$(uname -r)"
-  modprobe -q -d /tmp/kernel overlay || grep -qw overlay /proc/filesystems || power_off "no overlayfs"
-  mount -t 9p -o $share,cache=loose,ro packages /tmp/packages || power_off "no packages"
-  mount -t overlay -o lowerdir=/tmp/packages:/,upperdir=/tmp/upper,workdir=/tmp/work root $root || power_off "no root"
+  mount -t tmpfs tmpfs /sys || power_off "no /sys"
+  mkdir -p /sys/upper /sys/work /sys/packages $root /sys/kernel/lib/modules
+  ln -s "$GUEST_MODULES" "/sys/kernel/lib/modules/$(uname -r)"
+  modprobe -q -d /sys/kernel overlay || grep -qw overlay /proc/filesystems || power_off "no overlayfs"
+  mount -t 9p -o $share,cache=loose,ro packages /sys/packages || power_off "no packages"
+  mount -t overlay -o lowerdir=/sys/packages:/,upperdir=/sys/upper,workdir=/sys/work root $root || power_off "no root"
   # Not as a child: the kernel looks for modprobe below the root of its first process.
   exec chroot $root /bin/bash "$0" run
 }
@@ -36,9 +37,13 @@ run() {
   mkdir -p /dev/pts /dev/shm /dev/net /lib/modules
   mount -t devpts devpts /dev/pts
   [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
-  for directory in /dev/shm /tmp /run; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
+  for directory in /dev/shm /run; do mount -t tmpfs -o mode=1777 tmpfs $directory; done
+  case $GUEST_RUN in
+    # A checkout in /tmp would be covered.
+    /tmp/*) mkdir /run/tmp && export TMPDIR=/run/tmp ;;
+    *) mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
+  esac
   ln -sfn "$GUEST_MODULES" "/lib/modules/$(uname -r)"
-  # After /tmp, since the run may lie below it.
   mkdir -p "$GUEST_RUN"
   mount -t 9p -o $share run "$GUEST_RUN" || power_off "no directory for the results"
   echo guest >/proc/sys/kernel/hostname
