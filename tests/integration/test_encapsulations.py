@@ -204,7 +204,7 @@ def captured(site: Site, *wires: str) -> Iterator[dict[str, Capture]]:
         command = ["tcpdump", "-i", wire, "--immediate-mode", "-n", *room, "-U", "-w", str(file), "ip"]
         site.spawn(f"capture-{wire}", "wires", command)
     for wire in wires:
-        until(lambda: "listening on" in site.log(f"capture-{wire}"))  # noqa: B023
+        until(lambda: "listening on" in site.log(f"capture-{wire}"))  # noqa: B023 - called at once
     try:
         yield found
     finally:

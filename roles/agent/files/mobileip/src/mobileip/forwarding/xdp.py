@@ -56,7 +56,7 @@ class Why(IntEnum):
     NO_FORWARDING = 7
     NO_OBJECT = 8
     TAGS = 9
-    UNFINISHED = 10  # 11 was used once
+    UNFINISHED = 10
 
     @property
     def text(self) -> str:

@@ -129,7 +129,8 @@ static __always_inline int finish(ctx_t *ctx, const struct packet *p, struct pla
 		count_drop(ctx, -verdict, frame_length(ctx));
 		return XDP_DROP;
 	}
-	if (verdict != VERDICT_FORWARD || is_to_be_clamped(p) || (plan->flags & (PLAN_REDIRECT | PLAN_EXPIRED)) != PLAN_REDIRECT || plan->copies ||
+	if (verdict != VERDICT_FORWARD || is_to_be_clamped(p) || plan->copies ||
+	    (plan->flags & (PLAN_REDIRECT | PLAN_EXPIRED)) != PLAN_REDIRECT ||
 	    settle_first(p, plan) || find_way(ctx, p, plan, &fib))
 		return XDP_PASS;
 	bytes = frame_length(ctx);
