@@ -48,11 +48,10 @@ static __always_inline int decide_foreign_agent_uplink(ctx_t *ctx, struct packet
 		return DROP(port_mismatch);
 	verdict = check_gre_key(p, v->flags, v->gre_key);
 	if (verdict >= 0)
-		verdict = plan_forwarding(&p->inner, plan);
-	if (verdict >= 0)
 		verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan_forwarding(&p->inner, plan);
 	plan->flags |= PLAN_OR_STACK | PLAN_ERRORS;
 	return plan_redirect(plan, OUTCOME_foreign_agent_to_visitor, s->link_ifindex, p->inner.daddr);
 }
@@ -62,13 +61,10 @@ static __always_inline int visitor_to_home_agent(const struct foreign_agent_sett
 						 const struct iphdr *header, struct plan *plan)
 {
 	struct tunnel t = {};
-	int verdict;
 
 	if (header->daddr == s->care_of)
 		return DROP(tunnel_loop);
-	verdict = plan_forwarding(header, plan);
-	if (verdict < 0)
-		return verdict;
+	plan_forwarding(header, plan);
 	t.care_of = v->home_agent;
 	t.port = v->port;
 	t.encapsulation = v->encapsulation;

@@ -11,10 +11,9 @@ static __always_inline int home_agent_to_node(ctx_t *ctx, struct binding *b, __b
 {
 	int verdict = plan_to_node(ctx, b, local, now, plan);
 
-	if (verdict >= 0)
-		verdict = plan_forwarding(header, plan);
 	if (verdict < 0)
 		return verdict;
+	plan_forwarding(header, plan);
 	/* RFC 2003 3.2: what comes from an end of the tunnel would come again. */
 	if (header->saddr == local || header->saddr == plan->way.remote)
 		return DROP(tunnel_loop);

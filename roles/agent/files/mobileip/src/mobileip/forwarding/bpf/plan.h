@@ -73,10 +73,9 @@ static __always_inline int plan_decapsulation(const struct packet *p, struct pla
 }
 
 /* RFC 1812 5.3.1: what would leave with TTL 0 does not leave. Its source is told, once all checks are passed. */
-static __always_inline int plan_forwarding(const struct iphdr *header, struct plan *plan)
+static __always_inline void plan_forwarding(const struct iphdr *header, struct plan *plan)
 {
 	plan->flags |= header->ttl > 1 ? PLAN_DECREMENT_TTL : PLAN_EXPIRED;
-	return VERDICT_CONTINUE;
 }
 
 static __always_inline void fill_way(struct way *way, __be32 local, const struct tunnel *tunnel)

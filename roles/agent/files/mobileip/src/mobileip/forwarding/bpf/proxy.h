@@ -147,11 +147,10 @@ static __always_inline int proxy_from_node(const struct proxy_settings *s, const
 		return DROP(inner_options);
 	if (!may_pass(p, &p->inner, 1))
 		return DROP(inner_protocol);
-	verdict = plan_forwarding(&p->inner, plan);
-	if (verdict >= 0)
-		verdict = plan_decapsulation(p, plan);
+	verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan_forwarding(&p->inner, plan);
 	plan->flags |= PLAN_ERRORS | PLAN_ERRORS_BACK;
 	return plan_redirect(plan, OUTCOME_node_to_gateway, s->gateway_public_ifindex, p->inner.daddr);
 }
@@ -172,13 +171,20 @@ static __always_inline int proxy_from_gateway(ctx_t *ctx, const struct proxy_set
 	if (!may_pass(p, &p->outer, 0))
 		return DROP(inner_protocol);
 	verdict = plan_to_node(ctx, b, s->public_address, now, plan);
-	if (verdict >= 0)
-		verdict = plan_forwarding(&p->outer, plan);
 	if (verdict < 0)
 		return verdict;
+	plan_forwarding(&p->outer, plan);
 	if (plan->way.remote == p->outer.saddr)
 		return DROP(tunnel_loop); /* RFC 2003 3.2: a node cannot be where its gateway is */
 	return plan_redirect(plan, OUTCOME_gateway_to_node, s->public_ifindex, 0);
+}
+
+/* A clear packet that goes on to a mobility subnet, however; MIPP-Priv speaks of what does not fit. */
+static __always_inline void plan_to_subnet(const struct proxy_settings *s, const struct packet *p, struct plan *plan)
+{
+	plan_forwarding(&p->outer, plan);
+	plan->way.local = s->private_address;
+	plan->flags |= PLAN_ERRORS | PLAN_CUT;
 }
 
 /* Row 5: a node's decrypted packet for a mobility subnet, to the node's own home agent or straight there. */
@@ -186,7 +192,6 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 					   const struct binding *source, __u32 prefix, int direct, struct plan *plan)
 {
 	struct tunnel to_home_agent = { .flags = s->home_agent_flags, .gre_key = s->home_agent_gre_key };
-	int verdict;
 
 	if (!source)
 		return DROP(no_binding);
@@ -194,11 +199,7 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 	to_home_agent.encapsulation = source->home_agent_encapsulation;
 	if (!(prefix & PREFIX_MOBILITY))
 		return DROP(not_mobility_subnet);
-	verdict = plan_forwarding(&p->outer, plan);
-	if (verdict < 0)
-		return verdict;
-	plan->way.local = s->private_address;
-	plan->flags |= PLAN_ERRORS | PLAN_CUT;
+	plan_to_subnet(s, p, plan);
 	if (direct)
 		return plan_redirect(plan, OUTCOME_gateway_to_subnet, s->private_ifindex, 0);
 	plan_tunnel(plan, s->private_address, &to_home_agent);
@@ -212,15 +213,9 @@ static __always_inline int proxy_to_subnet(const struct proxy_settings *s, const
 static __always_inline int proxy_from_other_source(const struct proxy_settings *s, const struct packet *p,
 						   __u32 prefix, struct plan *plan)
 {
-	int verdict;
-
 	if (!(prefix & PREFIX_MOBILITY))
 		return DROP(not_mobility_subnet);
-	verdict = plan_forwarding(&p->outer, plan);
-	if (verdict < 0)
-		return verdict;
-	plan->way.local = s->private_address;
-	plan->flags |= PLAN_ERRORS | PLAN_CUT;
+	plan_to_subnet(s, p, plan);
 	return plan_redirect(plan, OUTCOME_other_source_to_subnet, s->private_ifindex, 0);
 }
 
@@ -320,11 +315,10 @@ static __always_inline int proxy_from_home_agent(const struct proxy_settings *s,
 	}
 	if (!next_hop)
 		return verdict;
-	verdict = plan_forwarding(&p->inner, plan);
-	if (verdict >= 0)
-		verdict = plan_decapsulation(p, plan);
+	verdict = plan_decapsulation(p, plan);
 	if (verdict < 0)
 		return verdict;
+	plan_forwarding(&p->inner, plan);
 	plan->flags |= PLAN_ERRORS;
 	return plan_redirect(plan, OUTCOME_home_agent_to_gateway, s->gateway_private_ifindex, next_hop);
 }
