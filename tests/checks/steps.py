@@ -20,11 +20,15 @@ def _existing(*paths: str) -> list[str]:
     return [path for path in paths if any((CHECKOUT / path).rglob("*.py"))]
 
 
-def _pytest(name: str, minutes: float, *paths: str, environment: dict[str, str] | None = None) -> list[Step]:
+def _pytest(
+    name: str, minutes: float, *paths: str, environment: dict[str, str] | None = None, at_once: int = 1
+) -> list[Step]:
+    """Tests of `paths`; `at_once`: files whose tests run at the same time, which must not be able to tell."""
     found = _existing(*paths)
     if not found:
         return []
-    command = python("-m", "pytest", "-q", "--durations=5", *found)
+    side_by_side = ["-n", str(at_once), "--dist", "loadfile"] if at_once > 1 else []
+    command = python("-m", "pytest", "-q", "--durations=5", *side_by_side, *found)
     return [Step(name, (command,), minutes, environment=environment or {})]
 
 
@@ -100,8 +104,8 @@ def conformance() -> list[Step]:
 def _rules() -> list[Step]:
     return [
         *_pytest("conformance", 6, "tests/conformance"),
-        *_pytest("forwarding", 10, "tests/forwarding"),
-        *_pytest("integration", 12, "tests/integration"),
+        *_pytest("forwarding", 10, "tests/forwarding", at_once=2),
+        *_pytest("integration", 12, "tests/integration", at_once=2),
     ]
 
 
