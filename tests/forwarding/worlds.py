@@ -193,10 +193,10 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
         bindings=_bindings(now),
         visitors=_visitors(now),
         path_mtus={
-            CARE_OF: PathMtu(1280, now + 300),
-            NAT: PathMtu(1420, now + 300),
+            CARE_OF: PathMtu(1280, now + 3000),
+            NAT: PathMtu(1420, now + 3000),
             OTHER_CARE_OF: PathMtu(576, now - 1),
-            HOME_AGENT: PathMtu(9000, now + 300),
+            HOME_AGENT: PathMtu(9000, now + 3000),
         },
         policy=TunnelPolicy(errors_per_second=UNLIMITED),
     )
