@@ -199,6 +199,7 @@ def plan(then: State, now: State, *, purge: bool) -> list[Step]:
         *_clear(then, now),
         *_enter_kernel(then, now),
         *_start(then, now, changed),
+        *_route(then, now),
     ]
 
 
@@ -291,12 +292,6 @@ def _enter_kernel(then: State, now: State) -> Iterable[Step]:
     for address in then.addresses:
         if address not in now.addresses:
             yield Step("add", f"address {address} on lo", ("address", address))
-    for route in then.routes:
-        if route not in now.routes:
-            yield Step("add", f"route {route}", ("route", route))
-    for rule in then.rules:
-        if rule not in now.rules:
-            yield Step("add", f"rule {rule}", ("rule", rule))
     for key in _settings(then, now):
         yield Step("set", f"{key} = {then.settings[key]}", (key, then.settings[key]))
 
@@ -304,14 +299,13 @@ def _enter_kernel(then: State, now: State) -> Iterable[Step]:
 def _settings(then: State, now: State) -> list[str]:
     """Return the keys to set back, in an order that holds: those that files of ours name, and what follows."""
     named = {*then.named, *now.named}
-    forward = "net.ipv4.ip_forward"
-    if forward in named and then.settings.get(forward) != now.settings.get(forward):
-        # Writing it sets the forwarding of every interface, so that comes after it.
-        named |= {key for key in then.settings if key.endswith((".forwarding", ".accept_redirects"))}
     if set(now.pins) - set(then.pins):
         named |= {key for key in then.settings if key.endswith(".arp_ignore")}
-    differing = {key for key in named if key in then.settings and key in now.settings}
-    return sorted((key for key in differing if then.settings[key] != now.settings[key]), key=_general_first)
+    keys = {key for key in named if key in then.settings and then.settings[key] != now.settings.get(key)}
+    if "net.ipv4.ip_forward" in keys:
+        # Writing it sets the forwarding of every interface, also of those that are right now.
+        keys |= {key for key in then.settings if key.endswith((".forwarding", ".accept_redirects"))}
+    return sorted((key for key in keys if key in now.settings), key=_general_first)
 
 
 def _general_first(key: str) -> tuple[int, str]:
@@ -320,7 +314,7 @@ def _general_first(key: str) -> tuple[int, str]:
 
 
 def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
-    for name, unit in sorted(then.units.items()):
+    for name, unit in sorted(then.units.items(), key=lambda entry: (entry[0].endswith("-routes.service"), entry[0])):
         after = now.units.get(name, Unit())
         if unit.enabled and not after.enabled:
             yield Step("enable", name)
@@ -331,6 +325,16 @@ def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
             yield Step("restart", name)
         elif _reads(changed, (each.reload for each in of)):
             yield Step("reload", name, next(each.reload_command for each in of if each.reload_command))
+
+
+def _route(then: State, now: State) -> Iterable[Step]:
+    """Return the ways to put back: last, since in one box they lead into a wire that the daemon's start makes."""
+    for route in then.routes:
+        if route not in now.routes:
+            yield Step("add", f"route {route}", ("route", route))
+    for rule in then.rules:
+        if rule not in now.rules:
+            yield Step("add", f"rule {rule}", ("rule", rule))
 
 
 def _reads(changed: set[str], patterns: Iterable[Sequence[str]]) -> bool:

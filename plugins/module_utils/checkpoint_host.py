@@ -155,7 +155,8 @@ def _routing(touches: Touches) -> tuple[tuple[str, ...], tuple[str, ...], tuple[
     rules = []
     for line in run("ip", "-4", "-N", "rule", "show").splitlines():
         preference, _, rest = line.partition(":")
-        rule = f"preference {preference} {' '.join(rest.split())}"
+        # In numbers it says `ipproto ipproto-17`, and does not understand it.
+        rule = f"preference {preference} {' '.join(rest.split())}".replace("ipproto-", "")
         if carries(rule) or any(fnmatchcase(rule, pattern) for pattern in touches.rules):
             rules.append(rule)
     shown = run("ip", "-4", "-N", "route", "show", "table", "all").splitlines()
@@ -312,19 +313,17 @@ def _setting_path(key: str) -> Path:
 def _change_kernel(step: Step) -> None:
     kind, text = step.words
     verb = "del" if step.action == "delete" else "add"
-    match kind:
-        case "rule" | "route":
-            run("ip", "-4", kind, verb, *text.split())
-        case "neighbour":
-            run("ip", "neighbour", verb, *text.split())
-        case "address":
-            run("ip", "address", "replace" if verb == "add" else verb, text, "dev", "lo")
-        case "table":
-            run("nft", "delete", "table", *text.split())
-        case "user":
-            run("userdel", text)
-            if text in {group.gr_name for group in grp.getgrall()}:
-                run("groupdel", text)
+    if kind in ("rule", "route", "neighbour"):
+        # What came or went with a unit or an interface is no failure: it is looked at again in the end.
+        run("ip", "-4", kind, verb, *text.split(), fails=False)
+    elif kind == "address":
+        run("ip", "address", "replace" if verb == "add" else verb, text, "dev", "lo")
+    elif kind == "table":
+        run("nft", "delete", "table", *text.split())
+    else:
+        run("userdel", text)
+        if text in {group.gr_name for group in grp.getgrall()}:
+            run("groupdel", text)
 
 
 def _command(step: Step) -> None:

@@ -51,7 +51,7 @@ def install(tarball: Path) -> None:
     if inside & FORBIDDEN:
         found = ", ".join(sorted(inside & FORBIDDEN))
         raise SystemExit(f"the tarball holds {found}: add them to build_ignore in galaxy.yml")
-    for playbook in ("site", "verify", "topology"):
+    for playbook in ("site", "verify", "rollback", "remove", "topology"):
         if (INSTALLED / "playbooks" / f"{playbook}.yml").exists():
             _call(
                 *("ansible-playbook", f"mobileip.vpn.{playbook}", "--syntax-check"),

@@ -106,8 +106,6 @@ def test_forward_again_restores_before_it_starts() -> None:
         "restore /opt/mobileip",
         "load table inet mobileip_dmz",
         "add address 192.0.2.69/32 on lo",
-        "add route 192.0.2.64/27 via 203.0.113.10 dev pub table 434 proto 143",
-        "add rule preference 434 from 203.0.113.20 to 192.0.2.64/27 lookup 434 proto 143",
         "set net.ipv4.ip_forward = 1",
         "set net.ipv4.conf.pub.forwarding = 1",
         "set net.ipv4.conf.pub.rp_filter = 2",
@@ -115,6 +113,8 @@ def test_forward_again_restores_before_it_starts() -> None:
         "restart mobileip@proxy.service",
         "enable strongswan.service",
         "restart strongswan.service",
+        "add route 192.0.2.64/27 via 203.0.113.10 dev pub table 434 proto 143",
+        "add rule preference 434 from 203.0.113.20 to 192.0.2.64/27 lookup 434 proto 143",
     ]
 
 
