@@ -324,7 +324,8 @@ def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
         if not after.active or _reads(changed, (each.restart for each in of)):
             yield Step("restart", name)
         elif _reads(changed, (each.reload for each in of)):
-            yield Step("reload", name, next(each.reload_command for each in of if each.reload_command))
+            commands = [each.reload_command for each in of if each.reload_command]
+            yield Step("reload", name, commands[0])
 
 
 def _route(then: State, now: State) -> Iterable[Step]:

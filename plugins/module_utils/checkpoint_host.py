@@ -28,7 +28,8 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     Unit,
 )
 
-_SECONDS = 120
+# A package manager on a slow host takes its time.
+_SECONDS = 300
 _PINS = Path("/sys/fs/bpf/mobileip")
 _PROGRAM = Path("/opt/mobileip/bin/mobileip")
 _CONFIGURATIONS = Path("/etc/mobileip")
@@ -154,7 +155,7 @@ def _routing(touches: Touches) -> tuple[tuple[str, ...], tuple[str, ...], tuple[
 
     rules = []
     for line in run("ip", "-4", "-N", "rule", "show").splitlines():
-        preference, _, rest = line.partition(":")
+        preference, rest = line.split(":", 1)
         # In numbers it says `ipproto ipproto-17`, and does not understand it.
         rule = f"preference {preference} {' '.join(rest.split())}".replace("ipproto-", "")
         if carries(rule) or any(fnmatchcase(rule, pattern) for pattern in touches.rules):
@@ -330,6 +331,12 @@ def _command(step: Step) -> None:
     run("systemctl", "--quiet", step.action, step.what)
 
 
+def _stop(step: Step) -> None:
+    _command(step)
+    # What it failed of goes with it.
+    run("systemctl", "reset-failed", step.what, fails=False)
+
+
 def _load(step: Step) -> None:
     table, text = step.words
     run("nft", "-f", "-", stdin=f"table {table} {{}}\ndelete table {table}\n{text}")
@@ -347,6 +354,8 @@ def _unload(instance: str) -> None:
         shutil.rmtree(_PINS / instance)
     if _PINS.is_dir() and not any(_PINS.iterdir()):
         _PINS.rmdir()
+        # As systemd mounts it; the daemon's way through it is no longer needed.
+        _PINS.parent.chmod(0o700)
 
 
 def _purge(asked: list[str], came: list[str]) -> None:
@@ -446,7 +455,7 @@ def _link_back(kept: Path, target: Path, entry: Entry) -> None:
 
 
 _ACTIONS: Mapping[str, Callable[[Step], object]] = {
-    "stop": _command,
+    "stop": _stop,
     "disable": _command,
     "enable": _command,
     "restart": _command,

@@ -320,18 +320,15 @@ def said(steps: list[Step]) -> list[str]:
     return [str(step) for step in steps]
 
 
-def listed(_: AnsibleModule, __: Store) -> dict[str, Any]:
-    """Change nothing."""
-    return {"changed": False, "name": ""}
-
-
 def main() -> None:
     """Do what is asked, and report."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     store = Store(module.params["directory"])
-    do = {"begin": begin, "keep": keep, "restored": restored, "absent": absent, "listed": listed}
+    do = {"begin": begin, "keep": keep, "restored": restored, "absent": absent}
+    result: dict[str, Any] = {"changed": False, "name": ""}
     try:
-        result = do[module.params["state"]](module, store)
+        if module.params["state"] in do:
+            result = do[module.params["state"]](module, store)
         result["checkpoints"] = store.names()
         result["pending"] = store.path("pending").exists()
     except (CheckpointError, OSError) as exc:

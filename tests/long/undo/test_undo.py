@@ -1,7 +1,7 @@
 """Whatever fails in a roll-out, every host is as it was; and there is a way back from one that succeeded.
 
-On booted hosts: a proxy with its packet filter, a gateway and a node. A host's fingerprint is what is in its files, units,
-packages, packet filters, routes, kernel settings and hooks. The tests build on each other, in the order of the file.
+On booted hosts: a proxy with its packet filter, a gateway and a node. A host's fingerprint is what is in its files,
+units, packages, packet filters, routes, kernel settings and hooks. The tests build on each other, in this order.
 """
 
 from __future__ import annotations
