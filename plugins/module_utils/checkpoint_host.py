@@ -360,7 +360,9 @@ def _unload(instance: str) -> None:
 
 def _purge(asked: list[str], came: list[str]) -> None:
     """Purge `asked`, and of `came` what nobody else needs. Raises `CheckpointError` where more would go."""
-    simulated = run("apt-get", "--simulate", "--auto-remove", "purge", *asked)
+    # Also what others only recommend or suggest: it was not there before.
+    needed = [part for how in ("Recommends", "Suggests") for part in ("-o", f"APT::AutoRemove::{how}Important=false")]
+    simulated = run("apt-get", "--simulate", "--auto-remove", *needed, "purge", *asked)
     victims = sorted({*asked, *(set(_simulated(simulated)) & set(came))})
     more = sorted(set(_simulated(run("apt-get", "--simulate", "purge", *victims))) - set(victims))
     if more:
