@@ -77,11 +77,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit as systemd knows it; `file` is its UnitFileState."""
+    """A unit as systemd knows it; `file` is its UnitFileState, `invocation` tells one start of it from another."""
 
     file: str = UNKNOWN
     active: bool = False
     failed: bool = False
+    invocation: str = ""
 
     @property
     def enabled(self) -> bool:
@@ -111,6 +112,7 @@ class State:
     """Which of them a file of ours does name."""
     packages: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    """NAME:UID:GID:GROUP:COMMENT:HOME:SHELL"""
     pins: tuple[str, ...] = ()
     """Instances whose programs are in the kernel."""
 
@@ -282,7 +284,14 @@ def _clear(then: State, now: State) -> Iterable[Step]:
         yield Step("remove", f"{path} if it is empty", ("empty", path))
     for user in now.users:
         if user not in then.users:
-            yield Step("delete", f"user {user}", ("user", user))
+            yield Step("delete", f"user {_name(user)}", ("user", _name(user)))
+    for user in then.users:
+        if user not in now.users:
+            yield Step("create", f"user {_name(user)}", (user,))
+
+
+def _name(user: str) -> str:
+    return user.partition(":")[0]
 
 
 def _enter_kernel(then: State, now: State) -> Iterable[Step]:
@@ -321,7 +330,9 @@ def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
         if not unit.active:
             continue
         of = [each for each in now.touches.units if fnmatchcase(name, each.name)]
-        if not after.active or _reads(changed, (each.restart for each in of)):
+        # What is not ours and has not started since has read nothing of what came after.
+        read = ours(name) or not unit.invocation or unit.invocation != after.invocation
+        if not after.active or (read and _reads(changed, (each.restart for each in of))):
             yield Step("restart", name)
         elif _reads(changed, (each.reload for each in of)):
             commands = [each.reload_command for each in of if each.reload_command]
@@ -354,6 +365,11 @@ def chosen(names: Sequence[str], name: str) -> str | None:
     if not NAME.fullmatch(name):
         raise CheckpointError(f"name: {name}; expected latest or a name such as 20261123T145500Z: {', '.join(kept)}")
     return next((each for each in kept if each >= name), None)
+
+
+def missing(then: State, now: State) -> list[str]:
+    """Return the packages of our roles that were there and are not: what goes back would not run without them."""
+    return [name for name in then.touches.packages if name in then.packages and name not in now.packages]
 
 
 def surplus(names: Sequence[str], keep: int) -> list[str]:

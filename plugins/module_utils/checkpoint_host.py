@@ -78,7 +78,7 @@ def read(touches: Touches) -> State:
         settings=_settings(),
         named=_named(),
         packages=_packages(),
-        users=tuple(name for name in touches.users if _is_user(name)),
+        users=tuple(_users(touches.users)),
         pins=tuple(sorted(path.name for path in _PINS.iterdir())) if _PINS.is_dir() else (),
     )
 
@@ -130,13 +130,15 @@ def _units(patterns: list[str]) -> dict[str, Unit]:
     names |= {pattern for pattern in patterns if "*" not in pattern}
     if not names:
         return {}
-    wanted = [part for name in ("Id", "LoadState", "ActiveState", "UnitFileState") for part in ("-p", name)]
+    wanted = [
+        part for name in ("Id", "LoadState", "ActiveState", "UnitFileState", "InvocationID") for part in ("-p", name)
+    ]
     units = {}
     for block in run("systemctl", "show", *wanted, "--", *sorted(names)).strip().split("\n\n"):
         said = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         state = said.get("ActiveState", "")
         file = said.get("UnitFileState") or said.get("LoadState", "")
-        units[said["Id"]] = Unit(file, state in _ACTIVE, state == "failed")
+        units[said["Id"]] = Unit(file, state in _ACTIVE, state == "failed", said.get("InvocationID", ""))
     return units
 
 
@@ -196,12 +198,11 @@ def _packages() -> tuple[str, ...]:
     return tuple(sorted({line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}))
 
 
-def _is_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
+def _users(names: Iterable[str]) -> Iterator[str]:
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    for user in (known[name] for name in names if name in known):
+        group = grp.getgrgid(user.pw_gid).gr_name
+        yield f"{user.pw_name}:{user.pw_uid}:{user.pw_gid}:{group}:{user.pw_gecos}:{user.pw_dir}:{user.pw_shell}"
 
 
 class Store:
@@ -327,6 +328,15 @@ def _change_kernel(step: Step) -> None:
             run("groupdel", text)
 
 
+def _create_user(line: str) -> None:
+    """Create a user again, with the numbers that it had: files that come back carry them."""
+    name, uid, gid, group, comment, home, shell = line.split(":")
+    if group not in {each.gr_name for each in grp.getgrall()}:
+        run("groupadd", "--system", "--gid", gid, group)
+    own = ("--uid", uid, "--gid", gid, "--comment", comment, "--home-dir", home, "--shell", shell)
+    run("useradd", "--system", "--no-create-home", *own, name)
+
+
 def _command(step: Step) -> None:
     run("systemctl", "--quiet", step.action, step.what)
 
@@ -427,8 +437,12 @@ def _copy(content: Path, fresh: Path, entry: Entry) -> None:
 def _replace(path: Path, make: Callable[[Path], None]) -> None:
     fresh = path.with_name(f".{path.name}.restored")
     fresh.unlink(missing_ok=True)
-    make(fresh)
-    fresh.replace(path)
+    try:
+        make(fresh)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _restore_tree(root: Path, kept: Path, entries: Mapping[str, Entry]) -> None:
@@ -466,6 +480,7 @@ _ACTIONS: Mapping[str, Callable[[Step], object]] = {
     "forget": lambda step: run("systemctl", "reset-failed", step.words[0], fails=False),
     "unload": lambda step: _unload(step.words[0]),
     "unmount": lambda step: run("umount", "/sys/fs/bpf", fails=False),
+    "create": lambda step: _create_user(step.words[0]),
     "delete": _change_kernel,
     "add": _change_kernel,
     "load": _load,

@@ -45,6 +45,13 @@ options:
     description: How many backups stay besides the first, which always does.
     type: int
     default: 10
+  keep_running:
+    description:
+      - Units of others that are not restarted, since that costs their users something. What would need it fails, in
+        check mode before anything is changed, and says so.
+    type: list
+    elements: str
+    default: []
   purge:
     description:
       - Whether going back also purges the packages that O(touches) names and that were not there, with what came with
@@ -198,6 +205,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     Step,
     Touches,
     chosen,
+    missing,
     plan,
     settled,
     surplus,
@@ -206,6 +214,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
 )
 from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint_host import Performer, Store, read
 
+DENIED = "{0} would be restarted, which ends what it serves; expected vpn_gateway_allow_restart: true for that"
 _LIST = {"type": "list", "elements": "str", "default": []}
 _UNIT = {"name": {"type": "str", "required": True}, "restart": _LIST, "reload": _LIST, "reload_command": _LIST}
 _TOUCHES = {
@@ -218,6 +227,7 @@ ARGUMENTS = {
     "name": {"type": "str"},
     "directory": {"type": "path", "default": "/var/backups/mobileip"},
     "keep": {"type": "int", "default": 10},
+    "keep_running": _LIST,
     "purge": {"type": "bool", "default": False},
     "touches": {"type": "list", "elements": "dict", "default": [], "options": _TOUCHES},
 }
@@ -275,6 +285,12 @@ def restored(module: AnsibleModule, store: Store) -> dict[str, Any]:
     if name is None or then is None:
         return {"changed": False, "steps": [], "name": ""}
     now = read(then.touches | declared(module))
+    lacking = missing(then, now) if name != "pending" else []
+    if lacking:
+        raise CheckpointError(
+            f"packages {', '.join(lacking)}: not there; expected them, as they were when {name} was kept. Nothing was "
+            f"changed. `apt-get install {' '.join(lacking)}` and try again"
+        )
     steps = go_back(module, store, name, settled(then, now), now)
     if not module.check_mode and name == "pending":
         store.discard("pending")
@@ -296,12 +312,17 @@ def go_back(module: AnsibleModule, store: Store, name: str, then: State, now: St
     """Perform the steps back unless in check mode, all of them even if one fails; look whether it is as it was."""
     purge = module.params["purge"]
     steps = plan(then, now, purge=purge)
+    denied = [step for step in steps if step.action == "restart" and step.what in module.params["keep_running"]]
+    if module.check_mode and denied:
+        raise CheckpointError(f"{DENIED.format(denied[0].what)}. Nothing was changed")
     if module.check_mode or not steps:
         return steps
     performer = Performer(then, store.path(name))
     failed = []
     for step in steps:
         try:
+            if step in denied:
+                raise CheckpointError(DENIED.format(step.what))
             performer.perform(step)
         except (CheckpointError, OSError) as exc:
             failed.append(f"{step}: {exc}")

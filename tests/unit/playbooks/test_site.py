@@ -40,7 +40,8 @@ FILES = {
     "playbooks/library/kept.py": """#!/usr/bin/python
 import os
 from ansible.module_utils.basic import AnsibleModule
-module = AnsibleModule(argument_spec={"state": {}, "name": {}, "touches": {"type": "raw"}, "purge": {"type": "bool"}},
+module = AnsibleModule(argument_spec={"state": {}, "name": {}, "touches": {"type": "raw"}, "purge": {"type": "bool"},
+                                      "keep_running": {"type": "list"}},
                        supports_check_mode=True)
 if module.params["state"] == os.environ.get("STUCK"):
     module.fail_json(msg="disk full")

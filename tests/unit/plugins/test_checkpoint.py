@@ -15,6 +15,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     UnitOf,
     chosen,
     matches,
+    missing,
     plan,
     settled,
     surplus,
@@ -59,7 +60,7 @@ DEPLOYED = replace(
     settings={"net.ipv4.ip_forward": "1", "net.ipv4.conf.pub.rp_filter": "2", "net.ipv4.conf.pub.forwarding": "1"},
     named=("net.ipv4.conf.pub.rp_filter", "net.ipv4.ip_forward"),
     packages=("base", "libnftables1", "nftables"),
-    users=("mobileip",),
+    users=("mobileip:990:989:mobileip:Mobile IP daemon:/var/lib/mobileip:/usr/sbin/nologin",),
     pins=("proxy",),
 )
 SWAN = State(
@@ -104,6 +105,7 @@ def test_forward_again_restores_before_it_starts() -> None:
     assert steps(DEPLOYED, replace(FRESH, named=DEPLOYED.named), purge=False) == [
         "restore /etc/mobileip/proxy.yml",
         "restore /opt/mobileip",
+        "create user mobileip",
         "load table inet mobileip_dmz",
         "add address 192.0.2.69/32 on lo",
         "set net.ipv4.ip_forward = 1",
@@ -140,6 +142,30 @@ def test_connections_of_strongswan_are_loaded_without_a_restart() -> None:
         "reload strongswan.service",
     ]
     assert found[-1].words == ("swanctl", "--load-all")
+
+
+@pytest.mark.parametrize(("started", "restarts"), [("one", []), ("two", ["restart strongswan.service"])])
+def test_unit_of_others_is_restarted_only_if_it_has_started_with_what_goes_away(
+    started: str, restarts: list[str]
+) -> None:
+    then = replace(SWAN, units={"strongswan.service": replace(RUNS, invocation="one")})
+    now = replace(
+        then,
+        files={**SWAN.files, "/etc/strongswan.d/mobileip.conf": Entry("file", 0o644, 0, 0, "bb")},
+        units={"strongswan.service": replace(RUNS, invocation=started)},
+    )
+    assert steps(then, now) == ["remove /etc/strongswan.d/mobileip.conf", *restarts]
+
+
+def test_own_unit_is_restarted_although_it_may_have_been_reloaded_only() -> None:
+    then = replace(DEPLOYED, units={"mobileip@proxy.service": replace(RUNS, invocation="one")})
+    now = replace(then, files={"/etc/mobileip/proxy.yml": Entry("file", 0o640, 0, 990, "bb")})
+    assert "restart mobileip@proxy.service" in steps(then, now)
+
+
+def test_package_that_is_gone_is_missed_where_a_role_needs_it() -> None:
+    assert missing(DEPLOYED, FRESH) == ["nftables"]
+    assert missing(FRESH, DEPLOYED) == []
 
 
 def test_unit_of_others_that_nobody_recorded_is_left_alone() -> None:
