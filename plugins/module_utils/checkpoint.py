@@ -31,12 +31,13 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class UnitOf:
-    """A unit (its name may be a pattern), and which files it reads at a restart or at a reload."""
+    """A unit (its name may be a pattern), and which files it reads at a restart, at a reload, or as connections."""
 
     name: str
     restart: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     reload_command: tuple[str, ...] = ()
+    connections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def touches_of(given: Mapping[str, Any]) -> Touches:
 
 
 def _unit_of(given: Mapping[str, Any]) -> UnitOf:
-    lists = {key: tuple(given.get(key) or ()) for key in ("restart", "reload", "reload_command")}
+    lists = {key: tuple(given.get(key) or ()) for key in ("restart", "reload", "reload_command", "connections")}
     return UnitOf(name=given["name"], **lists)
 
 
@@ -337,6 +338,9 @@ def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
         elif _reads(changed, (each.reload for each in of)):
             commands = [each.reload_command for each in of if each.reload_command]
             yield Step("reload", name, commands[0])
+        elif _reads(changed, (each.connections for each in of)):
+            paths = [each.connections for each in of if each.connections]
+            yield Step("load", f"the connections of {name}", ("connections", *paths[0]))
 
 
 def _route(then: State, now: State) -> Iterable[Step]:

@@ -27,6 +27,9 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     Touches,
     Unit,
 )
+from ansible_collections.mobileip.vpn.plugins.module_utils.strongswan_conf import ConfError
+from ansible_collections.mobileip.vpn.plugins.module_utils.strongswan_load import load
+from ansible_collections.mobileip.vpn.plugins.module_utils.vici_client import Session, ViciError
 
 # A package manager on a slow host takes its time.
 _SECONDS = 300
@@ -348,6 +351,13 @@ def _stop(step: Step) -> None:
 
 
 def _load(step: Step) -> None:
+    if step.words[0] == "connections":
+        try:
+            with Session() as session:
+                load([Path(path) for path in step.words[1:]], session)
+        except (ConfError, ViciError) as exc:
+            raise CheckpointError(str(exc)) from exc
+        return
     table, text = step.words
     run("nft", "-f", "-", stdin=f"table {table} {{}}\ndelete table {table}\n{text}")
 

@@ -109,6 +109,11 @@ options:
             type: list
             elements: str
             default: []
+          connections:
+            description: Files after whose change they are loaded as M(mobileip.vpn.strongswan_connections) does.
+            type: list
+            elements: str
+            default: []
       tables:
         description: Tables of nftables, with their family.
         type: list
@@ -216,7 +221,13 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint_host impor
 
 DENIED = "{0} would be restarted, which ends what it serves; expected vpn_gateway_allow_restart: true for that"
 _LIST = {"type": "list", "elements": "str", "default": []}
-_UNIT = {"name": {"type": "str", "required": True}, "restart": _LIST, "reload": _LIST, "reload_command": _LIST}
+_UNIT = {
+    "name": {"type": "str", "required": True},
+    "restart": _LIST,
+    "reload": _LIST,
+    "reload_command": _LIST,
+    "connections": _LIST,
+}
 _TOUCHES = {
     **dict.fromkeys(("files", "trees", "grown", "directories", "tables", "packages", "users", "rules"), _LIST),
     "units": {"type": "list", "elements": "dict", "default": [], "options": _UNIT},

@@ -144,6 +144,15 @@ def test_connections_of_strongswan_are_loaded_without_a_restart() -> None:
     assert found[-1].words == ("swanctl", "--load-all")
 
 
+def test_connections_of_a_gateway_are_loaded_by_themselves() -> None:
+    paths = ("/etc/swanctl/conf.d/mobileip.conf",)
+    touches = Touches(units=(UnitOf("strongswan.service", connections=paths),))
+    then = replace(SWAN, touches=touches)
+    found = plan(then, replace(then, files={}), purge=True)
+    assert [str(step) for step in found] == [f"restore {paths[0]}", "load the connections of strongswan.service"]
+    assert found[-1].words == ("connections", *paths)
+
+
 @pytest.mark.parametrize(("started", "restarts"), [("one", []), ("two", ["restart strongswan.service"])])
 def test_unit_of_others_is_restarted_only_if_it_has_started_with_what_goes_away(
     started: str, restarts: list[str]
