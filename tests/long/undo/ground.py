@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,24 +26,24 @@ def _lab(*words: str) -> None:
 
 
 @contextmanager
-def fresh_hosts(*more: str) -> Iterator[LabHosts]:
-    """Boot the targets and `more`, take all down in the end."""
+def fresh_hosts(*hosts: str) -> Iterator[LabHosts]:
+    """Boot hosts, take all down in the end."""
     _lab("down")
-    _lab("up", "--hosts", ",".join((*TARGETS, *more)))
+    _lab("up", "--hosts", ",".join(hosts))
     try:
         yield LabHosts()
     finally:
         _lab("down")
 
 
-def fingerprints(hosts: LabHosts) -> dict[str, list[str]]:
+def fingerprints(hosts: LabHosts, targets: Sequence[str] = TARGETS) -> dict[str, list[str]]:
     """Return what is in each target's files, units, packages, packet filters, routes, settings and hooks."""
 
     def of(host: str) -> list[str]:
         return hosts.run(host, ["python3", "-c", _FINGERPRINT]).stdout.splitlines()
 
     with ThreadPoolExecutor(4) as pool:
-        return dict(zip(TARGETS, pool.map(of, TARGETS), strict=True))
+        return dict(zip(targets, pool.map(of, targets), strict=True))
 
 
 def differences(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -56,9 +56,9 @@ def differences(before: Mapping[str, list[str]], after: Mapping[str, list[str]])
     return found
 
 
-def run(playbook: str, *arguments: str, **variables: Any) -> Play:
+def run(playbook: str, *arguments: str, targets: Sequence[str] = TARGETS, **variables: Any) -> Play:
     """Run a playbook on the targets."""
-    return play(f"{playbook}.yml", "--limit=" + ",".join(TARGETS), *arguments, variables=variables)
+    return play(f"{playbook}.yml", "--limit=" + ",".join(targets), *arguments, variables=variables)
 
 
 def went_well(done: Play) -> Play:

@@ -11,14 +11,18 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from roaming.lab_hosts import LabHosts
 
 from tests.long.undo.ground import backups, differences, fingerprints, fresh_hosts, run, went_well
+from tests.scenario.two_box.plays import Play
 
 pytestmark = pytest.mark.timeout(900)
 
+GATEWAY_ALONE = ("vpngw",)
+AROUND = ("outer_fw", "internet", "nat", "inner_fw")
 INTERVAL = "0.02"
 GATEWAY = "203.0.113.20"
 BEHIND = "192.0.2.1"
@@ -149,7 +153,7 @@ class Users:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[LabHosts]:
-    with fresh_hosts("outer_fw", "internet", "nat", "inner_fw") as found:
+    with fresh_hosts(*GATEWAY_ALONE, *AROUND) as found:
         yield found
 
 
@@ -186,52 +190,57 @@ def users(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module", autouse=True)
 def before(hosts: LabHosts, users: Users) -> dict[str, list[str]]:
     """What the hosts are before anything was rolled out: the gateway in use."""
-    return fingerprints(hosts)
+    return fingerprints(hosts, GATEWAY_ALONE)
+
+
+def on_gateway(playbook: str, **variables: Any) -> Play:
+    return run(playbook, targets=GATEWAY_ALONE, **variables)
 
 
 def test_what_needs_a_restart_fails_before_anything_changes(
     hosts: LabHosts, users: Users, before: dict[str, list[str]]
 ) -> None:
-    done = run("site", vpn_gateway_ipsec_backend="kernel")
+    done = on_gateway("site", vpn_gateway_ipsec_backend="kernel")
     assert done.status == 2
     assert "vpn_gateway_allow_restart: false" in done.failures["vpngw"]
     assert "plugins.kernel-libipsec.load is yes, expected no" in done.failures["vpngw"]
     assert done.hosts_with("changed") == []
-    assert differences(before, fingerprints(hosts)) == {}
+    assert differences(before, fingerprints(hosts, GATEWAY_ALONE)) == {}
     users.assert_undisturbed()
 
 
-def test_roll_out_that_fails(hosts: LabHosts, users: Users, before: dict[str, list[str]]) -> None:
-    done = run("site", mobile_node_proxy_algorithm="hmac-sha256")
+def test_roll_out_that_fails_at_its_end(hosts: LabHosts, users: Users, before: dict[str, list[str]]) -> None:
+    done = on_gateway("site", vpn_gateway_esp_proposals=["nonsense"])
     assert done.status == 2
-    assert "vpngw" in done.hosts_with("changed")
-    assert "Restored: vpngw is as it was before" in " ".join(done.failures.values()), done.output[-3000:]
-    assert differences(before, fingerprints(hosts)) == {}
+    assert done.hosts_with("changed") == ["vpngw"]
+    said = done.failures["vpngw"]
+    assert "Failed: vpngw, Load connections and secrets: load-conn: " in said, done.output[-3000:]
+    assert "Restored: vpngw is as it was before" in said
+    assert differences(before, fingerprints(hosts, GATEWAY_ALONE)) == {}
     users.assert_undisturbed()
 
 
 def test_roll_out_and_a_second_one(hosts: LabHosts, users: Users) -> None:
-    assert "vpngw" in went_well(run("site")).hosts_with("changed")
+    assert went_well(on_gateway("site")).hosts_with("changed") == ["vpngw"]
     users.assert_undisturbed()
-    assert went_well(run("site")).hosts_with("changed") == []
+    assert went_well(on_gateway("site")).hosts_with("changed") == []
     users.assert_undisturbed()
 
 
-def test_another_roll_out_and_back_before_the_first_and_forth(hosts: LabHosts, users: Users) -> None:
-    first = backups(hosts, "vpngw")[0]
-    went_well(run("site", vpn_gateway_esp_rekey_time="13d"))
-    deployed = fingerprints(hosts)
-    went_well(run("rollback", mobileip_backup=first))
+def test_back_before_the_first_roll_out_and_forth(hosts: LabHosts, users: Users) -> None:
+    deployed = fingerprints(hosts, GATEWAY_ALONE)
+    went_well(on_gateway("rollback", mobileip_backup=backups(hosts, "vpngw")[0]))
     gone = hosts.run("vpngw", ["sh", "-c", "ls -d /etc/mobileip /etc/swanctl/conf.d/mobileip* 2>/dev/null || true"])
     assert gone.stdout == ""
     assert "mobileip_gateway" not in hosts.run("vpngw", ["nft", "list", "tables"]).stdout
+    assert hosts.run("vpngw", ["swanctl", "--list-conns"]).stdout.startswith("users:")
     users.assert_undisturbed()
-    went_well(run("rollback", mobileip_backup="latest"))
-    assert differences(deployed, fingerprints(hosts)) == {}
+    went_well(on_gateway("rollback", mobileip_backup="latest"))
+    assert differences(deployed, fingerprints(hosts, GATEWAY_ALONE)) == {}
     users.assert_undisturbed()
 
 
 def test_remove(hosts: LabHosts, users: Users, before: dict[str, list[str]]) -> None:
-    went_well(run("remove", mobileip_remove=True, remove_packages=True))
-    assert differences(before, fingerprints(hosts)) == {}
+    went_well(on_gateway("remove", mobileip_remove=True, remove_packages=True))
+    assert differences(before, fingerprints(hosts, GATEWAY_ALONE)) == {}
     users.assert_undisturbed()

@@ -15,14 +15,14 @@ import pytest
 from roaming.lab_hosts import LabHosts
 
 from tests.long.undo.ground import BACKUPS, TARGETS, backups, differences, fingerprints, fresh_hosts, run, went_well
-from tests.scenario.two_box.plays import Play, play
+from tests.scenario.two_box.plays import Play
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[LabHosts]:
-    with fresh_hosts() as found:
+    with fresh_hosts(*TARGETS) as found:
         yield found
 
 
@@ -56,7 +56,7 @@ def test_full_disk_leaves_fresh_hosts_as_they_were(hosts: LabHosts) -> None:
     hosts.run("mipp", ["sh", "-c", "mkdir /opt/mobileip && mount -t tmpfs -o size=1m,mode=755 tmpfs /opt/mobileip"])
     try:
         before = fingerprints(hosts)
-        done = play("site.yml", "--limit=mipp,vpngw")
+        done = run("site", targets=("mipp", "vpngw"))
         after = fingerprints(hosts)
     finally:
         hosts.run("mipp", ["sh", "-c", "umount /opt/mobileip && rmdir /opt/mobileip"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from lab import names
 
-RUN_SECONDS = 300
+RUN_SECONDS = 600
 RESULT = re.compile(r"^(?:fatal|failed): \[(\S+)\].*?=> (\{.*\})$", re.MULTILINE)
 
 

@@ -92,8 +92,12 @@ class Charon:
         verb, kind = command.split("-")
         has = self.has[kind.removesuffix("s")]
         if verb == "get":
-            names = {name: {} for name in has}
-            return {"conns": {"conns": [*has]}, "pools": names, "shared": {"keys": [*has]}}[kind]
+            listed: dict[str, dict[str, Any]] = {
+                "conns": {"conns": [*has]},
+                "pools": {name: {} for name in has},
+                "shared": {"keys": [*has]},
+            }
+            return listed[kind]
         if verb == "unload":
             if kind == "pool" and self.leased:
                 return {"success": "no", "errmsg": "vici pool has 1 online leases, unable to unload"}
