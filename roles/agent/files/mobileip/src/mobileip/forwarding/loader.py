@@ -24,7 +24,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mobileip.forwarding import layouts, xdp
+from mobileip.forwarding import layouts, needs, xdp
 from mobileip.forwarding._libbpf import Map, Program, check, library
 from mobileip.forwarding.build import xdp_object
 
@@ -113,7 +113,7 @@ def load(
     programs: Sequence[str] = (),
     attach: xdp.Attach = xdp.Attach.AUTO,
 ) -> bool:
-    """Load, pin and attach. Needs CAP_BPF and CAP_NET_ADMIN, and write access to the pin directory.
+    """Load, pin and attach. Needs root or `needs.CAPABILITIES`, and write access to the pin directory.
 
     `owner` (user and group number) gets the pinned tables, so that a daemon with another user may write them.
     `max_bindings` bounds the table of bindings (default 1,048,576); it counts at the first load only.
@@ -390,7 +390,7 @@ def _load_object(
 def _load_error(path: Path, number: int, log: list[str]) -> str:
     what = f"{path}: the kernel refused to load it ({os.strerror(number)})"
     if number in (errno.EPERM, errno.EACCES):
-        what += "; expected root, or CAP_BPF with CAP_NET_ADMIN, or the verifier says why below"
+        what += f"; expected root, or {needs.CAPABILITIES}, or the verifier says why below"
     return "\n".join([what, *(line for entry in log for line in entry.splitlines()[-30:])])
 
 

@@ -42,6 +42,11 @@ class Need(NamedTuple):
     why_not: str | None
 
 
+CAPABILITIES = "CAP_BPF with CAP_NET_ADMIN (before Linux 6.17 with CAP_PERFMON, too)"
+"""What loads the programs without root. Older verifiers refuse, without CAP_PERFMON, what only a mispredicted branch
+would do; newer ones put a barrier there."""
+
+
 def needs() -> list[Need]:
     """All of them, tried one by one. Needs the capabilities that loading needs. Raises LibraryMissingError."""
     found = [Need("programs for tc (CONFIG_NET_CLS_BPF)", "4.1", _why_not(load_instructions(_RETURN_ZERO)))]
@@ -61,7 +66,7 @@ def probe() -> list[str]:
     except LibraryMissingError as error:
         return [str(error)]
     if load_instructions(_RETURN_ZERO) in (-errno.EPERM, -errno.EACCES):
-        return [f"kernel {release}: not allowed to load BPF programs; expected root or CAP_BPF with CAP_NET_ADMIN"]
+        return [f"kernel {release}: not allowed to load BPF programs; expected root, or {CAPABILITIES}"]
     return [
         f"kernel {release}: lacks {need.what} ({need.why_not}), there since Linux {need.since}; expected 5.14 or newer"
         for need in needs()
