@@ -106,6 +106,7 @@ def _rules() -> list[Step]:
         *_pytest("conformance", 6, "tests/conformance"),
         *_pytest("forwarding", 10, "tests/forwarding", at_once=2),
         *_pytest("integration", 12, "tests/integration", at_once=2),
+        *_pytest("routes", 5, "tests/routes", at_once=2),
     ]
 
 

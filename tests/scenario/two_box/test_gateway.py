@@ -10,6 +10,8 @@ from roaming import wire
 from roaming.lab_hosts import LabHosts
 from roaming.session import captures
 
+from .plays import play
+
 OTHER_STATIC = "192.0.2.224"
 
 
@@ -42,9 +44,15 @@ def test_without_the_guard_the_neighbour_sees_the_leak_D_5_7_b(hosts: LabHosts) 
     try:
         hosts.run("vpngw", route)
         hosts.wait_until("the leak is seen", lambda: home_network(hosts) in learnt_from_gateway(hosts), 20)
+        for playbook in ("verify.yml", "preflight.yml"):
+            told = play(playbook, "--limit=vpngw")
+            assert told.hosts_with("failed") == ["vpngw"], told.output
+            assert f"FRR: OSPF announces {hosts.network('home')} via {hosts.address('mipp', 'pub')}" in told.output
+            assert "redistribute kernel" in told.failures["vpngw"]
     finally:
         hosts.run("vpngw", ["ip", "route", "del", hosts.network("home"), *via, "metric", "5"])
     hosts.wait_until("the leak is gone", lambda: home_network(hosts) not in learnt_from_gateway(hosts), 20)
+    assert play("verify.yml", "--limit=vpngw").status == 0
 
 
 def test_clear_packet_for_a_registered_node_without_an_sa_goes_nowhere(hosts: LabHosts, tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ CASES = {
         ("vpn_gateway_pub_address:", "203.0.113.21", "pub", "203.0.113.20"),
         {"site_vpngw_pub": "203.0.113.21"},
     ),
+    "OSPF would announce the route to the proxy": Case(
+        "vpngw",
+        ("FRR: OSPF would announce 192.0.2.64/27", "router ospf: redistribute kernel", "Set leak_guard"),
+        {"vpn_gateway_leak_guard": False},
+    ),
     "the home agent's address is not on its interface": Case(
         "ha",
         ("home_agent_address:", "192.0.2.40", "home", "192.0.2.65/27"),
