@@ -98,17 +98,25 @@ class Daemon:
 
 
 def processes() -> list[Process]:
-    """Return the processes of the caller's network namespace."""
+    """Return the processes of the caller's network namespace.
+
+    Raises `DaemonError` on a routing daemon that may not be looked at: it could be one of this namespace.
+    """
     found = []
     network, mounts = Path("/proc/self/ns/net").readlink(), Path("/proc/self/ns/mnt").readlink()
     for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        name = ""
         try:
+            name = (entry / "comm").read_text(encoding="utf-8").strip()
             if (entry / "ns/net").readlink() != network:
                 continue
-            name = (entry / "comm").read_text(encoding="utf-8").strip()
             arguments = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
             elsewhere = (entry / "ns/mnt").readlink() != mounts
-        except OSError:  # it has ended, or it is a thread of the kernel
+        except PermissionError as error:
+            if name in KINDS:
+                raise DaemonError(f"{name} ({entry}): {error}; expected to be root with CAP_SYS_PTRACE") from error
+            continue
+        except OSError:  # it has ended
             continue
         found.append(Process(int(entry.name), name, tuple(map(os.fsdecode, arguments)), elsewhere))
     return found
