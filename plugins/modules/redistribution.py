@@ -17,7 +17,7 @@ description:
   - Fails where a neighbour learns a route that leads to the proxy, naming route, daemon, protocol, the line that does
     it and what to do. Whatever the daemon announces besides is the site's, and returned as RV(others).
   - Fails, too, on a line that reads the private routing table (FRR C(ip import-table) and C(redistribute table-direct),
-    BIRD C(kernel table) with C(learn)): one line more, and what it reads is announced.
+    BIRD C(kernel table) with C(learn)). It takes one line more to announce what is read.
   - Only looks. It reads the default VRF, and daemons in the network namespace in which it runs; one in a container
     that has the host's network is asked by the client in the container.
 options:
