@@ -92,8 +92,9 @@ def test_roll_out_keeps_one_backup_and_a_second_one_none(hosts: LabHosts) -> Non
 
 def test_wrong_key_leaves_deployed_hosts_as_they_were(hosts: LabHosts) -> None:
     before, pids = fingerprints(hosts), daemons(hosts)
-    # The algorithm takes 32 bytes, the key has 16: the node's daemon refuses the file. The proxy changes as well.
-    done = run("site", mobile_node_proxy_algorithm="hmac-sha256", mip_proxy_icmp_grace=700)
+    # The node's daemon refuses it. The proxy changes as well.
+    agent = {"address": "198.51.100.129", "spi": 5001, "key": "not in hexadecimal"}
+    done = run("site", mobile_node_foreign_agents=[agent], mip_proxy_icmp_grace=700)
     assert_told(done, "mn", "Configure | Write the configuration of the mobile node")
     assert "mipp" in done.hosts_with("changed")
     assert differences(before, fingerprints(hosts)) == {}
