@@ -6,8 +6,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 LAB := $(VENV)/bin/python molecule/resources/lab
-INVENTORY := -i inventories/two_box -i molecule/resources/lab.yml
 LOGS := build/logs
+# What is rolled out: make demo DEPLOYMENT=one_box.
+DEPLOYMENTS := two_box one_box
+DEPLOYMENT = $(firstword $(DEPLOYMENTS))
+ifneq ($(words $(filter $(DEPLOYMENT),$(DEPLOYMENTS))),1)
+$(error DEPLOYMENT is "$(DEPLOYMENT)"; expected one of: $(DEPLOYMENTS))
+endif
+INVENTORY := -i inventories/$(DEPLOYMENT) -i molecule/resources/lab.yml
 
 export PATH := $(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
@@ -15,8 +21,10 @@ export ANSIBLE_NOCOWS := 1
 
 ##@ Start here
 
+demo rollout lab-up: export LAB_DEPLOYMENT = $(DEPLOYMENT)
+
 .PHONY: demo
-demo: rollout ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened
+demo: rollout ## a mobile node roams under a TCP session: hosts, roll-out, table of what happened; DEPLOYMENT=one_box: with one box
 	@cd molecule/resources && $(VENV)/bin/python -m roaming --output $(CURDIR)/build/demo
 
 .PHONY: test

@@ -8,6 +8,9 @@ On a gateway with a routing daemon, a route to a home network in the main table 
 
 A plain rule `to` the home network would also catch what other VPN users send there. Ours is what carries our protocol
 number; whatever else is in the kernel is never touched, and refused where it is in the way.
+
+In one box the proxy speaks from this host, too. What it says to a node at home is no business of an SA that the node
+keeps there: a rule for its address comes before strongSwan's.
 """
 
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -20,6 +23,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from typing import Literal
 
 MAIN_TABLE = 254
+BEFORE_STRONGSWAN = 210
+"""Preference of rules that keep packets from the routes into strongSwan's TUN (rule 220)."""
 
 
 class RoutingError(Exception):
@@ -74,7 +79,10 @@ class Routing:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for; numbers as the kernel counts them. No `via`: the proxy is at the other end of a wire."""
+    """What the user asked for; numbers as the kernel counts them.
+
+    No `via`: the proxy is at the other end of a wire, and `proxy` is its address on this host.
+    """
 
     home_networks: tuple[str, ...]
     via: str
@@ -85,6 +93,7 @@ class Wish:
     protocol: int
     leak_guard: bool
     present: bool
+    proxy: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,8 @@ class Step:
 
 def check(wish: Wish) -> None:
     """Refuse what the kernel would take and do something else with. Raises `RoutingError` naming the option."""
-    addresses = [("via", wish.via)] * bool(wish.via) + [("source", wish.source)]
+    given = (("via", wish.via), ("proxy", wish.proxy))
+    addresses = [*((option, value) for option, value in given if value), ("source", wish.source)]
     for option, value in addresses:
         _address(option, value)
     networks = [_network(value) for value in wish.home_networks]
@@ -128,6 +138,9 @@ def wanted(wish: Wish) -> Routing:
     table = wish.table if wish.leak_guard else MAIN_TABLE
     routes = [Route(table, network, wish.via, wish.interface, wish.protocol) for network in networks]
     rules: list[Rule] = []
+    if wish.proxy:
+        proxy = f"{wish.proxy}/32"
+        rules.extend(Rule(BEFORE_STRONGSWAN, proxy, network, MAIN_TABLE, wish.protocol) for network in networks)
     if wish.leak_guard:
         for network in networks:
             rules.append(Rule(wish.preference, f"{wish.source}/32", network, wish.table, wish.protocol))

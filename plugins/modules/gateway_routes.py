@@ -45,6 +45,13 @@ options:
     description: VPNGW-Pub, the source of ESP and IKE to nodes.
     type: str
     required: true
+  proxy:
+    description:
+      - One box. MIPP-Pub, which is an address of this host. What the proxy says to a node at home goes by the main
+        table. A rule of preference 210 keeps it from the route into strongSwan's TUN that a node with an SA has.
+      - Left out, there is no such rule.
+    type: str
+    default: ""
   table:
     description: Number of the private routing table.
     type: int
@@ -96,6 +103,7 @@ EXAMPLES = r"""
     home_networks: [192.0.2.64/27]
     interface: mip0
     source: 203.0.113.20
+    proxy: 203.0.113.10
 
 - name: Take the routes away
   mobileip.vpn.gateway_routes:
@@ -147,6 +155,7 @@ ARGUMENTS = {
     "via": {"type": "str", "default": ""},
     "interface": {"type": "str", "required": True},
     "source": {"type": "str", "required": True},
+    "proxy": {"type": "str", "default": ""},
     "table": {"type": "int", "default": 434},
     "preference": {"type": "int", "default": 434},
     "protocol": {"type": "int", "default": 143},

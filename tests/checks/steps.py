@@ -169,8 +169,7 @@ def _kernel_6_1() -> list[Step]:
 
 
 def _scenarios() -> list[Step]:
-    names = ("two_box", "one_box")
-    return [_scenario(name, 15) for name in names if (CHECKOUT / "molecule" / name / "molecule.yml").exists()]
+    return [_scenario("two_box", 15)]
 
 
 def _scenario(name: str, minutes: float) -> Step:
@@ -192,6 +191,7 @@ def long() -> dict[str, list[Step]]:
     parts = {
         "fuzz": fuzz()[:1],
         "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
+        "one_box": [_scenario("one_box", 15)],
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),

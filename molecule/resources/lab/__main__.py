@@ -49,7 +49,7 @@ def _report_failed_units(chosen: list[Host], failed: list[list[str]]) -> None:
 def _chosen(lab: Topology, listed: str | None) -> list[Host]:
     if not listed:
         return [host for host in lab.hosts.values() if host.name != "ha2"]
-    return [lab.host(name) for name in listed.split(",")]
+    return list({host.name: host for host in map(lab.host, listed.split(","))}.values())
 
 
 def _make_image(wanted: image.Image) -> None:
@@ -59,12 +59,20 @@ def _make_image(wanted: image.Image) -> None:
             wanted.build()
 
 
+def _refuse_another_deployment(lab: Topology, found: dict[str, str]) -> None:
+    recorded = names.recorded_deployment()
+    if found and recorded and recorded != lab.deployment:
+        raise LabError(f"the hosts that are up are {recorded}'s, not {lab.deployment}'s: `make demo-down` removes them")
+
+
 def up(lab: Topology, listed: str | None) -> None:
     """Starts hosts that are not there yet; all but ha2 where none are named."""
     machine.require()
     chosen = _chosen(lab, listed)
+    _refuse_another_deployment(lab, hosts.existing())
     wires.create_segments(lab)
     machine.prepare()
+    names.DEPLOYMENT.write_text(lab.deployment, encoding="ascii")
     _make_image(image.HOST)
     hosts.create_key()
     states = hosts.existing()
@@ -84,7 +92,8 @@ def up(lab: Topology, listed: str | None) -> None:
     if missing and routers:
         with _step(f"starting FRR on {', '.join(host.name for host in routers)}"):
             _for_all(hosts.configure_routing, routers)
-    print(f"lab: {len(chosen)} hosts are up, {len(chosen) - len(missing)} of them were before; prefix {names.PREFIX}")
+    before = len(chosen) - len(missing)
+    print(f"lab: {len(chosen)} hosts of {lab.deployment} are up, {before} of them were before; prefix {names.PREFIX}")
 
 
 def down(lab: Topology) -> None:

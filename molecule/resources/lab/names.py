@@ -11,12 +11,19 @@ PREFIX = "mip-" + hashlib.sha1(str(CHECKOUT).encode()).hexdigest()[:8]
 
 # What lives as long as the hosts do: process ids, and the mount namespace where one is needed.
 RUN_DIRECTORY = Path("/run") / PREFIX
+# Which deployment the hosts that are up were wired for.
+DEPLOYMENT = RUN_DIRECTORY / "deployment"
 # What a checkout keeps: the SSH key of its hosts. The inventory lab.yml names these files, too.
 BUILD_DIRECTORY = CHECKOUT / "build" / "lab"
 SSH_KEY = BUILD_DIRECTORY / "id_ed25519"
 KNOWN_HOSTS = BUILD_DIRECTORY / "known_hosts"
 
 WIRES = f"{PREFIX}-wires"
+
+
+def recorded_deployment() -> str:
+    """The deployment that the hosts were wired for; empty where none is up."""
+    return DEPLOYMENT.read_text(encoding="ascii") if DEPLOYMENT.exists() else ""
 
 
 def of_host(host: str) -> str:

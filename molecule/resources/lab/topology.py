@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml
 from lab import names
 from lab.errors import LabError
 
+SHIPPED = names.RESOURCES / "topology.yml"
+
 
 @dataclass(frozen=True)
 class Port:
@@ -21,6 +24,8 @@ class Port:
     name: str
     segment: str
     address: IPv4Interface | None
+    further: tuple[IPv4Interface, ...] = ()
+    """Addresses besides, of a host that is part of this one."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +89,39 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Topology:
-    """All of topology.yml."""
+class Wire:
+    """A wire inside a host: what is captured there is seen on no segment."""
 
+    host: str
+    interface: str
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All of topology.yml, as one deployment has it."""
+
+    deployment: str
     segments: dict[str, IPv4Network]
     hosts: dict[str, Host]
+    """The machines."""
+    parts: dict[str, tuple[Host, str]]
+    """Hosts that are part of another one here, as the file describes them, and whose part they are."""
+    wire: Wire | None
 
     def host(self, name: str) -> Host:
-        """Raises LabError with the names there are when there is no such host."""
-        if name not in self.hosts:
+        """The machine; for a part, the one that it is part of. Raises LabError with the names there are for another."""
+        _, whole = self.parts.get(name, (None, name))
+        if whole not in self.hosts:
             raise LabError(f"no host {name!r} in topology.yml; there are: {', '.join(self.hosts)}")
-        return self.hosts[name]
+        return self.hosts[whole]
+
+    def port(self, host: str, name: str) -> Port:
+        """A port with the host's address on it, be the host a machine or a part of one. Raises LabError for none."""
+        described, _ = self.parts.get(host, (self.host(host), host))
+        for port in described.ports:
+            if port.name == name:
+                return port
+        raise LabError(f"{host} has no port {name!r}; there are: {', '.join(port.name for port in described.ports)}")
 
 
 def _routes(entries: list[dict[str, str]]) -> tuple[Route, ...]:
@@ -155,16 +182,64 @@ def _check(topology: Topology) -> None:
             seen[peer] = f"{host.name}:{port.name}"
 
 
+def _merged(whole: Host, part: Host) -> Host:
+    """A machine that is another host as well: with that one's addresses besides, and its routes instead."""
+    theirs = {port.name: port for port in part.ports}
+    if theirs.keys() != {port.name for port in whole.ports}:
+        raise LabError(f"topology.yml: {part.name} cannot be part of {whole.name}: they have different ports")
+    ports = []
+    for port in whole.ports:
+        other = theirs[port.name]
+        if other.segment != port.segment or other.address is None:
+            raise LabError(f"topology.yml: {part.name}:{port.name} is not on the segment of {whole.name}:{port.name}")
+        ports.append(replace(port, further=(*port.further, other.address)))
+    return replace(whole, ports=tuple(ports), routes=part.routes, frr=part.frr)
+
+
+def _deployed(hosts: dict[str, Host], part_of: dict[str, str]) -> tuple[dict[str, Host], dict[str, tuple[Host, str]]]:
+    """Machines and parts."""
+    if strangers := {*part_of, *part_of.values()} - hosts.keys():
+        raise LabError(f"topology.yml: part_of names no host: {', '.join(sorted(strangers))}")
+    parts = {part: (hosts[part], whole) for part, whole in part_of.items()}
+    machines = {name: host for name, host in hosts.items() if name not in parts}
+    for part, whole in parts.values():
+        machines[whole] = _merged(machines[whole], part)
+    return machines, parts
+
+
+def current() -> str:
+    """The deployment that LAB_DEPLOYMENT names; else that of the hosts that are up; else none: the first there is."""
+    return os.environ.get("LAB_DEPLOYMENT") or names.recorded_deployment()
+
+
+def load(deployment: str | None = None, path: Path = SHIPPED) -> Topology:
+    """Reads the topology as a deployment has it, `current` where none is named.
+
+    Raises LabError naming host and port where the file contradicts itself, and with the deployments there are for an
+    unknown one.
+    """
+    return _load(path, current() if deployment is None else deployment)
+
+
 @cache
-def load(path: Path = names.RESOURCES / "topology.yml") -> Topology:
-    """Reads the topology. Raises LabError naming host and port where the file contradicts itself."""
+def _load(path: Path, deployment: str) -> Topology:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    deployments = document["deployments"]
+    deployment = deployment or next(iter(deployments))
+    if deployment not in deployments:
+        raise LabError(f"no deployment {deployment!r} in topology.yml; there are: {', '.join(deployments)}")
+    differs = deployments[deployment]
+    hosts = {
+        name: _host(name, entry, document["common_sysctls"], document["networks"])
+        for name, entry in document["hosts"].items()
+    }
+    machines, parts = _deployed(hosts, differs.get("part_of", {}))
     topology = Topology(
+        deployment=deployment,
         segments={name: IPv4Network(prefix) for name, prefix in document["segments"].items()},
-        hosts={
-            name: _host(name, entry, document["common_sysctls"], document["networks"])
-            for name, entry in document["hosts"].items()
-        },
+        hosts=machines,
+        parts=parts,
+        wire=Wire(**differs["wire"]) if "wire" in differs else None,
     )
     _check(topology)
     return topology

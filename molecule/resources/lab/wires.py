@@ -55,8 +55,8 @@ def create_host_namespace(host: Host) -> None:
         wires.append(f"link add name {peer} type veth peer name {port.name} address {mac} netns {namespace}")
         wires.append(f"link set dev {peer} master {port.segment} up")
         inside.append(f"link set dev {port.name} up")
-        if port.address:
-            inside.append(f"addr add {port.address} brd + dev {port.name}")
+        addresses = [port.address] if port.address else []
+        inside += [f"addr add {address} brd + dev {port.name}" for address in (*addresses, *port.further)]
     inside += [f"route add {route.to} via {route.via}" for route in host.routes]
     if host.start_network:
         inside += _gateway_lines(host.mobile_port, host.attachments[host.start_network])

@@ -66,13 +66,14 @@ def main() -> int:
         networks=networks,
         dwell=arguments.dwell,
         probe_interval=arguments.interval,
+        gateway_wire=hosts.handed_over_on("pub"),
     )
     if arguments.output.exists():
         shutil.rmtree(arguments.output)
     arguments.output.mkdir(parents=True)
     gateway = hosts.address("vpngw", "pub")
     try:
-        say(f"mn goes {' -> '.join(networks)}; captures and programs start")
+        say(f"{hosts.lab.deployment}: mn goes {' -> '.join(networks)}; captures and programs start")
         hosts.ensure_at("mn", networks[0])
         hosts.forget_sas("mn", "vpngw")
         recording = record(hosts, plan, arguments.output / "raw", say)

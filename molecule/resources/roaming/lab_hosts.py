@@ -18,7 +18,10 @@ RUN_SECONDS = 60.0
 
 
 class LabHosts:
-    """Runs commands on the lab's hosts, moves nodes, and knows the addresses. Everything raises `LabError` aloud."""
+    """Runs commands on the lab's hosts, moves nodes, and knows the addresses. Everything raises `LabError` aloud.
+
+    In one box `vpngw` is the proxy's host, with the gateway's addresses.
+    """
 
     def __init__(self) -> None:
         self.lab = topology.load()
@@ -39,12 +42,18 @@ class LabHosts:
         return done
 
     def capture_command(self, segment: str, argv: Sequence[str]) -> list[str]:
-        """Return the local command that runs `argv` where the bridge of `segment` is."""
-        return in_namespace(names.WIRES, argv)
+        """Return the local command that runs `argv` where the bridge of `segment` is, or one box's wire."""
+        wire = self.lab.wire
+        here = names.of_host(wire.host) if wire is not None and segment == wire.interface else names.WIRES
+        return in_namespace(here, argv)
 
     def bridge(self, segment: str) -> str:
         """Return the interface name of the bridge of `segment`."""
         return segment
+
+    def handed_over_on(self, side: str) -> str:
+        """Return where proxy and gateway hand packets to each other, pub or priv: their segment, or one box's wire."""
+        return self.lab.wire.interface if self.lab.wire else self.lab.port("vpngw", side).segment
 
     def move(self, host: str, network: str) -> None:
         """Pull the plug of `host`, plug it into `network`, configure its interface at once."""
@@ -56,14 +65,14 @@ class LabHosts:
 
     def address(self, host: str, port: str) -> str:
         """Return the address of a fixed port."""
-        for found in self.lab.host(host).ports:
-            if found.name == port and found.address:
-                return str(found.address.ip)
-        raise SessionError(f"topology.yml: {host} has no port {port} with an address")
+        address = self.lab.port(host, port).address
+        if address is None:
+            raise SessionError(f"topology.yml: {host} has no port {port} with an address")
+        return str(address.ip)
 
     def mac(self, host: str, port: str) -> str:
         """Return the MAC address of a port."""
-        return names.mac_of(host, port)
+        return names.mac_of(self.lab.host(host).name, port)
 
     def care_of(self, host: str, network: str) -> str:
         """Return the address that a node has on `network`."""

@@ -104,7 +104,7 @@ def _move_result(recording: Recording, frames: dict[str, list[wire.Frame]], move
     link = frames[LINK_OF_NETWORK[move.target]]
     pairs = wire.exchanges(wire.within(link, *window), recording.home_address)
     first = [pair for pair in pairs if pair.requested < move.moved + 2.0]
-    dmz = list(wire.within(frames["dmz_public"], *window))
+    at_gateway = list(wire.within(frames[recording.gateway_wire], *window))
     settled = max((pair.replied for pair in first), default=move.moved)
     replies = [float(event["t"]) for event in recording.probe if event["event"] == "reply"]
     arrivals = [float(event["t"]) for event in recording.streams["node"] if event["event"] == "data"]
@@ -113,12 +113,12 @@ def _move_result(recording: Recording, frames: dict[str, list[wire.Frame]], move
         target=move.target,
         outage_ms=round(wire.longest_gap(replies, *window) * 1000, 1),
         registration_rtt_ms=round(_registration_ms(first), 1),
-        ike_messages=len(wire.ike_messages(dmz, gateway)),
+        ike_messages=len(wire.ike_messages(at_gateway, gateway)),
         tcp_bytes_lost=_missing_bytes(recording, *window),
         # The second half of the stay: packets of the network before may still be on their way.
         encapsulation=_encapsulation(list(wire.within(frames["outside"], (settled + move.ended) / 2, move.ended))),
         exchanges=len(first),
-        esp_frames=len(wire.esp_frames(dmz, gateway)),
+        esp_frames=len(wire.esp_frames(at_gateway, gateway)),
         tcp_stall_ms=round(wire.longest_gap(arrivals, *window) * 1000, 1),
         own_outage_ms=round(wire.longest_gap(replies, *window, recording.pauses) * 1000, 1),
         one_way_ms={
@@ -156,7 +156,7 @@ def analyse(recording: Recording, gateway: str) -> Analysis:
     moves = [_move_result(recording, frames, move, gateway) for move in recording.moves]
     outside = frames["outside"]
     native = [frame for frame in outside if frame.is_esp]
-    spis = sorted({frame.spi for frame in wire.esp_frames(frames["dmz_public"], gateway)})
+    spis = sorted({frame.spi for frame in wire.esp_frames(frames[recording.gateway_wire], gateway)})
     why_not = session_verdict(recording.streams)
     return Analysis(moves, not why_not, why_not, "native" if native else "udp", spis, frames)
 

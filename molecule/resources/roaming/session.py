@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 HERE = Path(__file__).parent
 CORE_SEGMENTS = ("outside", "dmz_public", "dmz_private", "core")
-FIGURES_SEGMENTS = ("outside", "dmz_public")
 SEGMENTS_OF_NETWORK = {
     "home": ("home",),
     "visited": ("visited",),
@@ -197,6 +196,8 @@ class Recording:
 
     node: str
     home_address: str
+    gateway_wire: str = "dmz_public"
+    """Where the gateway's own packets were seen."""
     moves: list[Move] = field(default_factory=list)
     captures: dict[str, Path] = field(default_factory=dict)
     probe: list[dict[str, Any]] = field(default_factory=list)
@@ -226,14 +227,17 @@ class Plan:
     settle: float = 2.0
     everywhere: bool = True
     """Capture also where no figure of a move comes from."""
+    gateway_wire: str = "dmz_public"
+    """The segment on which the gateway's own packets are seen; in one box the wire inside."""
 
     @property
     def segments(self) -> tuple[str, ...]:
         """Where to capture: the way between outside and inside, and each network that the node comes to."""
         visited = dict.fromkeys(self.networks)
         if not self.everywhere:
-            return FIGURES_SEGMENTS + tuple(LINK_OF_NETWORK[network] for network in visited)
-        return CORE_SEGMENTS + tuple(segment for network in visited for segment in SEGMENTS_OF_NETWORK[network])
+            return ("outside", self.gateway_wire, *(LINK_OF_NETWORK[network] for network in visited))
+        around = [segment for network in visited for segment in SEGMENTS_OF_NETWORK[network]]
+        return tuple(dict.fromkeys((*CORE_SEGMENTS, self.gateway_wire, *around)))
 
 
 def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]) -> Recording:
@@ -242,7 +246,7 @@ def record(hosts: Hosts, plan: Plan, directory: Path, say: Callable[[str], None]
     Raises `SessionError` when the TCP session or the probe cannot start.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    recording = Recording(plan.node, plan.home_address)
+    recording = Recording(plan.node, plan.home_address, plan.gateway_wire)
     with ExitStack() as stack:
         recording.captures = stack.enter_context(captures(hosts, plan.segments, directory))
         programs: dict[str, Program] = {}

@@ -89,10 +89,11 @@ def draw(recording: Recording, analysis: Analysis, gateway: str) -> str:
     registrations = sorted(
         frame.time for frame in links if frame.home_address == recording.home_address and frame.mip_types
     )
-    dmz = analysis.frames["dmz_public"]
+    at_gateway = analysis.frames[recording.gateway_wire]
+    esp = [frame.time for frame in wire.esp_frames(at_gateway, gateway)]
     _lane(canvas, 220, "registration", registrations, ACCENT)
-    _lane(canvas, 250, "IKE messages", [frame.time for frame in wire.ike_messages(dmz, gateway)], ALARM)
-    _rate(canvas, 280, 40, "ESP at gateway", [frame.time for frame in wire.esp_frames(dmz, gateway)], "#888888", 0.1)
+    _lane(canvas, 250, "IKE messages", [frame.time for frame in wire.ike_messages(at_gateway, gateway)], ALARM)
+    _rate(canvas, 280, 40, "ESP at gateway", esp, "#888888", 0.1)
     for move, result in zip(recording.moves, analysis.moves, strict=True):
         place = canvas.x(move.started)
         canvas.line(place, 40, place, 340, ALARM, 0.8)

@@ -13,7 +13,7 @@ from typing import Any
 from roaming.lab_hosts import LabHosts
 
 from lab import names
-from tests.scenario.two_box.plays import Play, play
+from tests.scenario.plays import Play, play
 
 TARGETS = ("mipp", "vpngw", "mn")
 """A proxy with its packet filter, a gateway and a node."""

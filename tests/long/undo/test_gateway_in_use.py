@@ -17,7 +17,7 @@ import pytest
 from roaming.lab_hosts import LabHosts
 
 from tests.long.undo.ground import backups, differences, fingerprints, fresh_hosts, run, went_well
-from tests.scenario.two_box.plays import Play
+from tests.scenario.plays import Play
 
 pytestmark = pytest.mark.timeout(900)
 

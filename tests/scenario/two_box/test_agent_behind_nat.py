@@ -17,9 +17,8 @@ from roaming.session import captures
 from lab import wires
 from mobileip.wire.extensions import ExtensionType
 from mobileip.wire.messages import parse_request, types_of
-
-from .plays import play
-from .test_reachability import node, stream
+from tests.scenario.plays import play
+from tests.scenario.shared.test_reachability import node, stream
 
 UDP_PORT = 434
 

@@ -15,7 +15,7 @@ from roaming import wire
 from roaming.lab_hosts import LabHosts
 from roaming.session import captures
 
-from .conftest import Roamed
+from tests.scenario.conftest import Roamed
 
 SIDES = {"pub": "dmz_public", "priv": "dmz_private"}
 # Whose neighbour asks on each side of the proxy.

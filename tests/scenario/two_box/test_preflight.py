@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from roaming.lab_hosts import LabHosts
 
-from .plays import Play, play
+from tests.scenario.plays import Play, play
 
 # 16 and 32 characters; no host has them, and none may be printed.
 SHORT_KEY = "badc0ffee0ddf00d"

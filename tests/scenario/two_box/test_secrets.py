@@ -19,8 +19,7 @@ import yaml
 from roaming.lab_hosts import LabHosts
 
 from lab import names
-
-from .plays import play
+from tests.scenario.plays import play
 
 SECRETS = names.CHECKOUT / "inventories/two_box/group_vars/all/secrets.yml"
 VAULT_PASSWORD = names.CHECKOUT / ".ansible/vault-password"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import yaml
 from lab import names, topology
 from lab.errors import LabError
 
-SHIPPED = names.RESOURCES / "topology.yml"
+
+@pytest.fixture(autouse=True)
+def nothing_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the environment nor hosts that are up say which deployment is meant."""
+    monkeypatch.delenv("LAB_DEPLOYMENT", raising=False)
+    monkeypatch.setattr(names, "DEPLOYMENT", tmp_path / "deployment")
 
 
 def _altered(tmp_path: Path, alter: Callable[[dict[str, Any]], None]) -> Path:
-    document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    document = yaml.safe_load(topology.SHIPPED.read_text(encoding="utf-8"))
     alter(document)
     path = tmp_path / "topology.yml"
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -66,7 +72,7 @@ def test_an_address_outside_its_segment_is_refused_with_host_and_port(tmp_path: 
         document["hosts"]["mipp"]["ports"]["pub"]["address"] = "203.0.113.70/26"
 
     with pytest.raises(LabError, match=r"mipp:pub 203\.0\.113\.70/26 is not in dmz_public"):
-        topology.load(_altered(tmp_path, alter))
+        topology.load(path=_altered(tmp_path, alter))
 
 
 def test_an_unknown_segment_is_refused_with_host_and_port(tmp_path: Path) -> None:
@@ -74,7 +80,7 @@ def test_an_unknown_segment_is_refused_with_host_and_port(tmp_path: Path) -> Non
         document["hosts"]["cn"]["ports"]["eth0"]["segment"] = "cellar"
 
     with pytest.raises(LabError, match="port eth0 of cn names no segment: 'cellar'"):
-        topology.load(_altered(tmp_path, alter))
+        topology.load(path=_altered(tmp_path, alter))
 
 
 def test_an_unknown_host_is_named_with_those_there_are() -> None:
@@ -85,3 +91,58 @@ def test_an_unknown_host_is_named_with_those_there_are() -> None:
 def test_a_host_that_stays_has_no_mobile_port() -> None:
     with pytest.raises(LabError, match="cn does not move"):
         _ = topology.load().host("cn").mobile_port
+
+
+def deployments() -> list[str]:
+    return list(yaml.safe_load(topology.SHIPPED.read_text(encoding="utf-8"))["deployments"])
+
+
+def test_the_makefile_offers_the_deployments_that_there_are() -> None:
+    offered = re.search(
+        r"^DEPLOYMENTS := (.*)$", (names.CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert offered is not None
+    assert offered[1].split() == deployments()
+
+
+@pytest.mark.parametrize("deployment", deployments())
+def test_each_deployment_has_the_hosts_of_its_inventory(deployment: str) -> None:
+    inventory = yaml.safe_load((names.CHECKOUT / "inventories" / deployment / "hosts.yml").read_text(encoding="utf-8"))
+    groups = inventory["all"]["children"].values()
+    assert {host for group in groups for host in group["hosts"]} <= topology.load(deployment).hosts.keys()
+
+
+def test_one_box_is_one_machine_with_the_addresses_of_both_and_the_gateways_routes() -> None:
+    two, one = topology.load("two_box"), topology.load("one_box")
+    assert two.hosts.keys() - one.hosts.keys() == {"vpngw"}
+    box = one.host("vpngw")
+    assert box is one.host("mipp")
+    assert [(port.name, port.address, *port.further) for port in box.ports] == [
+        ("pub", IPv4Interface("203.0.113.10/26"), IPv4Interface("203.0.113.20/26")),
+        ("priv", IPv4Interface("192.0.2.10/27"), IPv4Interface("192.0.2.20/27")),
+    ]
+    assert (box.routes, box.frr) == (two.host("vpngw").routes, two.host("vpngw").frr)
+    assert {(host, port): one.port(host, port).address for host in ("mipp", "vpngw") for port in ("pub", "priv")} == {
+        (host, port): two.port(host, port).address for host in ("mipp", "vpngw") for port in ("pub", "priv")
+    }
+
+
+def test_what_is_named_counts_before_what_is_up_and_that_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert topology.load().deployment == "two_box"
+    names.DEPLOYMENT.write_text("one_box", encoding="ascii")
+    assert topology.load().deployment == "one_box"
+    monkeypatch.setenv("LAB_DEPLOYMENT", "two_box")
+    assert topology.load().deployment == "two_box"
+
+
+def test_an_unknown_deployment_is_named_with_those_there_are() -> None:
+    with pytest.raises(LabError, match=r"no deployment 'three_box' in topology\.yml; there are: two_box, one_box"):
+        topology.load("three_box")
+
+
+def test_a_part_without_the_ports_of_its_machine_is_refused(tmp_path: Path) -> None:
+    def alter(document: dict[str, Any]) -> None:
+        document["hosts"]["vpngw"]["ports"].pop("priv")
+
+    with pytest.raises(LabError, match="vpngw cannot be part of mipp: they have different ports"):
+        topology.load("one_box", path=_altered(tmp_path, alter))

@@ -76,6 +76,13 @@ def test_one_box_has_the_wire_for_a_way_and_no_next_hop() -> None:
     ]
 
 
+def test_what_the_proxy_on_this_host_says_to_a_node_at_home_goes_by_no_sa() -> None:
+    wish = replace(WISH, via="", interface="mip0", proxy="203.0.113.10")
+    answer = Rule(210, "203.0.113.10/32", "192.0.2.64/27", MAIN_TABLE, 143)
+    assert set(wanted(wish).rules) == {answer, ESP, CLEAR}
+    assert plan(wanted(wish), Routing(), 143)[0] == Step("delete", answer)
+
+
 def test_no_rule_catches_what_others_send_to_the_home_network() -> None:
     assert all(rule.source != "0.0.0.0/0" for rule in wanted(WISH).rules)
 

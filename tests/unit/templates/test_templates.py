@@ -212,6 +212,30 @@ def test_routes_at_boot_lay_a_private_table_and_two_rules(namespace: list[str], 
 
 
 @pytest.mark.namespaces
+def test_routes_at_boot_of_one_box_lead_into_the_wire_and_keep_the_proxys_answers_out_of_sas(
+    namespace: list[str], tmp_path: Path
+) -> None:
+    run([*namespace, "ip", "link", "add", "mip0", "up", "type", "veth", "peer", "name", "mip1"])
+    run([*namespace, "ip", "link", "set", "mip1", "up"])
+    batch = tmp_path / "routes.batch"
+    batch.write_text(
+        render("routes/gateway-routes.batch.j2", gateway(vpn_gateway_wire_interface="mip0")), encoding="utf-8"
+    )
+    for _ in range(2):
+        run([*namespace, "ip", "-batch", str(batch)])
+    route = run([*namespace, "ip", "route", "show", "table", "434"]).strip()
+    assert route == "192.0.2.64/27 dev mip0 proto 143 scope link"
+    rules = [line.split() for line in run([*namespace, "ip", "rule"]).splitlines() if "proto 143" in line]
+    assert [(rule[0], rule[2], rule[6]) for rule in rules] == [
+        ("210:", "203.0.113.10", "main"),
+        ("434:", "203.0.113.20", "434"),
+        ("435:", "192.0.2.64/27", "434"),
+    ]
+    run([*namespace, "ip", "rule", "flush", "protocol", "143"])
+    run([*namespace, "ip", "link", "del", "mip0"])
+
+
+@pytest.mark.namespaces
 @pytest.mark.parametrize("off", [False, "false"], ids=["a boolean", "a text"])
 def test_routes_at_boot_go_into_main_with_the_leak_guard_off(
     namespace: list[str], tmp_path: Path, off: bool | str

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from .plays import play
+from lab import topology
+from tests.scenario.plays import play
 
-RECORD = Path(os.environ.get("RECORD_CHANGES", "build/scenario/two_box/changes.jsonl"))
+RECORD = Path(os.environ.get("RECORD_CHANGES", f"build/scenario/{topology.load().deployment}/changes.jsonl"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import names
+from lab import names, topology
 
 RUN_SECONDS = 600
 RESULT = re.compile(r"^(?:fatal|failed): \[(\S+)\].*?=> (\{.*\})$", re.MULTILINE)
@@ -44,14 +44,14 @@ def _text(message: Any) -> str:
 
 
 def play(playbook: str, *arguments: str, variables: Mapping[str, Any] | None = None) -> Play:
-    """Run `playbooks/PLAYBOOK` with the example inventory, the lab's, and `variables` above both."""
+    """Run `playbooks/PLAYBOOK` with the deployment's example inventory, the lab's, and `variables` above both."""
     # The scenario's own record is of its roll-outs, not of these runs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_CALLBACKS_")}
     environment |= {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("ansible-playbook")), f"playbooks/{playbook}"),
-            *("-i", "inventories/two_box", "-i", "molecule/resources/lab.yml", *arguments),
+            *("-i", f"inventories/{topology.load().deployment}", "-i", "molecule/resources/lab.yml", *arguments),
             *("--extra-vars", json.dumps(dict(variables or {}))),
         ],
         cwd=names.CHECKOUT, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False,

@@ -1,4 +1,4 @@
-"""The two-box deployment as it stands on the lab's hosts, and one recorded roaming session that many rules look at."""
+"""A deployment as it stands on the lab's hosts, and one recorded roaming session that many rules look at."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def roamed(hosts: LabHosts, tmp_path_factory: pytest.TempPathFactory) -> Roamed:
         correspondent=hosts.address("cn", "eth0"),
         networks=ROUTE,
         dwell=5.0,
+        gateway_wire=hosts.handed_over_on("pub"),
     )
     recording = record(hosts, plan, directory, say)
     analysis = report.analyse(recording, hosts.address("vpngw", "pub"))
