@@ -43,7 +43,7 @@ _NUMBER = struct.Struct("!8sI")
 
 
 class Stream:
-    """Numbered ESP packets from the node to the gateway and back, one a millisecond each way; fewer where it is slow."""
+    """Numbered ESP from the node to the gateway and back, one a millisecond each way, fewer where it is slow."""
 
     def __init__(self, site: Site) -> None:
         node = site.hosts["node"].run(raw_socket, ESP, HOME)
