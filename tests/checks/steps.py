@@ -192,7 +192,7 @@ def long() -> dict[str, list[Step]]:
     parts = {
         "fuzz": fuzz()[:1],
         "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
-        "one_box": [_scenario("one_box", 15)],
+        "one_box": [_scenario("one_box", 20)],
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),
