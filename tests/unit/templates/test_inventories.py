@@ -156,6 +156,37 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.namespaces
+def test_each_start_of_one_boxs_proxy_lays_routes_that_are_missing_and_leaves_those_that_are_there(
+    tmp_path: Path,
+) -> None:
+    files = written("one_box", "mipp", "vpn_gateway", "libipsec", tmp_path)
+    unit = files["mobileip-gateway-routes.service.j2"].read_text(encoding="utf-8")
+    # With a start, which the proxy's brings about, and with a restart of its.
+    assert re.search(r"^WantedBy=.*\bmobileip@proxy\.service$", unit, re.MULTILINE)
+    assert {"After=mobileip@proxy.service", "PartOf=mobileip@proxy.service"} <= set(unit.splitlines())
+    *_, command = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
+    start = command.replace("/etc/mobileip/gateway-routes.batch", str(files["gateway-routes.batch.j2"]))
+    script = f"""
+        wire() {{ ip link add mip0 type veth peer mip1; ip link set mip0 up; ip link set mip1 up; }}
+        show() {{ ip -o route show table 434 dev mip0; ip rule show pref 999; }}
+        {start} 2>/dev/null && exit 3
+        wire; {start}; show
+        # A rule of our number that no file has: whoever lays the routes again takes it away.
+        ip rule add pref 999 from 198.51.100.1 lookup main protocol 143
+        {start}; show
+        ip link del mip0; wire; {start}; show
+    """
+    done = run("unshare", "--net", "bash", "-ec", script)
+    route = "192.0.2.64/27 proto 143 scope link"
+    assert [line.strip() for line in done.splitlines()] == [
+        route,
+        route,
+        "999:\tfrom 198.51.100.1 lookup main proto 143",
+        route,
+    ]
+
+
+@pytest.mark.namespaces
 @pytest.mark.parametrize(("name", "host", "role", "backend"), cases())
 def test_every_file_of_every_host_is_right(name: str, host: str, role: str, backend: str, tmp_path: Path) -> None:
     files = written(name, host, role, backend, tmp_path)
