@@ -169,6 +169,13 @@ def _kernel_6_1() -> list[Step]:
     ]
 
 
+def _every_way() -> list[Step]:
+    """By every encapsulation, with two boxes and with one, what otherwise a few of them stand for."""
+    files = (f"tests/integration/test_{name}.py" for name in ("path_mtu", "daemons", "paths"))
+    command = python("-m", "pytest", "-q", "--durations=5", *files)
+    return [Step("long-ways", (command,), 30, environment={"EVERY_WAY": "1"})]
+
+
 def _scenarios() -> list[Step]:
     return [_scenario("two_box", 15)]
 
@@ -196,6 +203,7 @@ def long() -> dict[str, list[Step]]:
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),
+        "ways": _every_way(),
     }
     for folder in sorted((CHECKOUT / "tests" / "long").glob("*/")):
         parts[folder.name] = _pytest(f"long-{folder.name}", 60, f"tests/long/{folder.name}")

@@ -28,6 +28,9 @@ from typing import Any
 HOME, GATEWAY, MIPP_PUB, CN = "192.0.2.69", "203.0.113.20", "203.0.113.10", "192.0.2.50"
 SECOND_HOME = "192.0.2.70"
 """A second node, which has no daemon: a test speaks for it."""
+EVERY_WAY = os.environ.get("EVERY_WAY") == "1"
+"""Whether each deployment and encapsulation is tried where some stand for all otherwise: `make test-long PART=ways`"""
+DEPLOYMENTS = ("two boxes", "one box") if EVERY_WAY else ("two boxes",)
 SOURCES = Path(__file__).parents[2] / "roles/agent/files/mobileip/src"
 
 _SEGMENTS = ("dmzpub", "dmzpriv", "core", "home", "open", "faup", "falink")
@@ -122,7 +125,9 @@ def until(condition: Callable[[], Any], seconds: float = 8.0, what: str = "") ->
 
 @functools.cache
 def _programs() -> Path:
-    """The directory of the compiled programs, made once for all sites of a test run."""
+    """The directory of the compiled programs, made once for all sites of a test run; BPF_OBJECT names ready ones."""
+    if ready := os.environ.get("BPF_OBJECT"):
+        return Path(ready).parent
     directory = Path(tempfile.mkdtemp(prefix="programs-"))
     atexit.register(shutil.rmtree, directory)
     subprocess.run(
@@ -261,6 +266,10 @@ class Site:
         if check and result.returncode:
             raise AssertionError(f"mobileip {' '.join(arguments)} on {host}: {result.stdout}{result.stderr}")
         return result
+
+    def pins(self, host: str) -> Path:
+        """Where the programs and tables of a host are pinned."""
+        return self._bpf / host
 
     def start(self, host: str) -> None:
         """Start a daemon and wait until it answers."""

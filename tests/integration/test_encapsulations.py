@@ -263,40 +263,41 @@ class Talkers:
             assert arrived() == expected, self.heard(f"ike-{sender}")
 
 
+def switch(site: Site, case: Case) -> None:
+    """Live, as an operator would; the node registers anew."""
+    table = "add table ip behind; delete table ip behind; "
+    if case.encapsulation.startswith("udp"):
+        nodes = ", ".join(CARE_OF.values())
+        table += (
+            "add table ip behind; add chain ip behind post { type nat hook postrouting priority 100 ; }; "
+            f"add rule ip behind post oifname dmz ip saddr {{ {nodes} }} masquerade"
+        )
+    site.run("inet", "nft", table)
+    site.run("inet", "conntrack", "-F")
+    inside = case.encapsulation.removeprefix("udp").removeprefix("-") or "ipip"
+    if site.where != case.place:
+        site.move(case.place)
+    site.reconfigure("mipp", haleg={"encapsulation": case.home_agent_leg, "gre_key": AGENT_KEY})
+    site.reconfigure("mn", encapsulation=inside, encapsulate="gateways")
+    until(lambda: is_so(site, case), 15.0, what=f"{case}: {site.show('mipp', 'bindings')} {site.log('mn')[-1500:]}")
+    mtu = case.longest - OVERHEAD[case.encapsulation] - ESP_TUNNEL
+    for host in ("mn", site.gateway):
+        site.run(host, "ip", "link", "set", "esp0", "mtu", str(mtu))
+    until(lambda: site.ping(1) == 1, 10.0, what=f"{case}: {site.show('mipp', 'drops')} {site.show('mn', 'drops')}")
+
+
+def is_so(site: Site, case: Case) -> bool:
+    rows = site.show("mipp", "bindings")
+    found = [(row["encapsulation"], row["care_of_address"], row["half_bound"]) for row in rows]
+    return found == [(case.encapsulation, CARE_OF[case.place], False)]
+
+
 @dataclass(frozen=True)
 class Ground:
-    """A site that can be switched from one case to another."""
+    """A site, and who talks there."""
 
     site: Site
     talkers: Talkers
-
-    def switch(self, case: Case) -> None:
-        """Live, as an operator would; the node registers anew."""
-        site = self.site
-        table = "add table ip behind; delete table ip behind; "
-        if case.encapsulation.startswith("udp"):
-            nodes = ", ".join(CARE_OF.values())
-            table += (
-                "add table ip behind; add chain ip behind post { type nat hook postrouting priority 100 ; }; "
-                f"add rule ip behind post oifname dmz ip saddr {{ {nodes} }} masquerade"
-            )
-        site.run("inet", "nft", table)
-        site.run("inet", "conntrack", "-F")
-        inside = case.encapsulation.removeprefix("udp").removeprefix("-") or "ipip"
-        if site.where != case.place:
-            site.move(case.place)
-        site.reconfigure("mipp", haleg={"encapsulation": case.home_agent_leg, "gre_key": AGENT_KEY})
-        site.reconfigure("mn", encapsulation=inside)
-        until(lambda: self._is_so(case), 15.0, what=f"{case}: {site.show('mipp', 'bindings')} {site.log('mn')[-1500:]}")
-        mtu = case.longest - OVERHEAD[case.encapsulation] - ESP_TUNNEL
-        for host in ("mn", site.gateway):
-            site.run(host, "ip", "link", "set", "esp0", "mtu", str(mtu))
-        until(lambda: site.ping(1) == 1, 10.0, what=f"{case}: {site.show('mipp', 'drops')} {site.show('mn', 'drops')}")
-
-    def _is_so(self, case: Case) -> bool:
-        rows = self.site.show("mipp", "bindings")
-        found = [(row["encapsulation"], row["care_of_address"], row["half_bound"]) for row in rows]
-        return found == [(case.encapsulation, CARE_OF[case.place], False)]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["two boxes", "one box"])
@@ -305,14 +306,14 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         site.reconfigure("mipp", encapsulations={"gre_key": KEY})
         site.reconfigure("ha", encapsulations={"granted": ["gre", "minimal"], "gre_key": AGENT_KEY})
         site.reconfigure("fa", encapsulations={"gre_key": KEY})
-        site.reconfigure("mn", gre_key=KEY, encapsulate="gateways")
+        site.reconfigure("mn", gre_key=KEY)
         yield Ground(site, Talkers(site))
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case.encapsulation} from {case.place}")
 def test_ping_tcp_and_ike_pass_and_nothing_else_does(ground: Ground, case: Case) -> None:
     site, talkers = ground.site, ground.talkers
-    ground.switch(case)
+    switch(site, case)
     outside, sizes = f"inet-{case.place}", [300, 1200]
     if case.encapsulation != "udp-minimal":  # which carries no fragments
         sizes.append(2000)

@@ -1,7 +1,8 @@
 """Paths with short links in the middle: TCP keeps flowing, who sends too much is told, pieces come together.
 
-Two links carry 1280 bytes, all others 1500 in one run and 9000 in another. One is between two routers on the way to the
-node (`isp` and `inet`), the other is the DMZ's private segment, behind the router `inner` as the home agent sees it.
+With two boxes and with one, across a NAT and not, by each encapsulation. Two links carry 1280 bytes, all others 1500
+or 9000. One is between two routers on the way to the node (`isp` and `inet`), the other is the DMZ's private segment,
+behind the router `inner` as the home agent sees it.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 
-from tests.integration.site import CN, GATEWAY, HOME, MIPP_PUB, Site, running, until
+from tests.integration.site import CN, EVERY_WAY, GATEWAY, HOME, MIPP_PUB, Site, running, until
+from tests.integration.test_encapsulations import KEY, OVERHEAD, Case, switch
 
 pytestmark = [
     pytest.mark.namespaces,
     pytest.mark.skipif(
-        os.geteuid() != 0 or shutil.which("clang") is None or shutil.which("tshark") is None,
-        reason="needs root, clang and tshark",
+        os.geteuid() != 0 or any(shutil.which(tool) is None for tool in ("clang", "tcpdump", "tshark")),
+        reason="needs root, clang, tcpdump and tshark",
     ),
+    pytest.mark.timeout(300),
 ]
 
 SHORT = 1280
 CARE_OF, HOME_AGENT, MIPP_PRIV = "198.51.100.10", "192.0.2.40", "192.0.2.10"
+NAT = "203.0.113.1"
 IPIP = 20
 BYTES = 2_000_000
 
@@ -68,17 +72,20 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
 def _lengthen(site: Site, mtu: int) -> None:
     """Every wire, and the segments that they end in; the node's VPN has what its own interface allows."""
     for host, ports in site.ports.items():
+        if site.one_box and host == "mipp":
+            for interface in ("mip0", "mip1"):
+                site.run(host, "ip", "link", "set", "dev", interface, "mtu", str(mtu))
         for interface, segment, _ in ports:
             site.run("wires", "ip", "link", "set", "dev", f"{host}-{interface}", "mtu", str(mtu))
             site.run("wires", "ip", "link", "set", "dev", segment, "mtu", str(mtu))
             site.run(host, "ip", "link", "set", "dev", interface, "mtu", str(mtu))
-    for host in ("mn", "gw"):
+    for host in ("mn", site.gateway):
         site.run(host, "ip", "link", "set", "esp0", "mtu", str(mtu - 60))
 
 
 def _shorten(site: Site, mtu: int) -> None:
     """The DMZ's private segment, and a link between the Internet and a router that takes over the node's network."""
-    for host, interface in (("mipp", "priv"), ("gw", "priv"), ("inner", "dmz")):
+    for host, interface in {("mipp", "priv"), (site.gateway, "priv"), ("inner", "dmz")}:
         site.run(host, "ip", "link", "set", "dev", interface, "mtu", str(SHORT))
     isp = f"{site.prefix}-isp"
     for command in (
@@ -103,12 +110,41 @@ def _shorten(site: Site, mtu: int) -> None:
         site.run(host, "ethtool", "-K", interface, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
 
 
-@pytest.fixture(scope="module", params=[1500, 9000])
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("site")) as site:
+class Way(NamedTuple):
+    """What is different from site to site; `encapsulation` in the words of `show bindings`."""
+
+    one_box: bool
+    mtu: int
+    encapsulation: str
+
+    def __str__(self) -> str:
+        return f"{'one box' if self.one_box else 'two boxes'}, {self.mtu}, {self.encapsulation}"
+
+
+WAYS = [
+    Way(one_box, (1500, 9000)[(number + one_box) % 2], encapsulation)
+    for one_box in (False, True)
+    for number, encapsulation in enumerate(OVERHEAD)
+]
+"""In UDP across a NAT, else not."""
+USUAL = [Way(one_box=False, mtu=9000, encapsulation="gre"), Way(one_box=True, mtu=1500, encapsulation="udp")]
+
+
+@pytest.fixture(scope="module", params=WAYS if EVERY_WAY else USUAL, ids=str)
+def way(request: pytest.FixtureRequest) -> Way:
+    assert isinstance(request.param, Way)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def site(way: Way, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("site"), one_box=way.one_box) as site:
         try:
-            _lengthen(site, request.param)
-            _shorten(site, request.param)
+            site.reconfigure("mipp", encapsulations={"gre_key": KEY})
+            site.reconfigure("mn", gre_key=KEY)
+            switch(site, Case("open", way.encapsulation, "ipip"))
+            _lengthen(site, way.mtu)
+            _shorten(site, way.mtu)
             for host, address in (("cn", CN), ("mn", HOME)):
                 receiver = site.spawn(f"receive-{host}", host, [sys.executable, "-c", _RECEIVE, address])
                 assert receiver.stdout is not None
@@ -123,20 +159,22 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def errors(site: Site, host: str, interface: str) -> Iterator[list[tuple[str, ...]]]:
     """ICMP errors that pass an interface: source, destination, type, code, MTU. Complete when the block is left."""
     seen: list[tuple[str, ...]] = []
-    name = f"tshark-{host}"
-    fields = [word for field in ("ip.src", "ip.dst", "icmp.type", "icmp.code", "icmp.mtu") for word in ("-e", field)]
-    command = ["tshark", "-n", "-l", "-i", interface, "-f", "icmp[0] == 3 or icmp[0] == 11", "-T", "fields"]
-    tshark = site.spawn(name, host, [*command, "-E", "occurrence=f", *fields])
-    until(lambda: "Capturing on" in site.log(name), 15, what="tshark captures")
-    time.sleep(0.5)  # it says so before it does
+    name, file = f"capture-{host}", site.directory / f"{host}.pcap"
+    (site.directory / f"{name}.log").unlink(missing_ok=True)
+    command = ["tcpdump", "-i", interface, "--immediate-mode", "-n", "-U", "-w", str(file)]
+    capture = site.spawn(name, host, [*command, "icmp[0] == 3 or icmp[0] == 11"])
+    until(lambda: "listening on" in site.log(name), 15, what="tcpdump captures")
     try:
         yield seen
-        time.sleep(0.7)
     finally:
-        site.processes.pop(name)
-        tshark.terminate()
-        output, _ = tshark.communicate(timeout=10)
-        seen += [tuple(line.split("\t")) for line in output.decode().splitlines() if line]
+        del site.processes[name]
+        capture.terminate()
+        capture.wait(10)
+        fields = [word for field in ("src", "dst") for word in ("-e", f"ip.{field}")]
+        fields += [word for field in ("type", "code", "mtu") for word in ("-e", f"icmp.{field}")]
+        shown = ["tshark", "-n", "-r", str(file), "-T", "fields", "-E", "occurrence=f", *fields]
+        lines = subprocess.run(shown, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()
+        seen += [tuple(line.split("\t")) for line in lines]
 
 
 def stream(site: Site, host: str, source: str, to: str) -> int:
@@ -157,19 +195,19 @@ def counted(site: Site, host: str, name: str) -> int:
     return int(counters["kernel"]["packets"].get(name, 0) + counters["daemon"].get(name, 0))
 
 
-def test_pieces_of_tunnel_packets_come_together_before_anybody_knows_of_the_short_link(site: Site) -> None:
+def test_pieces_of_tunnel_packets_come_together_before_anybody_knows_of_the_short_link(site: Site, way: Way) -> None:
     """Without DF nobody is told: `inner` cuts the home agent's tunnel packets, and the proxy puts them together.
 
     The gateway's ESP has DF: on the other leg the first packets are lost, and the gateway is told.
     """
-    with errors(site, "gw", "pub") as at_gateway:
+    with errors(site, site.gateway, "any" if way.one_box else "pub") as at_gateway:
         until(lambda: long_ping(site), 20, what=f"answers: {site.show('mipp', 'drops')}")
-    assert (MIPP_PUB, GATEWAY, "3", "4", str(SHORT - IPIP)) in at_gateway
+    assert (MIPP_PUB, GATEWAY, "3", "4", str(SHORT - OVERHEAD[way.encapsulation])) in at_gateway
     before = counted(site, "mipp", "reassembled")
     assert long_ping(site)
     assert counted(site, "mipp", "reassembled") >= before + 3
     assert site.show("ha", "status")["path_mtus"] == {}
-    assert site.show("mipp", "status")["path_mtus"] == {CARE_OF: SHORT}
+    assert site.show("mipp", "status")["path_mtus"] == {NAT if way.encapsulation.startswith("udp") else CARE_OF: SHORT}
 
 
 def test_a_stream_to_the_node_flows_and_its_source_is_told_R2003_5_1(site: Site) -> None:
@@ -179,11 +217,12 @@ def test_a_stream_to_the_node_flows_and_its_source_is_told_R2003_5_1(site: Site)
     assert site.show("ha", "status")["path_mtus"] == {MIPP_PRIV: SHORT}
 
 
-def test_a_stream_from_the_node_flows_and_its_own_kernel_has_learned(site: Site) -> None:
+def test_a_stream_from_the_node_flows_and_its_own_kernel_has_learned(site: Site, way: Way) -> None:
     assert stream(site, "mn", HOME, CN) == BYTES
     assert site.show("mn", "status")["path_mtus"] == {MIPP_PUB: SHORT}
     routes = site.run("mn", "ip", "route", "show", "table", "435").stdout
-    assert f"mtu {SHORT - IPIP}" in routes
+    # By minimal encapsulation no fragment goes.
+    assert f"mtu {SHORT - (IPIP if way.encapsulation == 'minimal' else OVERHEAD[way.encapsulation])}" in routes
 
 
 def test_what_is_known_to_be_too_long_is_cut_before_the_tunnel_where_it_may_be(site: Site) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.site import HOME, Site, running, until
+from tests.integration.site import DEPLOYMENTS, HOME, Site, running, until
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -48,9 +48,9 @@ def row(site: Site, host: str = "mipp") -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("paths")) as site:
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("paths"), one_box=request.param == "one box") as site:
         until(lambda: site.bindings("mipp") == [(HOME, OPEN)], what=site.log("mn")[-2000:])
         assert until(lambda: site.ping() == 3)
         site.reconfigure("mipp", probe={"interval": 2})
