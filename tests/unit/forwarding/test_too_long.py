@@ -221,6 +221,31 @@ def test_what_may_be_cut_is_cut_before_it_enters_the_tunnel_R2003_5_1_and_R3519_
     assert (bytes(together), more) == (payload, False)
 
 
+@pytest.mark.parametrize("transport", [UDP(sport=4500, dport=4500), TCP(sport=4500, dport=4500)], ids=["UDP", "TCP"])
+@pytest.mark.parametrize("size", [1459, 1460])
+def test_a_checksum_that_was_left_to_the_device_is_finished_before_the_packet_is_cut(transport: Any, size: int) -> None:
+    finished = IP(bytes(IP(src=HOME, dst="192.0.2.80") / transport / Raw((bytes(range(256)) * 6)[:size])))
+    addresses = IPv4Address(HOME).packed + IPv4Address("192.0.2.80").packed
+    pseudo = addresses + finished.proto.to_bytes(2) + (len(finished) - 20).to_bytes(2)
+    unfinished = finished.copy()
+    unfinished[type(transport)].chksum = rules.checksum(pseudo) ^ 0xFFFF
+    verdict = decide(unfinished, tables())
+    assert verdict.outcome == "cut_in_two"
+    front, rest = IP(verdict.front[14:]), IP(verdict.frame[14:])
+    together = bytes(front.payload)[: rest.frag * 8] + bytes(rest.payload)
+    assert together == bytes(finished.payload)
+
+
+def test_datagrams_of_a_tunnel_that_were_merged_are_dropped_and_merged_segments_in_one_are_not() -> None:
+    snapshot = tables(Tunnel(IPv4Address(CARE_OF), NOW + 300, Encapsulation.UDP, 434))
+    inner = bytes(IP(src=HOME, dst=VPNGW_PUB, proto=50) / Raw(bytes(100)))
+    outer, header = IP(src=CARE_OF, dst=MIPP_PUB) / UDP(sport=434, dport=434, chksum=0), bytes.fromhex("04040000")
+    merged = outer / Raw((header + inner) * 3)
+    assert decide(merged, snapshot, ROUTER_MAC, segment=len(header + inner)).reason == "merged_datagrams"
+    assert decide(outer / Raw(header + inner), snapshot, ROUTER_MAC, segment=50).outcome == "node_to_gateway"
+    assert decide(merged, snapshot, ROUTER_MAC).outcome == "node_to_gateway", "padding, where nothing was merged"
+
+
 def test_merged_segments_pass_as_long_as_each_may_be_made_to_fit() -> None:
     packet = IP(src=VPNGW_PUB, dst=HOME, proto=17, flags="DF") / UDP(sport=4500, dport=4500) / Raw(bytes(7360))
     snapshot = replace(tables(), policy=TOLD)

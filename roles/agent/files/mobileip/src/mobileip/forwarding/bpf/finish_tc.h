@@ -105,6 +105,17 @@ static __always_inline int is_measured(const struct plan *plan)
 	return (plan->flags & (PLAN_ENCAPSULATE | PLAN_REDIRECT)) && !(plan->flags & PLAN_ANSWER_ECHO);
 }
 
+/*
+ * Merged segments keep what the kernel has noted of the tunnel that they came by. So out of IP-in-IP they go on by it: what
+ * is at the other end of a node's tunnel takes it apart whatever was negotiated (RFC 5944 4.1), but not in UDP (RFC 3519 4.3).
+ */
+static __always_inline void keep_carrier(const ctx_t *ctx, struct plan *plan)
+{
+	if (segment_size(ctx) && (plan->flags & PLAN_TO_BINDING) && plan->way.arrived == ENCAPSULATION_IPIP &&
+	    !(plan->way.carried & CARRIED_IN_UDP))
+		plan->way.encapsulation = ENCAPSULATION_IPIP;
+}
+
 static __always_inline int change(ctx_t *ctx, const struct packet *p, struct plan *plan)
 {
 	int verdict = VERDICT_CONTINUE;
@@ -121,6 +132,7 @@ static __always_inline int change(ctx_t *ctx, const struct packet *p, struct pla
 	if (verdict == VERDICT_CONTINUE && (plan->flags & (PLAN_ENCAPSULATE | PLAN_REDIRECT)) &&
 	    load_bytes(ctx, ETH_HLEN, &ip, sizeof(ip)))
 		verdict = DROP(helper_failed);
+	keep_carrier(ctx, plan);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ENCAPSULATE))
 		verdict = settle(&ip, segment_size(ctx), &plan->way);
 	if (verdict == VERDICT_CONTINUE && (plan->flags & PLAN_ROUTE))

@@ -109,21 +109,27 @@ static __always_inline __u32 unfinished_checksum(ctx_t *ctx, const struct iphdr 
 	return found == fold_checksum(sum) ? at : 0;
 }
 
-#define FORGOTTEN 40	/* reaches behind the beginning of UDP */
+#define FORGOTTEN 40	/* reaches behind the checksum of TCP */
 
 /*
- * UDP goes without a checksum then (RFC 768). The first bytes come off and are put on again, so that the kernel forgets
- * that there was something to fill in.
+ * What the device would have done, for a packet of `total` bytes. The first ones come off and are put on again, so that the
+ * kernel forgets that there was something to fill in.
  */
-static __always_inline int forget_checksum(ctx_t *ctx)
+static __always_inline int finish_checksum(ctx_t *ctx, __u32 at, __u32 total)
 {
+	int sum = sum_bytes(ctx, ETH_HLEN + sizeof(struct iphdr), total - sizeof(struct iphdr));
+	__u16 finished = ~sum;
 	__u8 first[FORGOTTEN];
 
-	if (load_bytes(ctx, ETH_HLEN, first, sizeof(first)) || close_room(ctx, sizeof(first)) ||
+	if (sum < 0 || load_bytes(ctx, ETH_HLEN, first, sizeof(first)) || close_room(ctx, sizeof(first)) ||
 	    make_room(ctx, sizeof(first)))
 		return DROP(helper_failed);
-	__builtin_memset(first + sizeof(struct iphdr) + UDP_CHECKSUM_AT, 0, sizeof(__u16));
-	return store_bytes(ctx, ETH_HLEN, first, sizeof(first)) ? DROP(helper_failed) : VERDICT_CONTINUE;
+	if (!finished)
+		finished = 0xffff; /* the same sum, and to UDP 0 says that there is none (RFC 768) */
+	if (store_bytes(ctx, ETH_HLEN, first, sizeof(first)) ||
+	    store_bytes(ctx, ETH_HLEN + sizeof(struct iphdr) + at, &finished, sizeof(finished)))
+		return DROP(helper_failed);
+	return VERDICT_CONTINUE;
 }
 
 /*
@@ -145,9 +151,9 @@ GLOBAL_FUNCTION int cut(ctx_t *ctx, __u32 most, __u32 mark)
 		return DROP(too_big);
 	step = (most - sizeof(ip)) & ~7;
 	unfinished = unfinished_checksum(ctx, &ip);
-	if (step > CUT_AT_ONCE * MOST_CUTS || unfinished == TCP_CHECKSUM_AT || left < FORGOTTEN + sizeof(ip))
+	if (step > CUT_AT_ONCE * MOST_CUTS || left < FORGOTTEN + sizeof(ip))
 		return DROP(too_big);
-	if (unfinished && forget_checksum(ctx) < 0)
+	if (unfinished && finish_checksum(ctx, unfinished, left) < 0)
 		return DROP(helper_failed);
 	offset = bpf_ntohs(ip.frag_off) & IP_OFFSET;
 	more = bpf_ntohs(ip.frag_off) & IP_MF;

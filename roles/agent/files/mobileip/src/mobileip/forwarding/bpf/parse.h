@@ -254,15 +254,19 @@ static long sum_step(__u32 index, void *data)
 	return 0;
 }
 
-/* Is the GRE checksum right (RFC 2784 2.5)? It covers the payload as well. Of what was merged it was looked at before. */
-GLOBAL_FUNCTION int is_gre_intact(ctx_t *ctx, int offset, int length)
+/* Sum over so many bytes of the frame, as of a checksum; negative where they cannot be read. */
+GLOBAL_FUNCTION int sum_bytes(ctx_t *ctx, int offset, int length)
 {
 	struct running_sum s = { .ctx = ctx, .at = offset, .end = offset + length };
 
-	if (segment_size(ctx))
-		return 1;
 	bpf_loop(SUM_STEPS, sum_step, &s, 0);
-	return !s.failed && fold_checksum(s.sum) == 0xffff;
+	return s.failed ? -1 : fold_checksum(s.sum);
+}
+
+/* Is the GRE checksum right (RFC 2784 2.5)? It covers the payload as well. Of what was merged it was looked at before. */
+static __always_inline int is_gre_intact(ctx_t *ctx, int offset, int length)
+{
+	return segment_size(ctx) || sum_bytes(ctx, offset, length) == 0xffff;
 }
 
 /* GRE (RFC 2784, RFC 2890): the length of its header, or a drop. Sequence numbers are passed over (RFC 2890 2.2). */
@@ -342,6 +346,16 @@ static __always_inline int parse_inner(ctx_t *ctx, struct packet *p, int offset,
 	return VERDICT_CONTINUE;
 }
 
+/*
+ * GRO merges the datagrams of a UDP tunnel where an interface is told to (rx-udp-gro-forwarding): packets with headers of
+ * their own in one, which nobody here can part. Merged segments of one packet inside are as long as it says.
+ */
+static __always_inline int is_merged_datagrams(const ctx_t *ctx, const struct packet *p, int room)
+{
+	return segment_size(ctx) && (p->carried & CARRIED_IN_UDP) &&
+	       (p->tunnel == ENCAPSULATION_MINIMAL || room > bpf_ntohs(p->inner.tot_len));
+}
+
 /* Whether the daemon takes what the kernel has put together, and has it decided by the model of these rules. */
 static __always_inline int has_slow_path(void)
 {
@@ -385,13 +399,16 @@ GLOBAL_FUNCTION int parse_tunnel(ctx_t *ctx, struct packet *p)
 	if (length < 0)
 		return length;
 	offset += length;
+	room -= length;
 	if (p->tunnel == ENCAPSULATION_MINIMAL) {
 		offset -= sizeof(p->inner); /* where it would begin */
 	} else {
-		verdict = parse_inner(ctx, p, offset, room - length);
+		verdict = parse_inner(ctx, p, offset, room);
 		if (verdict < 0)
 			return verdict;
 	}
+	if (is_merged_datagrams(ctx, p, room))
+		return DROP(merged_datagrams);
 	if (!p->inner.ttl)
 		return DROP(ttl_expired); /* RFC 2003 3.1 */
 	p->overhead = offset - ETH_HLEN;

@@ -44,7 +44,9 @@
 	REASON(32, gre_header, "GRE with a flag, version or protocol type that is not served (RFC 2784 2.3)") \
 	REASON(33, gre_checksum, "wrong GRE checksum") \
 	REASON(34, minimal_checksum, "wrong checksum of the minimal forwarding header") \
-	REASON(35, unfit_for_minimal, "a fragment, options, or merged segments for a UDP tunnel with next header 55 (RFC 2004 3)")
+	REASON(35, unfit_for_minimal, "a fragment, options, or merged segments for a UDP tunnel with next header 55 (RFC 2004 3)") \
+	REASON(36, merged_segments, "segments that GRO merged, out of a tunnel of one kind into one of another") \
+	REASON(37, merged_datagrams, "UDP tunnel packets that GRO merged: ethtool -K INTERFACE rx-udp-gro-forwarding off rx-gro-list off")
 
 #define OUTCOMES(OUTCOME) \
 	OUTCOME(1, node_to_gateway, "proxy: decapsulated, to the VPN gateway's public side") \

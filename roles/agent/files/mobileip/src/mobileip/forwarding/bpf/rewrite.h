@@ -239,11 +239,11 @@ static __always_inline int settle_fragments(struct plan *plan)
 /* Room, and the tunnel's headers in it; `inner` is the header that is behind them then. */
 static __always_inline int put_tunnel(ctx_t *ctx, const struct iphdr *inner, const struct way *way)
 {
+	int is_again = way->arrived == (way->encapsulation | (way->carried & CARRIED_IN_UDP));
 	struct iphdr outer;
 
-	if (open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP,
-		      way->arrived == (way->encapsulation | (way->carried & CARRIED_IN_UDP))))
-		return DROP(helper_failed);
+	if (open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP, is_again))
+		return segment_size(ctx) && way->arrived && !is_again ? DROP(merged_segments) : DROP(helper_failed);
 	if (way->encapsulation == ENCAPSULATION_MINIMAL)
 		fill_minimal_outer(&outer, inner, way);
 	else

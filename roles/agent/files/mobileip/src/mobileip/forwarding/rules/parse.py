@@ -105,6 +105,8 @@ def enter_tunnel_packet(packet: Packet) -> Header:
             length = _read_gre(packet, at, room)
             room, at = room - length, at + length
         inner = _read_inner(packet, at, room)
+    if packet.segment and packet.tunnel.in_udp and (next_header == IPPROTO_MINIMAL or room > inner.total):
+        raise Drop("merged_datagrams")  # several packets in one, where segments of one are as long as it says
     if inner.ttl == 0:
         raise Drop("ttl_expired")
     packet.inner, packet.inner_at, packet.head = inner, at, first_bytes(packet.frame, at, inner)

@@ -78,9 +78,21 @@ def _refuse(packet: Packet, reason: str, message: bytes) -> None:
         push_headers(packet, packet.outer.destination, way_back(packet))
 
 
+_CHECKSUMS = {IPPROTO_UDP: UDP_CHECKSUM, IPPROTO_TCP: TCP_CHECKSUM}
+"""Where the checksum is behind the IP header, by protocol."""
+
+
+def _finished(header: Header, payload: bytes) -> bytes:
+    """With the checksum that the device would have filled in: over all of it, with what is there in its place."""
+    at = _CHECKSUMS[header.protocol]
+    whole = payload[: header.total - IP_HEADER]
+    found = checksum(whole + b"\0" * (len(whole) % 2)) or 0xFFFF
+    return payload[:at] + found.to_bytes(2) + payload[at + 2 :]
+
+
 def _is_unfinished(header: Header, payload: bytes) -> bool:
     """Whether a transport checksum was left to the device: it is the sum over addresses, protocol and length then."""
-    at = {IPPROTO_UDP: UDP_CHECKSUM, IPPROTO_TCP: TCP_CHECKSUM}.get(header.protocol)
+    at = _CHECKSUMS.get(header.protocol)
     if at is None or header.is_fragment:
         return False
     pseudo = header.source.packed + header.destination.packed
@@ -116,9 +128,7 @@ def _cut(packet: Packet, header: Header, most: int) -> None:
     if header.total < _QUOTED_AT_LEAST:
         raise Drop("too_big")
     if _is_unfinished(header, payload):
-        if header.protocol == IPPROTO_TCP:
-            raise Drop("too_big")
-        payload = payload[:UDP_CHECKSUM] + b"\0\0" + payload[UDP_CHECKSUM + 2 :]
+        payload = _finished(header, payload)
     packet.front = ethernet + _fragment(header, IP_HEADER + step, MF | header.offset) + payload
     rest = _fragment(header, header.total - step, more | (header.offset + step // 8) & OFFSET)
     packet.frame = ethernet + rest + payload[step:]

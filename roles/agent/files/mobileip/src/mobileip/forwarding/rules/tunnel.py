@@ -143,8 +143,12 @@ def _carrier(packet: Packet, negotiated: Encapsulation, inner: Header) -> Encaps
     """As negotiated, but for what minimal encapsulation cannot carry (RFC 2004 3): it goes by IP-in-IP.
 
     Options would be the outer header's, and merged segments nobody could cut again. In UDP the next header is the
-    negotiated one or none (RFC 3519 4.3).
+    negotiated one or none (RFC 3519 4.3). Towards a node, merged segments that came by IP-in-IP go on by it: the kernel
+    has noted how they are to be cut.
     """
+    came_by_ipip = packet.tunnel is Encapsulation.IPIP and packet.chosen is not None
+    if packet.segment and came_by_ipip and not negotiated.in_udp:
+        return Encapsulation.IPIP
     if negotiated.next_header != IPPROTO_MINIMAL:
         return negotiated
     if not (inner.is_fragment or inner.length != IP_HEADER or packet.segment):
