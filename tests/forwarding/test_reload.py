@@ -104,14 +104,15 @@ def streaming(site: Site) -> Iterator[Stream]:
         assert came == list(range(sent))
 
 
-@pytest.fixture
-def other_object(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def other_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same programs but for one constant."""
-    copy = shutil.copytree(SOURCE.parent, tmp_path / "bpf")
+    directory = tmp_path_factory.mktemp("other")
+    copy = shutil.copytree(SOURCE.parent, directory / "bpf")
     text = (copy / "rewrite.h").read_text(encoding="utf-8")
     assert "#define TUNNEL_TTL 64" in text
     (copy / "rewrite.h").write_text(text.replace("#define TUNNEL_TTL 64", "#define TUNNEL_TTL 63"), encoding="utf-8")
-    return build_both(tmp_path / "other.bpf.o", copy)
+    return build_both(directory / "other.bpf.o", copy)
 
 
 @pytest.mark.parametrize("attach", HOOKS)
@@ -133,14 +134,62 @@ def test_new_code_under_a_stream_loses_no_packet(
 
 
 @pytest.mark.parametrize("attach", HOOKS)
-def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
-    site: Site, bpf_object: Path, attach: Attach, monkeypatch: pytest.MonkeyPatch
+def test_a_table_that_is_new_with_the_code_is_filled_before_that_takes_over(
+    site: Site, bpf_object: Path, other_object: Path, attach: Attach
 ) -> None:
     pins, proxy, settings = site.pin_dir("proxy"), site.hosts["proxy"], proxy_forwarding(site)
     proxy.run(loader.load, bpf_object, pins, ATTACHMENTS, attach=attach)
     with streaming(site):
         before = attached(proxy)
-        monkeypatch.setattr(layouts, "fingerprint", lambda: b"\1" * 32)
+        (pins / "maps" / "passes").unlink()  # the code before had none, as far as the next load can see
+
+        def fail(_: Path) -> None:
+            raise OSError("the store is gone")
+
+        with pytest.raises(OSError, match="the store is gone"):
+            proxy.run(loader.load, other_object, pins, ATTACHMENTS, attach=attach, fill=fail)
+        assert attached(proxy) == before
+        filled: list[Path] = []
+
+        def fill(directory: Path) -> None:
+            assert attached(proxy) == before
+            ProxyTables(directory).configure(settings)
+            filled.append(directory)
+
+        for _ in range(2):
+            proxy.run(loader.load, other_object, pins, ATTACHMENTS, attach=attach, fill=fill)
+        assert attached(proxy) != before
+    assert filled == [pins], "once, and also where the table was made by a load that failed"
+
+
+@pytest.fixture(scope="module")
+def former_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An object of a release whose tables were others: the entry of one was longer, one was not there."""
+    directory = tmp_path_factory.mktemp("former")
+    copy = shutil.copytree(SOURCE.parent, directory / "bpf")
+    for name, old, new in (
+        ("structs.h", "__u8 padding[3];", "__u8 padding[11];"),
+        ("maps.h", "} error_turns SEC", "} turns SEC"),
+        ("icmp.h", "&error_turns", "&turns"),
+    ):
+        text = (copy / name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, (name, old)
+        (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+    return build_both(directory / "former.bpf.o", copy)
+
+
+@pytest.mark.parametrize("attach", HOOKS)
+def test_tables_of_another_layout_give_way_under_a_stream_and_no_packet_is_lost(
+    site: Site, bpf_object: Path, former_object: Path, attach: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins, proxy, settings = site.pin_dir("proxy"), site.hosts["proxy"], proxy_forwarding(site)
+    proxy.run(loader.unload, pins, ATTACHMENTS)
+    with monkeypatch.context() as former:
+        former.setattr(layouts, "fingerprint", lambda: b"\1" * 32)
+        proxy.run(loader.load, former_object, pins, ATTACHMENTS, attach=attach)
+        ProxyTables(pins).configure(settings)
+    with streaming(site):
+        before = attached(proxy)
         with pytest.raises(loader.LoadError, match=r"layout differs, so nothing was changed.*mobileip migrate"):
             proxy.run(loader.load, bpf_object, pins, ATTACHMENTS)
         assert attached(proxy) == before

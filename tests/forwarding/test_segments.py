@@ -1,4 +1,5 @@
-"""Clear TCP and UDP on the home agent's leg as hosts really send it: merged segments, checksums left to the device.
+"""Clear TCP and UDP on the home agent's leg as hosts really send it: merged segments, checksums left to the device; and
+what GRO makes of the datagrams of a node's tunnel.
 
 cn --- home agent === proxy --- gateway, which here has the node's address itself, and sends back past the proxy's
 public side. Nothing is switched off on the wires.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,19 +17,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from mobileip.forwarding import loader
-from mobileip.forwarding.entries import Counters, HomeBinding, NodeMode, NodePath, PathMtu, Tunnel, TunnelPolicy
+from mobileip.forwarding.entries import (
+    Counters,
+    Encapsulation,
+    HomeBinding,
+    NodeMode,
+    NodePath,
+    PathMtu,
+    Tunnel,
+    TunnelPolicy,
+)
 from mobileip.forwarding.tables import HomeAgentTables, MobileNodeTables
+from tests.forwarding import frames
 from tests.forwarding.test_namespaces import (
     CARE_OF,
     CN_HOME,
+    ESP,
     HOME,
     HOME_AGENT,
     MIPP_PRIV,
     MIPP_PUB,
+    VPNGW_PUB,
     Site,
     ip,
     later,
     packet_socket,
+    raw_socket,
     received,
     site,
     udp_socket,
@@ -37,6 +52,7 @@ __all__ = ["site"]
 pytestmark = pytest.mark.namespaces
 
 SIZE = 24 << 20
+UDP_SEGMENT = 103
 
 
 @pytest.fixture
@@ -105,12 +121,15 @@ def test_merged_segments_flow_from_the_node_through_the_reverse_tunnel(legs: Sit
     assert not any(counters.drops.values()), counters.drops
 
 
-@pytest.mark.parametrize("discovery", [True, False], ids=["DF", "no DF"])
-def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too(legs: Site, discovery: bool) -> None:
-    if not discovery:
-        # Single segments are cut as fragments, for which their checksum has to be finished; GRO merges them then.
-        legs.hosts["cn"].shell("sysctl -qw net.ipv4.ip_no_pmtu_disc=1\nethtool -K eth0 tx off")
+@pytest.mark.parametrize("way", ["DF", "no DF", "no DF, single"])
+def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too_and_by_single_ones(legs: Site, way: str) -> None:
+    if way != "DF":
+        legs.hosts["cn"].shell("sysctl -qw net.ipv4.ip_no_pmtu_disc=1")
+    if way == "no DF":
+        legs.hosts["cn"].shell("ethtool -K eth0 tx off")
         legs.hosts["agent"].shell("ethtool -K home gro on")
+    elif way == "no DF, single":  # each of which is cut, and has left its checksum to the device
+        legs.hosts["cn"].shell("ethtool -K eth0 tso off gso off")
     tables = HomeAgentTables(legs.pin_dir("agent"))
     tables.put_path_mtu(ip(MIPP_PRIV), PathMtu(1280, later()))
     legs.hosts["agent"].shell("ethtool -K core tso off gso off")
@@ -134,32 +153,68 @@ def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too(legs: Site, disc
     beside.join()
     wire.close()
     assert 1200 < longest[0] <= 1280
-    assert ("mtu 1260" in legs.hosts["cn"].shell(f"ip route get {HOME}")) is discovery
+    assert ("mtu 1260" in legs.hosts["cn"].shell(f"ip route get {HOME}")) is (way == "DF")
     assert not any(agent_counters(legs).drops.values()), agent_counters(legs).drops
+    if way == "no DF, single":
+        assert agent_counters(legs).packets["cut_in_two"] > SIZE // 1500
 
 
-def test_merged_segments_flow_from_one_node_to_another(site: Site) -> None:
-    """Out of a tunnel to the home agent and into another of the same kind, past the proxy, which only routes here."""
-    other, its_care_of = "192.0.2.70", "198.51.100.100"
+OTHER, ITS_CARE_OF = "192.0.2.70", "198.51.100.100"
+
+
+def two_nodes(site: Site, theirs: Encapsulation) -> HomeAgentTables:
+    """A second node, by another kind of tunnel perhaps; the proxy only routes here."""
     site.hosts["internet"].shell("ip route add 192.0.2.0/27 via 203.0.113.10")
     site.hosts["agent"].shell("ip route add 198.51.100.0/24 via 192.0.2.10")
     site.hosts["visited"].shell(
-        f"ip address add {other}/32 dev lo\nip route add {HOME}/32 via 198.51.100.97 src {other}"
+        f"ip address add {OTHER}/32 dev lo\nip route add {HOME}/32 via 198.51.100.97 src {OTHER}"
     )
-    site.hosts["node"].shell(f"ip route add {other}/32 via 198.51.100.1 src {HOME}")
+    site.hosts["node"].shell(f"ip route add {OTHER}/32 via 198.51.100.1 src {HOME}")
     # A veth merges only what its other end sends as it is to arrive.
     site.hosts["agent"].shell("ethtool -K core gro on")
     site.hosts["cn"].shell("ethtool -K q3 tso off")
     site.load("visited", loader.mobile_node_attachments("uplink"))
     tables = HomeAgentTables(site.pin_dir("agent"))
-    for host, home, care_of in (("node", HOME, CARE_OF), ("visited", other, its_care_of)):
-        tables.put(HomeBinding(ip(home), (Tunnel(ip(care_of), later()),)))
-        path = NodePath(ip(home), NodeMode.TUNNEL, ip(care_of), ip(HOME_AGENT), encapsulate_all=True)
+    tables.set_policy(TunnelPolicy(errors_per_second=100))
+    ends = (("node", HOME, CARE_OF, Encapsulation.IPIP), ("visited", OTHER, ITS_CARE_OF, theirs))
+    for host, home, care_of, encapsulation in ends:
+        port = 434 if encapsulation.in_udp else 0
+        tables.put(HomeBinding(ip(home), (Tunnel(ip(care_of), later(), encapsulation, port),)))
+        path = NodePath(ip(home), NodeMode.TUNNEL, ip(care_of), ip(HOME_AGENT), encapsulation, encapsulate_all=True)
         MobileNodeTables(site.pin_dir(host)).set_path(path)
-    stream(site, "node", "visited", HOME, other)
+    return tables
+
+
+@pytest.mark.parametrize("theirs", [Encapsulation.IPIP, Encapsulation.GRE])
+def test_merged_segments_flow_from_one_node_to_another(site: Site, theirs: Encapsulation) -> None:
+    """Out of a tunnel to the home agent and into another, of the same kind whatever was negotiated."""
+    tables = two_nodes(site, theirs)
+    stream(site, "node", "visited", HOME, OTHER)
     counters = tables.counters()
     assert counters.bytes["node_to_node"] / counters.packets["node_to_node"] > 1600, "segments came merged"
     assert not any(counters.drops.values()), counters.drops
+
+
+def test_merged_segments_into_a_tunnel_of_another_kind_are_told_apart_from_failures_and_single_ones_pass(
+    site: Site,
+) -> None:
+    tables = two_nodes(site, Encapsulation.UDP)
+    server = site.hosts["visited"].run(socket.create_server, (OTHER, 5001))
+    sender = site.hosts["node"].run(socket.create_connection, (OTHER, 5001), timeout=5, source_address=(HOME, 0))
+    with server, sender:
+        sender.setblocking(False)
+        sender.send(bytes(1 << 20))
+        until = time.monotonic() + 3
+        while not tables.counters().drops["merged_segments"] and time.monotonic() < until:
+            time.sleep(0.02)
+        counters = tables.counters()
+    assert counters.drops["merged_segments"]
+    assert counters.drops["helper_failed"] == 0
+    assert counters.packets["node_to_node"] >= 3, "the session was opened"
+    site.hosts["agent"].shell("ethtool -K core gro off")
+    before = tables.counters().drops["merged_segments"]
+    stream(site, "node", "visited", HOME, OTHER)
+    assert tables.counters().drops["merged_segments"] == before
 
 
 @pytest.mark.parametrize("size", [1453, 1472])
@@ -172,3 +227,48 @@ def test_a_datagram_without_df_is_cut_and_its_checksum_is_right(legs: Site, size
         here.sendto(payload[:size], (HOME, 7))
         assert received(there, b"") == payload[:size]
     assert agent_counters(legs).packets["cut_in_two"] == 1
+
+
+def burst(site: Site, count: int) -> int:
+    """Packets of the node in a UDP tunnel, all of one length and at once; how many of them come to the gateway."""
+    datagram = bytes.fromhex("04040000") + frames.ip(ip(HOME), ip(VPNGW_PUB), ESP, b"burst" + bytes(295))
+    segments = struct.pack("=H", len(datagram))
+    outside = site.hosts["node"].run(udp_socket, CARE_OF, 434)
+    gateway = site.hosts["gateway"].run(raw_socket, ESP, VPNGW_PUB)
+    with outside, gateway:
+        outside.sendmsg([datagram * count], [(socket.IPPROTO_UDP, UDP_SEGMENT, segments)], 0, (MIPP_PUB, 434))
+        came = 0
+        while came < count and received(gateway, b"burst", 0.5) is not None:
+            came += 1
+    return came
+
+
+@pytest.mark.parametrize("feature", ["rx-udp-gro-forwarding", "rx-gro-list"])
+def test_datagrams_of_a_tunnel_are_kept_apart_by_loading_and_never_lost_without_a_word(
+    site: Site, feature: str
+) -> None:
+    proxy, pins = site.hosts["proxy"], site.pin_dir("proxy")
+
+    def is_on() -> bool:
+        return f"{feature}: on" in proxy.shell("ethtool -k pub")
+
+    site.move(Encapsulation.UDP)
+    site.hosts["internet"].shell("ethtool -K p1 tso off tx-udp-segmentation off")  # one by one, and all at once
+    assert burst(site, 20) == 20
+    proxy.shell(f"ethtool -K pub gro on {feature} on")
+    assert is_on()
+    came = burst(site, 20)
+    counters = site.proxy().counters()
+    assert counters.drops["merged_datagrams"] > 0
+    assert came + counters.drops["merged_datagrams"] < 20, "several in each"
+    assert not proxy.run(loader.is_loaded, site.bpf_object, pins, site.proxy_attachments())
+    assert proxy.run(loader.load, site.bpf_object, pins, site.proxy_attachments())
+    assert not is_on()
+    assert loader_says(site) == [("pub", feature)]
+    assert burst(site, 20) == 20
+    proxy.run(loader.unload, pins, site.proxy_attachments())
+    assert is_on()
+
+
+def loader_says(site: Site) -> list[tuple[str, str]]:
+    return site.hosts["proxy"].run(loader.kept_apart, site.pin_dir("proxy"))

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check_config)
 
     load = commands.add_parser("load", help="load, pin and attach the BPF programs (root; changes no binding)")
-    _takes_file(load, keys=False)
+    _takes_file(load)
     load.set_defaults(command=_load)
 
     migrate = commands.add_parser(
@@ -164,22 +164,25 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> int:
-    from mobileip.config import ConfigError, load_config
+    from mobileip.config import ConfigError, default_keys_file, load_config
     from mobileip.forwarding.loader import LoadError
     from mobileip.runtime.interfaces import StartError
-    from mobileip.runtime.launch import load, who_sees_packets_first
+    from mobileip.runtime.launch import kept_apart, load, who_sees_packets_first
+    from mobileip.store.sqlite import StoreError
 
     try:
         loaded = load_config(options.file)
-        changed = load(loaded)
-        first = who_sees_packets_first(loaded)
+        changed = load(loaded, lambda: load_config(options.file, options.keys or default_keys_file()))
+        first, apart = who_sees_packets_first(loaded), kept_apart(loaded)
     except ConfigError as exc:
         return _wrong(exc)
-    except (LoadError, StartError, OSError) as exc:
+    except (LoadError, StartError, StoreError, OSError) as exc:
         return _failed(exc)
     print("loaded" if changed else "already loaded, nothing changed")
     if first:
         print(f"who sees packets first: {first}")
+    if apart:
+        print(f"so that GRO merges no datagrams of a tunnel: {apart}")
     return _DONE
 
 

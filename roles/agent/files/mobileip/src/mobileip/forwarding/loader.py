@@ -13,6 +13,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mobileip.forwarding import layouts, needs, xdp
+from mobileip.forwarding import layouts, needs, netdev, xdp
 from mobileip.forwarding._libbpf import Map, Program, check, library
 from mobileip.forwarding.build import xdp_object
 
@@ -37,6 +38,8 @@ HANDLE = 1
 ETH_P_ALL = 0x0003
 BPFFS_MAGIC = 0xCAFE4A11
 _IDENTITY = struct.pack("=I", 0)
+_UNFILLED = "unfilled"
+"""A folder that is there from when a table is made until it has been filled: a load that was cut short is noticed."""
 _MIGRATE = (
     "Stop the daemon and run `mobileip migrate FILE --keys KEYS`: it fills new tables from the daemon's store and then "
     "takes them in use; then start the daemon"
@@ -112,6 +115,7 @@ def load(
     max_bindings: int | None = None,
     programs: Sequence[str] = (),
     attach: xdp.Attach = xdp.Attach.AUTO,
+    fill: Callable[[Path], None] | None = None,
 ) -> bool:
     """Load, pin and attach. Needs root or `needs.CAPABILITIES`, and write access to the pin directory.
 
@@ -119,6 +123,8 @@ def load(
     `max_bindings` bounds the table of bindings (default 1,048,576); it counts at the first load only.
     `programs` are pinned as well, attached or not.
     `attach` says where XDP programs look at packets before tc's, which are attached always.
+    `fill` is given the pin directory where this object has tables that the one before had not: the new programs take
+    over when it has returned. What it raises leaves the old ones in force, and is for the next load to do.
     Returns whether anything changed. Raises LoadError with what to do; a program that is already attached stays then.
     """
     path, directory = Path(object_path), Path(pin_dir)
@@ -143,10 +149,15 @@ def load(
         changed = True
     if owner is not None:
         _hand_over(directory, owner)
+    if changed and (directory / _UNFILLED).is_dir():
+        if found is not None and fill is not None:
+            fill(directory)
+        (directory / _UNFILLED).rmdir()
     pinned = {name: Program(_program_path(directory, name)) for name in names}
     with IPRoute() as netlink:
         for attachment in attachments:
             changed |= _attach(netlink, attachment, pinned[attachment.program])
+    changed |= _keep_datagrams_apart(directory, attachments)
     try:
         changed |= xdp.attach(directory, _places(attachments), attach, loaded=_has_xdp(directory, names))
         changed |= _detach_restorers(attachments, attach)
@@ -193,6 +204,8 @@ def migrate(
         _unpin(beside)
         raise
     if directory.is_dir():
+        with suppress(FileNotFoundError):
+            (directory / "apart").rename(beside / "apart")
         directory.rename(before)
     beside.rename(directory)
     _unpin(before)
@@ -220,6 +233,7 @@ def unload(pin_dir: Path | str, attachments: Sequence[Attachment]) -> None:
     with IPRoute() as netlink:
         for attachment in [*attachments, *_restorers(attachments)]:
             _detach(netlink, attachment)
+    _let_datagrams_be_merged(directory)
     _unpin(directory)
 
 
@@ -245,6 +259,41 @@ def _detach_restorers(attachments: Sequence[Attachment], attach: xdp.Attach) -> 
     return any(detached)
 
 
+def _keep_datagrams_apart(directory: Path, attachments: Sequence[Attachment]) -> bool:
+    """No program can part the datagrams of a UDP tunnel that GRO has merged. True if anything was turned off.
+
+    What was is remembered for `unload`. A bpffs holds pins and folders alone: it is a folder, `apart/INDEX/FEATURE`.
+    """
+    changed = False
+    for interface in sorted({each.interface for each in attachments}):
+        features = netdev.merges_datagrams(interface)
+        if not features:
+            continue
+        with suppress(OSError):  # a driver that insists: the programs drop what is merged, and count it
+            netdev.set_features(interface, features, False)
+            for feature in features:
+                folder = directory / "apart" / str(socket.if_nametoindex(interface)) / feature
+                folder.mkdir(parents=True, exist_ok=True)
+            changed = True
+    return changed
+
+
+def kept_apart(pin_dir: Path | str) -> list[tuple[str, str]]:
+    """Interfaces and what was turned off there, so that no datagrams are merged."""
+    found = []
+    for folder in sorted((Path(pin_dir) / "apart").glob("*/*")):
+        with suppress(OSError):
+            found.append((socket.if_indextoname(int(folder.parent.name)), folder.name))
+    return found
+
+
+def _let_datagrams_be_merged(directory: Path) -> None:
+    """Put back what `_keep_datagrams_apart` turned off."""
+    for interface, feature in kept_apart(directory):
+        with suppress(OSError):
+            netdev.set_features(interface, [feature], True)
+
+
 def _unpin(directory: Path) -> None:
     """Remove what is pinned; a program that tc runs lives on, and its tables with it."""
     for folder in ("xdp_links", "xdp", "programs", "maps"):
@@ -252,6 +301,9 @@ def _unpin(directory: Path) -> None:
             for pin in (directory / folder).iterdir():
                 pin.unlink()
             (directory / folder).rmdir()
+    for mark in (*sorted((directory / "apart").rglob("*"), reverse=True), directory / "apart", directory / _UNFILLED):
+        with suppress(FileNotFoundError):
+            mark.rmdir()
     with suppress(FileNotFoundError, OSError):
         directory.rmdir()
 
@@ -265,6 +317,8 @@ def is_loaded(object_path: Path | str, pin_dir: Path | str, attachments: Sequenc
         return False
     with IPRoute() as netlink:
         for attachment in attachments:
+            if netdev.merges_datagrams(attachment.interface):
+                return False
             pin = _program_path(directory, attachment.program)
             if not pin.exists() or _attached_name(netlink, attachment) != _filter_name(attachment, Program(pin)):
                 return False
@@ -420,6 +474,8 @@ def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
                     f"{pin}: key, value and number of entries are {have.key_size}, {have.value_size}, "
                     f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}. {_MIGRATE}"
                 )
+        else:
+            (directory / _UNFILLED).mkdir(exist_ok=True)
         check(bpf.bpf_map__set_pin_path(item, bytes(pin)), f"pin the table {name}")
 
 

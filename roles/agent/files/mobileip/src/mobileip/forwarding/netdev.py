@@ -1,5 +1,6 @@
-"""What an interface's driver can do for XDP, asked of the kernel by ioctl and generic netlink; nothing needs privilege
-but `keep_tags`. Interfaces are those of the caller's network namespace.
+"""What an interface does with frames before our programs see them, and what its driver can do for XDP: asked of the
+kernel by ioctl and generic netlink. Nothing needs privilege but what sets something. Interfaces are those of the
+caller's network namespace.
 """
 
 from __future__ import annotations
@@ -8,10 +9,15 @@ import ctypes
 import fcntl
 import socket
 import struct
+from collections.abc import Sequence
 from enum import IntFlag
 
 _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8927, 0x8946
 _GET_DRIVER, _GET_FLAGS, _SET_FLAGS = 0x03, 0x25, 0x26
+_GET_STRINGS, _COUNT_STRINGS, _GET_FEATURES, _SET_FEATURES = 0x1B, 0x37, 0x3A, 0x3B
+_FEATURE_NAMES = 4  # ETH_SS_FEATURES
+_NAME = 32  # ETH_GSTRING_LEN
+_MERGING = ("rx-udp-gro-forwarding", "rx-gro-list")
 _RX_VLAN = 1 << 8
 _IFREQ = struct.Struct("16s24s")
 _VALUE = struct.Struct("=II")  # struct ethtool_value
@@ -66,6 +72,51 @@ def set_strips_tags(interface: str, on: bool) -> None:
     flags = _flags(interface)
     request = ctypes.create_string_buffer(_VALUE.pack(_SET_FLAGS, flags | _RX_VLAN if on else flags & ~_RX_VLAN))
     _ethtool(interface, request)
+
+
+def merges_datagrams(interface: str) -> list[str]:
+    """Which settings have GRO merge the datagrams of a UDP tunnel, as ethtool(8) names them; none by default."""
+    try:
+        places = _places_of_features(interface)
+        active = _active_features(interface, len(places))
+    except OSError:
+        return []  # nothing that could be set
+    return [name for name in _MERGING if name in places and active >> places[name] & 1]
+
+
+def set_features(interface: str, names: Sequence[str], on: bool) -> None:
+    """Turn features on or off, by ethtool's names. Needs CAP_NET_ADMIN. Raises OSError."""
+    places = _places_of_features(interface)
+    chosen = sum(1 << places[name] for name in names)
+    request = struct.pack("=II", _SET_FEATURES, _words(len(places)))
+    for word in range(_words(len(places))):
+        bits = chosen >> 32 * word & 0xFFFFFFFF
+        request += struct.pack("=II", bits, bits if on else 0)  # struct ethtool_set_features_block
+    _ethtool(interface, ctypes.create_string_buffer(request, len(request)))
+
+
+def _places_of_features(interface: str) -> dict[str, int]:
+    """The bit of each feature that this kernel knows, by name."""
+    question = ctypes.create_string_buffer(struct.pack("=IIQI", _COUNT_STRINGS, 0, 1 << _FEATURE_NAMES, 0), 20)
+    _ethtool(interface, question)
+    (count,) = struct.unpack_from("=I", question.raw, 16)
+    names = ctypes.create_string_buffer(struct.pack("=III", _GET_STRINGS, _FEATURE_NAMES, count), 12 + count * _NAME)
+    _ethtool(interface, names)
+    rows = (names.raw[12 + at * _NAME : 12 + (at + 1) * _NAME] for at in range(count))
+    return {row.split(b"\0")[0].decode(): place for place, row in enumerate(rows)}
+
+
+def _active_features(interface: str, count: int) -> int:
+    """A bit for each feature that is on."""
+    words = _words(count)
+    request = ctypes.create_string_buffer(struct.pack("=II", _GET_FEATURES, words), 8 + 16 * words)
+    _ethtool(interface, request)
+    blocks = struct.iter_unpack("=4I", request.raw[8:])  # available, requested, active, never changed
+    return sum(active << 32 * word for word, (_, _, active, _) in enumerate(blocks))
+
+
+def _words(bits: int) -> int:
+    return (bits + 31) // 32
 
 
 def features(index: int) -> Features | None:

@@ -706,9 +706,13 @@ class MobileNodeTables(Tables):
     def set_path(self, path: NodePath) -> None:
         """Change how packets of the home address travel, all at once for every packet."""
         if path.passes != self._passes:
-            self._allow(path.passes)
-            self._passes = path.passes
+            self.allow(path.passes)
         self._settings.put(_FIRST, pack_path(path))
+
+    def allow(self, passes: Passes) -> None:
+        """What may travel between the node and VPN gateways; where it goes stays as it is."""
+        self._allow(passes)
+        self._passes = passes
 
     def path(self) -> bytes | None:
         """The packed settings as they stand, or None before the first `set_path`."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 from mobileip.config import ForeignAgentConfig, Loaded
 from mobileip.forwarding import entries
 from mobileip.forwarding.tables import ForeignAgentTables
-from mobileip.registration.actions import Advertise, UnbindVisitor
+from mobileip.registration.actions import Advertise, Record, UnbindVisitor
 from mobileip.registration.bindings import Visitor
 from mobileip.registration.events import SolicitationReceived
 from mobileip.registration.foreign_agent import ForeignAgent
@@ -22,7 +22,7 @@ from mobileip.runtime.listing import pending_row, visitor_row
 from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import foreign_agent_forwarding, foreign_agent_settings
-from mobileip.runtime.slowpath import SlowPath
+from mobileip.runtime.slowpath import SlowPath, policy_of
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.wire.agent_discovery import ALL_ROUTERS, DISCOVERY_TTL, IcmpType, parse_solicitation
 from mobileip.wire.errors import Malformed
@@ -58,6 +58,7 @@ class ForeignAgentParty(Party):
             REGISTRATION_PORT,
             partial(put_datagram, inbox),
             without_checksum=self._config.takes_datagrams_without_checksum,
+            tunnel_data=not self._config.tunnels.reassembly,
         )
         socket.join(_ALL_AGENTS, link)
         self.sockets[_ANY] = socket
@@ -77,6 +78,11 @@ class ForeignAgentParty(Party):
         if self._icmp is not None:
             self._icmp.close(loop)
         self._kernel.close()
+
+    def fill_tables(self, records: Iterable[Record], now: float) -> int:
+        self._tables.configure(foreign_agent_forwarding(self._config))
+        self._tables.set_policy(policy_of(self._config.tunnels, is_served=False))
+        return 0
 
     def bind_visitor(self, visitor: Visitor) -> None:
         if visitor.co_located:

@@ -34,7 +34,7 @@ from mobileip.runtime.party import Inbox, Party, put_datagram, revoke_command
 from mobileip.runtime.paths import Elsewhere, Node, PathReport, report
 from mobileip.runtime.rtnetlink import PROTOCOL, Rtnetlink
 from mobileip.runtime.settings import broadcast_domains, home_agent_forwarding, home_agent_settings
-from mobileip.runtime.slowpath import SlowPath
+from mobileip.runtime.slowpath import SlowPath, policy_of
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -97,6 +97,7 @@ class HomeAgentParty(Party):
                 REGISTRATION_PORT,
                 partial(put_datagram, inbox),
                 without_checksum=config.takes_datagrams_without_checksum,
+                tunnel_data=not config.tunnels.reassembly,
             )
             self.sockets[address].watch(loop)
         self._broadcasts.open(loop)
@@ -126,6 +127,7 @@ class HomeAgentParty(Party):
 
     def fill_tables(self, records: Iterable[Record], now: float) -> int:
         self._tables.configure(home_agent_forwarding(self._config))
+        self._tables.set_policy(policy_of(self._config.tunnels, is_served=False))
         self.machine.restore(records, now)
         self._sync_table()
         return len(self.machine.bindings)

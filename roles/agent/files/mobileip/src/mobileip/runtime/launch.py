@@ -7,6 +7,7 @@ import gc
 import os
 import pwd
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -101,16 +102,25 @@ def attachments(config: Config) -> list[loader.Attachment]:
             return loader.mobile_node_attachments(config.interface)
 
 
-def load(loaded: Loaded) -> bool:
+def load(loaded: Loaded, with_keys: Callable[[], Loaded]) -> bool:
     """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`.
 
     In one box the wire between proxy and VPN gateway is made first.
+    Tables that are new with this release are filled from the store before its programs take over. That alone needs a
+    daemon that is stopped (`StartError`), and the same configuration `with_keys`, which takes a while to read.
     From then on nothing leaves a mobile node in clear: where it is, only the daemon finds out.
     """
     paths, config = loaded.paths, loaded.config
     attached, wire = attachments(config), _wire(config)
     changed = wire is not None and one_box.lay(wire)
-    changed |= loader.load(paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=_attach(config))
+
+    def fill(pin_directory: Path) -> None:
+        _refuse_running(loaded)
+        _fill(with_keys(), pin_directory)
+
+    changed |= loader.load(
+        paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=_attach(config), fill=fill
+    )
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
@@ -128,32 +138,46 @@ def migrate(loaded: Loaded) -> str:
     others keep no bindings: their packets stop until the daemon has started and the nodes have registered again.
     Raises `StartError` while the daemon runs: what it wrote meanwhile would be missing in the new tables.
     """
-    with suppress(ControlError):
-        ask(loaded.paths.control_socket, "status")
-        name = loaded.instance
-        raise StartError(f"the daemon of {name} runs; stop it first: systemctl stop mobileip@{name}")
+    _refuse_running(loaded)
     filled = 0
 
     def fill(pin_directory: Path) -> None:
         nonlocal filled
-        config = loaded.config.model_copy(update={"pin_directory": pin_directory})
-        party = party_of(replace(loaded, config=config))
-        if not party.durable:
-            return
-        store = SqliteStore(loaded.paths.state)
-        try:
-            filled = party.fill_tables(store.records(), time.time())
-        finally:
-            store.close()
+        filled = _fill(loaded, pin_directory)
 
     paths, config = loaded.paths, loaded.config
     loader.migrate(
         paths.bpf_object, paths.pin_directory, attachments(config), fill, owner=_owner(), attach=_attach(config)
     )
-    load(loaded)
+    load(loaded, lambda: loaded)
     if isinstance(config, ProxyConfig | HomeAgentConfig):
         return f"migrated with {filled} bindings; packets go on. Start the daemon now: until then nobody can register"
     return "migrated without bindings: packets stop until the daemon has started and registrations have been made anew"
+
+
+def _refuse_running(loaded: Loaded) -> None:
+    with suppress(ControlError):
+        ask(loaded.paths.control_socket, "status")
+        name = loaded.instance
+        raise StartError(f"the daemon of {name} runs; stop it first: systemctl stop mobileip@{name}")
+
+
+def _fill(loaded: Loaded, pin_directory: Path) -> int:
+    """Write the tables below a pin directory from configuration and store; with how many bindings."""
+    config = loaded.config.model_copy(update={"pin_directory": pin_directory})
+    party = party_of(replace(loaded, config=config))
+    if not party.durable or not loaded.paths.state.exists():  # made by root, the daemon could not write to it
+        return party.fill_tables([], time.time())
+    store = SqliteStore(loaded.paths.state)
+    try:
+        return party.fill_tables(store.records(), time.time())
+    finally:
+        store.close()
+
+
+def kept_apart(loaded: Loaded) -> str:
+    """What was turned off on interfaces so that GRO merges no datagrams of a UDP tunnel; empty where nothing was."""
+    return "; ".join(f"{feature} off on {name}" for name, feature in loader.kept_apart(loaded.paths.pin_directory))
 
 
 def who_sees_packets_first(loaded: Loaded) -> str:

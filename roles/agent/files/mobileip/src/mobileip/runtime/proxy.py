@@ -30,7 +30,7 @@ from mobileip.runtime.party import Inbox, Party, put_datagram, put_unreachable, 
 from mobileip.runtime.paths import Elsewhere, Node, PathReport, Probes, report
 from mobileip.runtime.rtnetlink import GROUP_NEIGHBOUR, Rtnetlink, RtnetlinkWatcher
 from mobileip.runtime.settings import passes, proxy_settings
-from mobileip.runtime.slowpath import SlowPath
+from mobileip.runtime.slowpath import SlowPath, policy_of
 from mobileip.runtime.sockets import DatagramSocket
 from mobileip.runtime.tunnels import Bound, learnt_port, towards_home_agent, tunnel
 from mobileip.wire.messages import REGISTRATION_PORT
@@ -75,7 +75,11 @@ class ProxyParty(Party):
         without_checksum = config.takes_datagrams_without_checksum
         for side in (config.mipp_pub, config.mipp_priv):
             socket = DatagramSocket.udp(
-                side.address, REGISTRATION_PORT, partial(put_datagram, inbox), without_checksum=without_checksum
+                side.address,
+                REGISTRATION_PORT,
+                partial(put_datagram, inbox),
+                without_checksum=without_checksum,
+                tunnel_data=not config.tunnels.reassembly,
             )
             self.sockets[side.address] = socket
             socket.watch(loop)
@@ -119,6 +123,7 @@ class ProxyParty(Party):
 
     def fill_tables(self, records: Iterable[Record], now: float) -> int:
         self._configure_tables()
+        self._tables.set_policy(policy_of(self._config.tunnels, is_served=False))
         self._learn_macs()
         self.restore(records, now)
         return len(self.machine.bindings)
