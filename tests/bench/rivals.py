@@ -112,6 +112,9 @@ def client(hosts: LabHosts, rival: Rival) -> Iterator[None]:
             hosts.run(host, ["sh", "-ec", command])
 
         do("mn", "systemctl stop mobileip@node.service", "systemctl start mobileip@node.service")
+        # As the node's daemon has it while it runs: no move of the client's waits a second for a lost request.
+        arp = "ip ntable change name arp_cache dev eth0"
+        do("mn", f"{arp} retrans 100 mcast_probes 30", f"{arp} retrans 1000 mcast_probes 3")
         for match in (f"ip daddr {gateway} udp dport", f"ip saddr {gateway} udp sport"):
             do("outer_fw", f"nft insert rule inet mobileip_dmz forward {match} '{{ 500, 4500 }}' accept")
         stack.callback(hosts.run, "outer_fw", ["systemctl", "restart", "mobileip-dmz-firewall.service"], check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scapy.all import IP, Raw
 
-from tests.integration.site import HOME, MIPP_PUB, Site, running, until
+from tests.integration.site import DEPLOYMENTS, GATEWAY, HOME, MIPP_PUB, Site, running, until
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -33,9 +35,9 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("site")) as site:
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("site"), one_box=request.param == "one box") as site:
         yield site
 
 
@@ -136,6 +138,45 @@ def test_new_tables_are_filled_from_the_store_under_a_running_ping(site: Site) -
     assert site.bindings("mipp") == [(HOME, OPEN)]
 
 
+def test_a_table_that_comes_with_an_upgrade_is_filled_before_the_new_programs_take_over(site: Site) -> None:
+    at(site, "open", OPEN)
+    keys = str(site.directory / "keys.yml")
+    file = upgrade(site, "mipp", "passes")
+    refused = site.mobileip("mipp", "load", file, "--keys", keys, check=False)
+    assert "the daemon of mipp runs; stop it first" in refused.stderr
+    with site.spawn("ping", "mn", ["ping", "-i", "0.02", "-I", HOME, "192.0.2.50"]) as ping:
+        for host, table in (("mipp", "passes"), ("ha", "bindings"), ("mn", "passes")):
+            file = upgrade(site, host, table)
+            site.kill(host)
+            refused = site.mobileip(host, "load", file, check=False)
+            assert (refused.returncode, "no keys file" in refused.stderr) == (1, True), refused.stderr
+            assert site.mobileip(host, "load", file, "--keys", keys).stdout.startswith("loaded")
+            site.start(host)
+        ping.send_signal(signal.SIGINT)
+        assert ping.stdout is not None
+        answers = re.findall(r"icmp_seq=(\d+) ttl", ping.stdout.read().decode())
+    site.processes.pop("ping")
+    assert len(answers) > 50
+    assert sorted(map(int, answers)) == list(range(1, int(answers[-1]) + 1)), "what was on its way at the end aside"
+    assert site.bindings("mipp") == [(HOME, OPEN)]
+
+
+def upgrade(site: Site, host: str, table: str) -> str:
+    """A host's configuration with other programs, as far as `load` can see, and one table more. The file's name.
+
+    The programs that are attached go on with the table that they have.
+    """
+    file = site.directory / f"{host}.yml"
+    configuration = json.loads(file.read_text())
+    new = site.directory / f"{host}-upgrade" / "mobileip.bpf.o"
+    shutil.copytree(Path(configuration["bpf_object"]).parent, new.parent, dirs_exist_ok=True)
+    with new.open("ab") as code:
+        code.write(b"\0")
+    file.write_text(json.dumps({**configuration, "bpf_object": str(new)}))
+    (site.pins(host) / "maps" / table).unlink(missing_ok=True)
+    return str(file)
+
+
 def test_bindings_are_shown_with_their_counters(site: Site) -> None:
     at(site, "open", OPEN)
     assert site.ping(5) == 5
@@ -224,6 +265,24 @@ def test_oversized_datagrams_come_in_fragments_and_are_dropped_and_counted_by_ev
     assert site.ping() == 3
 
 
+def test_tunnel_data_counts_once_whole_or_in_pieces(site: Site) -> None:
+    at(site, "open", OPEN)
+
+    def counted(start: str) -> int:
+        return sum(count for reason, count in site.show("mipp", "drops")["daemon"].items() if reason.startswith(start))
+
+    def both() -> tuple[int, int]:
+        return counted("tunnel_data_not_forwarded"), counted("reassembled_dropped_")
+
+    whole, pieces = both()
+    inner = bytes(IP(src=HOME, dst=GATEWAY, proto=50) / Raw(bytes(3000)))
+    send(site, "mipp", [b"\x04\x04\0\0" + inner[:100]], MIPP_PUB)  # by the loopback interface, past all programs
+    until(lambda: both() == (whole + 1, pieces), what=str(site.show("mipp", "drops")))
+    send(site, "inet", [b"\x04\x04\0\0" + inner], MIPP_PUB)  # of somebody who has no binding
+    until(lambda: both()[1] == pieces + 1, what=str(site.show("mipp", "drops")))
+    assert both() == (whole + 1, pieces + 1)
+
+
 def test_malformed_agent_discovery_is_dropped_and_counted(site: Site) -> None:
     at(site, "open", OPEN)
     script = (
@@ -295,6 +354,32 @@ def _started(site: Site) -> float | None:
         return float(site.show("mipp", "status")["started"])
     except (ControlError, OSError):
         return None
+
+
+def arp_repetition(site: Site) -> list[str]:
+    """Milliseconds and times, on the interface that moves."""
+    return [
+        site.run("mn", "sysctl", "-n", f"net.ipv4.neigh.eth0.{name}").stdout.strip()
+        for name in ("retrans_time_ms", "mcast_solicit")
+    ]
+
+
+def test_the_nodes_haste_with_arp_ends_with_its_daemon_even_after_one_that_died(site: Site) -> None:
+    at(site, "open", OPEN)
+    hasty = ["100", "30"]
+    assert arp_repetition(site) == hasty
+    site.kill("mn")
+    assert arp_repetition(site) == hasty, "nobody was there to do it"
+    for found, left in ((hasty, ["1000", "3"]), (["700", "4"], ["700", "4"])):
+        site.run("mn", "ip", "ntable", "change", "name", "arp_cache", "dev", "eth0", "retrans", found[0],
+                 "mcast_probes", found[1])  # fmt: skip
+        site.start("mn")
+        assert arp_repetition(site) == hasty
+        site.processes["mn"].terminate()
+        assert site.processes.pop("mn").wait(5) == 0
+        assert arp_repetition(site) == left
+    site.start("mn")
+    until(lambda: site.ping() == 3, what=f"the node is back; {site.log('mn')[-1000:]}")
 
 
 def test_term_stops_the_daemon_and_no_packet(site: Site) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mobileip.runtime.arp import Announcer, announcement
-from mobileip.runtime.rtnetlink import Rtnetlink
+from mobileip.runtime.rtnetlink import ArpRepetition, Rtnetlink
 from tests.forwarding.conftest import Namespace
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -107,7 +107,7 @@ def test_an_unanswered_question_for_the_router_is_asked_again_at_once_and_often(
     def ask() -> None:
         kernel = Rtnetlink()
         with listen() as channel, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            kernel.repeat_arp("eth0", milliseconds=100, times=30)
+            kernel.repeat_arp("eth0", ArpRepetition(milliseconds=100, times=30))
             client.sendto(b"", (str(ROUTER), 9))
             assert len(arrived(channel)) == 1
             kernel.ask_again("eth0", ROUTER)

@@ -151,6 +151,30 @@ def test_a_datagram_carries_address_interface_and_ttl() -> None:
     assert (reply.payload, reply.source) == (b"reply", IPv4Address("127.0.0.2"))
 
 
+@pytest.mark.parametrize("without_checksum", [True, False])
+def test_a_socket_that_leaves_tunnel_data_to_another_takes_everything_else(without_checksum: bool) -> None:
+    took: list[bytes] = []
+
+    async def scene() -> None:
+        inbox: asyncio.Queue[Arrival] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        server = DatagramSocket.udp(
+            IPv4Address("127.0.0.2"), 0, inbox.put_nowait, without_checksum=without_checksum, tunnel_data=False
+        )
+        client = DatagramSocket.udp(IPv4Address("127.0.0.3"), 0, inbox.put_nowait)
+        port = server._channel.getsockname()[1]
+        server.watch(loop)
+        for payload in (b"\x04\x04\0\0data", b"", b"\x01", b"\x03\x04", b"\x04", b"last"):
+            client.send(payload, source=IPv4Address("127.0.0.3"), destination=IPv4Address("127.0.0.2"), port=port)
+        while took[-1:] != [b"last"]:
+            took.append((await inbox.get()).payload)
+        server.close(loop)
+        client.close(loop)
+
+    asyncio.run(asyncio.wait_for(scene(), 5))
+    assert took == [b"", b"\x01", b"\x03\x04", b"last"]
+
+
 def test_a_group_is_joined_twice_without_harm_and_not_at_all_aloud() -> None:
     channel = DatagramSocket.udp(IPv4Address("0.0.0.0"), 0, lambda _: None)
     for _ in range(2):

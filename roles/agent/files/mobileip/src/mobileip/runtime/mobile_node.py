@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -16,7 +16,7 @@ from mobileip.config import Loaded, MobileNodeConfig
 from mobileip.forwarding import entries
 from mobileip.forwarding.paths import OneWay
 from mobileip.forwarding.tables import MobileNodeTables
-from mobileip.registration.actions import AnnounceHome, NodePath, PathMode, Send, SetLocation, Solicit
+from mobileip.registration.actions import AnnounceHome, NodePath, PathMode, Record, Send, SetLocation, Solicit
 from mobileip.registration.events import AdvertisementReceived, TunnelProbeAnswered, TunnelSilent
 from mobileip.registration.mobile_node import MobileNode
 from mobileip.runtime.arp import Announcer
@@ -28,9 +28,9 @@ from mobileip.runtime.journal import log
 from mobileip.runtime.listing import plain
 from mobileip.runtime.node_routes import NodeRoutes
 from mobileip.runtime.party import Inbox, Party, put_datagram
-from mobileip.runtime.rtnetlink import Rtnetlink
+from mobileip.runtime.rtnetlink import ArpRepetition, Rtnetlink
 from mobileip.runtime.settings import mobile_node_settings, passes
-from mobileip.runtime.slowpath import SlowPath
+from mobileip.runtime.slowpath import SlowPath, policy_of
 from mobileip.runtime.sockets import Arrival, DatagramSocket
 from mobileip.runtime.swan import SaKeeper, SaSettings
 from mobileip.wire.agent_discovery import (
@@ -56,7 +56,7 @@ _LISTEN_INTERVAL = 1.0
 """Seconds between two looks at what came out of the tunnel."""
 _PATIENCE = 2.0
 """Seconds that packets into the tunnel may go without any out of it."""
-_ARP_MILLISECONDS, _ARP_TIMES = 100, 30
+_ARP = ArpRepetition(milliseconds=100, times=30)
 """A new link may lose the first ARP request, and everything waits for its answer. The kernel would ask again a second
 later, three times in all; this asks for as long."""
 _ANNOUNCEMENTS = (0.2, 1.0)
@@ -75,6 +75,7 @@ class MobileNodeParty(Party):
         self.machine: MobileNode = MobileNode(mobile_node_settings(loaded, config))
         self._kernel = Rtnetlink()
         self._announcer = Announcer()
+        self._arp_before: ArpRepetition | None = None
         self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
         self._icmp: DatagramSocket | None = None
@@ -98,12 +99,13 @@ class MobileNodeParty(Party):
         self.set_path(NodePath(PathMode.BLOCKED))  # whatever an earlier run knew, we do not know it yet
         self.unpark_sa()
         with contextlib.suppress(OSError):
-            self._kernel.repeat_arp(config.interface, milliseconds=_ARP_MILLISECONDS, times=_ARP_TIMES)
+            self._hurry_arp()
         socket = DatagramSocket.udp(
             _ANY,
             REGISTRATION_PORT,
             partial(put_datagram, inbox),
             without_checksum=self._config.takes_datagrams_without_checksum,
+            tunnel_data=not self._config.tunnels.reassembly,
         )
         self.sockets[_ANY] = socket
         self._icmp = DatagramSocket.icmp(
@@ -127,7 +129,15 @@ class MobileNodeParty(Party):
         if self._watcher is not None:
             self._watcher.close(loop)
         self._announcer.close()
+        if self._arp_before is not None:
+            with contextlib.suppress(OSError):  # the interface is gone
+                self._kernel.repeat_arp(self._config.interface, self._arp_before)
         self._kernel.close()
+
+    def fill_tables(self, records: Iterable[Record], now: float) -> int:
+        self._tables.allow(self._passes)
+        self._tables.set_policy(policy_of(self._config.tunnels, is_served=False))
+        return 0
 
     async def finish(self) -> None:
         if self._sa is not None:
@@ -237,6 +247,12 @@ class MobileNodeParty(Party):
         return status
 
     # What arrives
+
+    def _hurry_arp(self) -> None:
+        """What was set before comes back with `close`; where a run that died left ours, what new interfaces get."""
+        before = self._kernel.arp_repetition(self._config.interface)
+        self._arp_before = self._kernel.arp_repetition(None) if before == _ARP else before
+        self._kernel.repeat_arp(self._config.interface, _ARP)
 
     def _listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
         """Whether packets come back through the tunnel: one that a NAT has closed looks open from here."""

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
@@ -36,7 +37,7 @@ _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
 _NEW_RULE, _DELETE_RULE, _GET_RULE = 32, 33, 34
-_SET_NEIGHBOUR_TABLE = 67
+_GET_NEIGHBOUR_TABLE, _SET_NEIGHBOUR_TABLE = 66, 67
 
 GROUP_LINK, GROUP_NEIGHBOUR, GROUP_ADDRESS, GROUP_ROUTE = 0x1, 0x4, 0x10, 0x40
 
@@ -96,6 +97,13 @@ class Route:
     protocol: int
     scope: int = _SCOPE_UNIVERSE
     source: IPv4Address | None = None
+
+
+class ArpRepetition(NamedTuple):
+    """How soon an ARP request that nobody answers is repeated, and how often it is sent in all."""
+
+    milliseconds: int
+    times: int
 
 
 @dataclass(frozen=True)
@@ -217,8 +225,20 @@ class Rtnetlink:
             return False
         return True
 
-    def repeat_arp(self, interface: str, *, milliseconds: int, times: int) -> None:
-        """How soon an ARP request on `interface` that nobody answers is repeated, and how often it is sent in all."""
+    def arp_repetition(self, interface: str | None) -> ArpRepetition:
+        """How soon an ARP request on `interface` is repeated; None: what new interfaces get. Raises OSError."""
+        index = None if interface is None else socket.if_nametoindex(interface)
+        for body in self._dump(_GET_NEIGHBOUR_TABLE, _NEIGHBOUR_TABLE.pack(socket.AF_INET)):
+            parameters = _attributes(_attributes(body, _NEIGHBOUR_TABLE.size).get(_NDTA_PARAMETERS, b""), 0)
+            found = parameters.get(_NDTPA_INTERFACE)
+            if parameters and (None if found is None else _U32.unpack(found)[0]) == index:
+                milliseconds, times = parameters[_NDTPA_RETRANSMISSION], parameters[_NDTPA_PROBES]
+                return ArpRepetition(_U64.unpack(milliseconds)[0], _U32.unpack(times)[0])
+        raise OSError(errno.ENODEV, "the kernel's ARP table tells nothing", interface)
+
+    def repeat_arp(self, interface: str, repetition: ArpRepetition) -> None:
+        """Have ARP requests on `interface` repeated so. Raises OSError."""
+        milliseconds, times = repetition
         parameters = _attribute(_NDTPA_INTERFACE, _U32.pack(socket.if_nametoindex(interface)))
         parameters += _attribute(_NDTPA_RETRANSMISSION, _U64.pack(milliseconds))
         parameters += _attribute(_NDTPA_PROBES, _U32.pack(times))

@@ -27,12 +27,13 @@ from mobileip.registration.rate_limit import RateLimit
 from mobileip.runtime.forwarders import Forwarder, Way
 from mobileip.runtime.journal import log
 from mobileip.runtime.rtnetlink import Rtnetlink
-from mobileip.runtime.sockets import Arrival, DatagramSocket, attach_filter
+from mobileip.runtime.sockets import Arrival, DatagramSocket, Instruction, attach_filter
 from mobileip.wire.encapsulation import TUNNEL_PROTOCOLS, IPv4Packet
 from mobileip.wire.errors import Malformed
 
 _PKTINFO = struct.Struct("=i4s4s")
-_IP_PKTINFO = 8
+_IP_PKTINFO, _IP_RECVFRAGSIZE = 8, 25
+_ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size) + socket.CMSG_SPACE(4)
 _LONGEST = 0xFFFF
 _BATCH = 64
 _ROOM = 1 << 20
@@ -46,18 +47,25 @@ _ERRORS_AT_ONCE = 100
 _ETHERTYPE_IPV4 = 0x0800
 _IP_HEADER = 20
 
-_TUNNEL_DATA = b"".join(
-    struct.pack("=HBBI", *instruction)  # linux/filter.h: struct sock_filter; a raw socket's packet begins with IP
-    for instruction in (
-        (0xB1, 0, 0, 0),  # index register: length of the IP header
-        (0x48, 0, 0, 2),  # the UDP destination port
-        (0x15, 0, 3, 434),
-        (0x50, 0, 0, 8),  # the message's type
-        (0x15, 0, 1, 4),  # MIP tunnel data: take it
-        (0x06, 0, 0, 0xFFFF),
-        (0x06, 0, 0, 0),
+_TUNNEL_DATA: list[Instruction] = [  # a raw socket's packet begins with IP
+    (0xB1, 0, 0, 0),  # index register: length of the IP header
+    (0x48, 0, 0, 2),  # the UDP destination port
+    (0x15, 0, 3, 434),
+    (0x50, 0, 0, 8),  # the message's type
+    (0x15, 0, 1, 4),  # MIP tunnel data: take it
+    (0x06, 0, 0, 0xFFFF),
+    (0x06, 0, 0, 0),
+]
+
+
+def policy_of(config: Tunnels, *, is_served: bool) -> TunnelPolicy:
+    """What the programs are told of all tunnels; `is_served`: somebody puts pieces together."""
+    return TunnelPolicy(
+        errors_per_second=config.icmp_errors,
+        dscp=None if config.dscp == "copy" else config.dscp,
+        tcp_mss=config.tcp_mss,
+        reassembly=is_served and bool(config.reassembly),
     )
-)
 
 
 class SlowPath:
@@ -104,19 +112,14 @@ class SlowPath:
                 channel = _raw_socket(protocol)
                 self._raw.append(channel)
                 loop.add_reader(channel, partial(self._readable, channel))
-        self._policy = TunnelPolicy(
-            errors_per_second=config.icmp_errors,
-            dscp=None if config.dscp == "copy" else config.dscp,
-            tcp_mss=config.tcp_mss,
-            reassembly=bool(config.reassembly),
-        )
+        self._policy = policy_of(config, is_served=True)
         self._tables.set_policy(self._policy)
         self._look_for_old_paths(loop)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nobody puts pieces together any more; what is known of paths stays with the programs."""
         with contextlib.suppress(OSError):
-            self._tables.set_policy(replace(self._policy, reassembly=False))
+            self._tables.set_policy(policy_of(self._config, is_served=False))
         for channel in self._raw:
             loop.remove_reader(channel)
             channel.close()
@@ -195,12 +198,16 @@ class SlowPath:
     def _readable(self, channel: socket.socket) -> None:
         for _ in range(_BATCH):
             try:
-                packet, ancillary, _flags, _peer = channel.recvmsg(_LONGEST, socket.CMSG_SPACE(_PKTINFO.size))
+                packet, ancillary, _flags, _peer = channel.recvmsg(_LONGEST, _ANCILLARY)
             except OSError:
                 return
-            ifindex = next((_PKTINFO.unpack_from(data)[0] for level, kind, data in ancillary if kind == _IP_PKTINFO), 0)
+            found = {kind: data for level, kind, data in ancillary if level == socket.IPPROTO_IP}
+            ifindex = _PKTINFO.unpack_from(found[_IP_PKTINFO])[0] if _IP_PKTINFO in found else 0
             program = self._forwarder.programs.get(ifindex)
-            if program is None:
+            came_in_pieces, has_options = _IP_RECVFRAGSIZE in found, packet[:1] > b"\x45"
+            if program is None or not (came_in_pieces or has_options):
+                if channel.proto == socket.IPPROTO_UDP:  # else it may be another's, whom the programs let have it
+                    self._count("tunnel_data_not_forwarded")
                 continue
             if not self._wholes.allows("wholes", time.time()):
                 self._count("reassembly_rate_limited")
@@ -317,6 +324,7 @@ def _raw_socket(protocol: int) -> socket.socket:
         channel.setblocking(False)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
         channel.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        channel.setsockopt(socket.IPPROTO_IP, _IP_RECVFRAGSIZE, 1)
     except OSError:
         channel.close()
         raise

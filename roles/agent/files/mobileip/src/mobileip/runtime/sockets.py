@@ -51,21 +51,30 @@ class Arrival(NamedTuple):
 
 
 _SO_ATTACH_FILTER = 26  # linux/asm-generic/socket.h
-_HAS_CHECKSUM = b"".join(
-    struct.pack("=HBBI", *instruction)  # linux/filter.h: struct sock_filter; offsets count from the UDP header
-    for instruction in (
-        (0x28, 0, 0, 6),  # the checksum
-        (0x15, 1, 0, 0),  # 0: there is none
-        (0x06, 0, 0, 0xFFFF),  # take the datagram
-        (0x06, 0, 0, 0),  # drop it
-    )
-)
+
+Instruction = tuple[int, int, int, int]
+"""Of a socket filter (linux/filter.h: struct sock_filter): operation, jumps if true and if false, operand."""
+
+# Offsets count from the UDP header.
+_LACKS_CHECKSUM: list[Instruction] = [
+    (0x28, 0, 0, 6),  # the checksum
+    (0x15, 0, 1, 0),  # 0: there is none
+    (0x06, 0, 0, 0),  # drop it
+]
+_HOLDS_TUNNEL_DATA: list[Instruction] = [
+    (0x80, 0, 0, 0),  # the length
+    (0x35, 0, 3, 9),
+    (0x30, 0, 0, 8),  # the message's type
+    (0x15, 0, 1, 4),
+    (0x06, 0, 0, 0),
+]
+_TAKE: list[Instruction] = [(0x06, 0, 0, 0xFFFF)]
 
 
-def attach_filter(channel: socket.socket, instructions: bytes) -> None:
+def attach_filter(channel: socket.socket, instructions: Sequence[Instruction]) -> None:
     """Have the kernel pass each datagram through a filter."""
-    program = ctypes.create_string_buffer(instructions, len(instructions))
-    count = len(instructions) // 8
+    count = len(instructions)
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in instructions), 8 * count)
     channel.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", count, ctypes.addressof(program)))
 
 
@@ -93,11 +102,18 @@ class DatagramSocket:
 
     @classmethod
     def udp(
-        cls, address: IPv4Address, port: int, received: Callable[[Arrival], None], *, without_checksum: bool = True
+        cls,
+        address: IPv4Address,
+        port: int,
+        received: Callable[[Arrival], None],
+        *,
+        without_checksum: bool = True,
+        tunnel_data: bool = True,
     ) -> DatagramSocket:
         """A UDP socket bound to `address` (0.0.0.0: all). Raises OSError when address or port is not to be had.
 
-        The kernel drops datagrams with a wrong checksum; `without_checksum` False drops those that have none as well.
+        The kernel drops datagrams with a wrong checksum; `without_checksum` False drops those that have none as well,
+        `tunnel_data` False those of tunnels, which another socket takes.
         """
         channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
@@ -105,8 +121,9 @@ class DatagramSocket:
             # A burst of registrations after a network outage must not overflow the default of about 200 KiB.
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-            if not without_checksum:
-                attach_filter(channel, _HAS_CHECKSUM)
+            refused = ([] if without_checksum else _LACKS_CHECKSUM) + ([] if tunnel_data else _HOLDS_TUNNEL_DATA)
+            if refused:
+                attach_filter(channel, refused + _TAKE)
             channel.bind((str(address), port))
             return cls(channel, received)
         except OSError:
