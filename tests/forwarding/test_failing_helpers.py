@@ -35,7 +35,7 @@ HELPERS = {
     "bpf_skb_load_bytes": (-14, {"truncated", "helper_failed"}),
     "bpf_skb_store_bytes": (-14, {"helper_failed"}),
     "bpf_skb_change_tail": (-12, {"helper_failed"}),
-    "bpf_skb_adjust_room": (-12, {"helper_failed", "merged_segments"}),
+    "bpf_skb_adjust_room": (-12, {"helper_failed"}),
     "bpf_check_mtu": (-22, {"helper_failed"}),
     "bpf_fib_lookup": (-22, {"no_route"}),
     "bpf_clone_redirect": (-12, {"helper_failed"}),

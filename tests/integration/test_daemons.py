@@ -169,7 +169,8 @@ def upgrade(site: Site, host: str, table: str) -> str:
     file = site.directory / f"{host}.yml"
     configuration = json.loads(file.read_text())
     new = site.directory / f"{host}-upgrade" / "mobileip.bpf.o"
-    shutil.copytree(Path(configuration["bpf_object"]).parent, new.parent, dirs_exist_ok=True)
+    if not new.exists():
+        shutil.copytree(Path(configuration["bpf_object"]).parent, new.parent)
     with new.open("ab") as code:
         code.write(b"\0")
     file.write_text(json.dumps({**configuration, "bpf_object": str(new)}))

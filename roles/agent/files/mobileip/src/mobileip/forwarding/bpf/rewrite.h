@@ -220,9 +220,19 @@ static __always_inline int settle_way(const struct iphdr *ip, __u32 segments, st
 	return VERDICT_CONTINUE;
 }
 
+/* As `arrived` has it. */
+static __always_inline __u8 kind_of_tunnel(const struct way *way)
+{
+	return way->encapsulation | (way->carried & CARRIED_IN_UDP);
+}
+
 GLOBAL_FUNCTION int settle(const struct iphdr *ip, __u32 segments, struct way *way)
 {
-	return ip && way ? settle_way(ip, segments, way) : DROP(helper_failed);
+	int verdict = ip && way ? settle_way(ip, segments, way) : DROP(helper_failed);
+
+	if (verdict == VERDICT_CONTINUE && segments && way->arrived && way->arrived != kind_of_tunnel(way))
+		return DROP(merged_segments); /* the kernel would cut them by what it has noted of the other tunnel */
+	return verdict;
 }
 
 /* What is cut goes as fragments do: they leave less room than minimal encapsulation. */
@@ -239,11 +249,11 @@ static __always_inline int settle_fragments(struct plan *plan)
 /* Room, and the tunnel's headers in it; `inner` is the header that is behind them then. */
 static __always_inline int put_tunnel(ctx_t *ctx, const struct iphdr *inner, const struct way *way)
 {
-	int is_again = way->arrived == (way->encapsulation | (way->carried & CARRIED_IN_UDP));
 	struct iphdr outer;
 
-	if (open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP, is_again))
-		return segment_size(ctx) && way->arrived && !is_again ? DROP(merged_segments) : DROP(helper_failed);
+	if (open_room(ctx, way->overhead, way->encapsulation, way->carried & CARRIED_IN_UDP,
+		      way->arrived == kind_of_tunnel(way)))
+		return DROP(helper_failed);
 	if (way->encapsulation == ENCAPSULATION_MINIMAL)
 		fill_minimal_outer(&outer, inner, way);
 	else

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 # Found when all is decided, and the copies for other care-of addresses are on their way.
-_AFTER_COPIES = ("no_route", "too_big", "unfit_for_minimal")
+_AFTER_COPIES = ("no_route", "too_big", "unfit_for_minimal", "merged_segments")
 
 
 def decide(

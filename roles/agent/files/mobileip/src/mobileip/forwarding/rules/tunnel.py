@@ -112,6 +112,8 @@ def encapsulate(packet: Packet, local: IPv4Address, tunnel: Tunnel, local_port: 
     """RFC 2003 3.1, RFC 2004 3.1, RFC 2784 2.1, RFC 3519 3.3. `packet.out` is set: it has to fit there."""
     inner = Header(packet.frame[ETHERNET : ETHERNET + IP_HEADER])
     tunnel = replace(tunnel, encapsulation=_carrier(packet, tunnel.encapsulation, inner))
+    if packet.segment and packet.tunnel not in (None, tunnel.encapsulation):
+        raise Drop("merged_segments")
     packet.carrier, packet.growth = tunnel.encapsulation, len(_tunnel_headers(inner, local, tunnel, local_port))
     check_fit(packet, tunnel, packet.growth)
     clamp_mss(packet)
