@@ -24,6 +24,13 @@ for service in bird frr; do
     ln -s /dev/null "/etc/systemd/system/$service.service"
   fi
 done
+# Without systemd, it is the installation that would start them.
+policy=/usr/sbin/policy-rc.d
+if [ ! -d /run/systemd/system ] && [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
 export DEBIAN_FRONTEND=noninteractive
 if ! {
   # Capturing is for root here; the question would be asked of nobody.
