@@ -42,7 +42,7 @@ GROUPS = {
 SHARED = {
     "vpn_gateway": ("firewall/gateway-guard.nft.j2", "routes/gateway-routes.batch.j2", *(
         f"strongswan/gateway/{name}.conf.j2" for name in ("charon", "connections", "secrets"))),
-    "mobile_node": ("firewall/node-mss.nft.j2", "routes/node-rules.batch.j2", *(
+    "mobile_node": ("firewall/node-ipv6.nft.j2", "firewall/node-mss.nft.j2", "routes/node-rules.batch.j2", *(
         f"strongswan/node/{name}.conf.j2" for name in ("charon", "connections", "secrets"))),
 }  # fmt: skip
 """Templates of the collection's own folder, by the role that writes them; dmz_firewall's is named by its kind."""

@@ -116,6 +116,10 @@ class MobileNodeConfig(Party):
     )
     revocation: Revocation = Field(default_factory=Revocation)
     sa: StrongSwanSa | None = Field(default=None, description="the strongSwan connection; leave it out for no IPsec")
+    ipv6: Literal["warn", "block", "allow"] = Field(
+        default="warn",
+        description="IPv6 beside the SA, which carries IPv4 only: warn of it; or not, since it is blocked or allowed",
+    )
     encapsulate: Literal["gateways", "all"] = Field(
         default="gateways", description="what may leave from the home address outside: what is for VPN gateways, or all"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from mobileip.wire.record import record
@@ -45,6 +45,14 @@ class Detached:
     """Mobile node: the interface lost its link or its address."""
 
     interface: str
+
+
+@record(frozen=True, slots=True)
+class Ipv6Seen:
+    """Mobile node: its IPv6 addresses of global scope, and the interfaces that an IPv6 default route leads to."""
+
+    addresses: tuple[IPv6Address, ...]
+    default_interfaces: tuple[str, ...]
 
 
 @record(frozen=True, slots=True)
@@ -125,6 +133,7 @@ Event = (
     | UnreachableReceived
     | Attached
     | Detached
+    | Ipv6Seen
     | AdvertisementReceived
     | SolicitationReceived
     | TunnelProbeAnswered

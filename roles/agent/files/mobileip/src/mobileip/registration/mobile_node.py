@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from mobileip.registration.actions import Action, Count, Level, Log
 from mobileip.registration.events import (
@@ -50,10 +51,12 @@ from mobileip.registration.events import (
     DatagramReceived,
     Detached,
     Event,
+    Ipv6Seen,
     TunnelProbeAnswered,
     TunnelSilent,
 )
 from mobileip.registration.keepalives import LEAST_KEEPALIVE, PROBE_TIMEOUT
+from mobileip.registration.node_ipv6 import Ipv6Beside
 from mobileip.registration.node_link import NodeLink
 from mobileip.registration.node_outcomes import Outcomes
 from mobileip.registration.node_reader import Answer, ReplyReader
@@ -74,6 +77,7 @@ class MobileNode:
         self._node = NodeState(settings)
         self._requester = Requester(self._node)
         self._link = NodeLink(self._node, self._requester)
+        self._ipv6 = Ipv6Beside()
         self._reader = ReplyReader(self._node)
         self._outcomes = Outcomes(self._node, self._requester)
         self._revocations = RevocationReader(from_home_agents=True)
@@ -101,6 +105,8 @@ class MobileNode:
                 return self._probe_answered(event, now)
             case TunnelSilent():
                 return self._suspect_tunnel(now)
+            case Ipv6Seen():
+                return self._ipv6.see(event)
             case _:
                 raise TypeError(f"a mobile node has no use for {type(event).__name__}")
 
@@ -120,7 +126,7 @@ class MobileNode:
 
     def status(self) -> NodeStatus:
         """Where the node is, through whom, since when and why."""
-        return self._node.status()
+        return replace(self._node.status(), ipv6_outside_sa=self._ipv6.warning)
 
     def _receive(self, event: DatagramReceived, now: float) -> list[Action]:
         if len(event.payload) > MAXIMUM_MESSAGE:

@@ -79,6 +79,7 @@ class NodeStatus:
 
     `why` is the last event that decided the place, or the last denial while it is unknown. `home_address` and
     `home_agent` are None until they are assigned. `simultaneous`: earlier bindings live beside this one.
+    `ipv6_outside_sa` warns of IPv6 beside an SA that carries IPv4 only.
     """
 
     state: State
@@ -98,6 +99,7 @@ class NodeStatus:
     simultaneous: bool = False
     trusted_network: bool = False
     trusted_agent: bool = False
+    ipv6_outside_sa: str | None = None
 
 
 class NodeState:

@@ -24,6 +24,7 @@ from mobileip.runtime.attachment import AttachmentWatcher
 from mobileip.runtime.control import Command
 from mobileip.runtime.forwarders import NodeForwarder
 from mobileip.runtime.interfaces import index_of
+from mobileip.runtime.ipv6 import Ipv6Watcher
 from mobileip.runtime.journal import log
 from mobileip.runtime.listing import plain
 from mobileip.runtime.node_routes import NodeRoutes
@@ -78,6 +79,7 @@ class MobileNodeParty(Party):
         self._arp_before: ArpRepetition | None = None
         self._routes = NodeRoutes(self._kernel, config.interface, config.vpn_gateways)
         self._watcher: AttachmentWatcher | None = None
+        self._ipv6_watcher: Ipv6Watcher | None = None
         self._icmp: DatagramSocket | None = None
         self._passes = passes(config)
         self._one_way = OneWay(_PATIENCE)
@@ -118,6 +120,9 @@ class MobileNodeParty(Party):
         self.slow_path.open(loop)
         self._watcher = AttachmentWatcher(config.interface, config.home_address, inbox)
         self._watcher.start(loop)
+        if config.sa is not None and config.ipv6 == "warn":
+            self._ipv6_watcher = Ipv6Watcher(inbox)
+            self._ipv6_watcher.start(loop)
         self._listen(loop, inbox)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -128,6 +133,8 @@ class MobileNodeParty(Party):
             self._icmp.close(loop)
         if self._watcher is not None:
             self._watcher.close(loop)
+        if self._ipv6_watcher is not None:
+            self._ipv6_watcher.close(loop)
         self._announcer.close()
         if self._arp_before is not None:
             with contextlib.suppress(OSError):  # the interface is gone

@@ -1,0 +1,223 @@
+"""A packet filter that cuts its operator off comes back by itself; those of others are named and stay as they are.
+
+On booted hosts, with the real ufw and firewalld. The tests build on each other, in this order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from roaming.lab_hosts import LabHosts
+
+from lab import names
+from tests.scenario.two_box.plays import Play, play
+
+pytestmark = pytest.mark.timeout(600)
+
+HOST = "outer_fw"
+FILE = "/etc/nftables.d/mobileip_dmz.nft"
+SECONDS = 20
+# What an operator may well get wrong. The lab's controller comes by the loopback interface.
+CUTS_OFF = {
+    "dmz_firewall_kind": "host",
+    "dmz_firewall_mipp_priv": "127.0.0.1",
+    "dmz_firewall_home_agents": ["192.0.2.40"],
+    "dmz_firewall_tunnel_protocols": [6],
+    "dmz_firewall_confirm_seconds": SECONDS,
+}
+CUT = "ip daddr 127.0.0.1 ip protocol tcp"
+
+
+def lab(*words: str) -> None:
+    subprocess.run([sys.executable, "molecule/resources/lab", *words], cwd=names.CHECKOUT, check=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[LabHosts]:
+    """One firewall, booted afresh."""
+    lab("down")
+    lab("up", "--hosts", HOST)
+    try:
+        yield LabHosts()
+    finally:
+        lab("down")
+
+
+def roll_out(*arguments: str, **variables: object) -> Play:
+    """Roll out the firewall alone."""
+    return play("site.yml", f"--limit={HOST}", "--tags=firewall", *arguments, variables=variables)
+
+
+def went_well(done: Play) -> Play:
+    assert done.status == 0, done.output[-3000:]
+    return done
+
+
+def rules(hosts: LabHosts) -> str:
+    """What is loaded of our table, without counters; empty if it is absent."""
+    return hosts.run(HOST, ["nft", "-s", "list", "table", "inet", "mobileip_dmz"], check=False).stdout
+
+
+def written(hosts: LabHosts) -> str:
+    return hosts.run(HOST, ["sh", "-c", f"cat {FILE} 2>/dev/null || true"]).stdout
+
+
+def left_over(hosts: LabHosts) -> str:
+    """Timers, services and files of the way back."""
+    units = "systemctl list-units --all --plain --no-legend 'mobileip-restore-*' 'mobileip-load-*'"
+    files = "ls -A /run/mobileip-restore /etc/nftables.d/.*.new 2>/dev/null || true"
+    return hosts.run(HOST, ["sh", "-c", f"{units}; {files}"]).stdout.replace("/run/mobileip-restore:\n", "")
+
+
+def meanwhile(look: Callable[[], bool], act: Callable[[], Play]) -> tuple[bool, Play]:
+    """Return whether `look` held at any time while `act` ran, and what `act` returned."""
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(act)
+        held = False
+        while not acting.done():
+            held = held or look()
+            time.sleep(0.3)
+        return held, acting.result()
+
+
+def assert_told_and_restored(done: Play) -> None:
+    assert done.status == 2, done.output[-3000:]
+    said = " ".join(done.failures.values())
+    assert f"no new connection to this host within {SECONDS} s" in said, said
+    assert f"dmz_firewall_confirm_seconds: {SECONDS}" in said
+    assert re.search(r"the host put back what it had before at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d", said), said
+    assert f"{FILE} was not written" in said
+
+
+def test_first_rules_that_cut_off_are_taken_away_again(hosts: LabHosts) -> None:
+    assert rules(hosts) == ""
+    cut, done = meanwhile(lambda: CUT in rules(hosts), lambda: roll_out(**CUTS_OFF))
+    assert cut, "the rules that cut off were never loaded"
+    assert_told_and_restored(done)
+    assert (rules(hosts), written(hosts), left_over(hosts)) == ("", "", "")
+
+
+def test_good_rules_are_confirmed_by_a_new_connection_and_written(hosts: LabHosts) -> None:
+    foretold = went_well(roll_out("--check", "--diff"))
+    assert "+  chain forward {" in foretold.output
+    assert rules(hosts) == ""
+    done = went_well(roll_out("-v"))
+    (confirmed,) = re.findall(r'"confirmed": "(.+?)"', done.output)
+    assert re.fullmatch(r"ssh, new connection: 127\.0\.0\.1 \d+ 127\.0\.0\.1 22", confirmed)
+    assert "policy drop" in rules(hosts)
+    assert "table inet mobileip_dmz" in written(hosts)
+    assert left_over(hosts) == ""
+
+
+def test_second_run_changes_nothing_and_arms_nothing(hosts: LabHosts) -> None:
+    done = went_well(roll_out("-v"))
+    assert done.hosts_with("changed") == []
+    assert re.findall(r'"confirmed": "(.*?)"', done.output) == [""]
+
+
+def test_rules_changed_by_hand_are_put_right(hosts: LabHosts) -> None:
+    before = rules(hosts)
+    hosts.run(HOST, ["nft", "insert", "rule", "inet", "mobileip_dmz", "forward", "accept"])
+    foretold = went_well(roll_out("--check", "--diff"))
+    assert re.search(r"^-\s+accept$", foretold.output, re.MULTILINE)
+    assert rules(hosts) != before
+    done = went_well(roll_out())
+    assert done.recap[HOST]["changed"] == foretold.recap[HOST]["changed"] == 1
+    assert rules(hosts) == before
+
+
+def test_later_rules_that_cut_off_give_way_to_those_before(hosts: LabHosts) -> None:
+    before, file = rules(hosts), written(hosts)
+    cut, done = meanwhile(lambda: CUT in rules(hosts), lambda: roll_out(**CUTS_OFF))
+    assert cut, "the rules that cut off were never loaded"
+    assert_told_and_restored(done)
+    assert (rules(hosts), written(hosts), left_over(hosts)) == (before, file, "")
+
+
+def test_host_comes_back_though_the_controller_has_died(hosts: LabHosts) -> None:
+    before, file = rules(hosts), written(hosts)
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/site.yml",
+        "-i", "inventories/two_box", "-i", "molecule/resources/lab.yml",
+        f"--limit={HOST}", "--tags=firewall", "--extra-vars", json.dumps(CUTS_OFF),
+    ]  # fmt: skip
+    running = subprocess.Popen(command, cwd=names.CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)  # fmt: skip
+    try:
+        hosts.wait_until("the rules that cut off are loaded", lambda: CUT in rules(hosts), 60)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait(10)
+    hosts.wait_until("the rules from before are back", lambda: rules(hosts) == before, SECONDS + 10)
+    assert written(hosts) == file
+    done = went_well(roll_out())
+    assert done.hosts_with("changed") == []
+
+
+def test_disk_that_takes_no_file_says_so_before_anything_is_loaded(hosts: LabHosts) -> None:
+    before, file = rules(hosts), written(hosts)
+    folder = str(Path(FILE).parent)
+    hosts.run(HOST, ["sh", "-ec", f"mount --bind {folder} {folder}; mount -o remount,ro,bind {folder}"])
+    try:
+        loaded, done = meanwhile(lambda: rules(hosts) != before, lambda: roll_out(dmz_firewall_tunnel_protocols=[4]))
+    finally:
+        hosts.run(HOST, ["umount", folder])
+    assert done.status == 2, done.output[-3000:]
+    assert "Read-only file system" in " ".join(done.failures.values())
+    assert not loaded
+    assert (rules(hosts), written(hosts), left_over(hosts)) == (before, file, "")
+
+
+MANAGERS = {
+    "ufw": ("ufw --force enable", "ufw --force reset"),
+    "firewalld": (
+        "systemctl start firewalld; firewall-cmd --permanent --zone=external --change-interface=outside;"
+        "firewall-cmd --permanent --zone=dmz --change-interface=dmz; firewall-cmd --reload",
+        "systemctl stop firewalld",
+    ),
+}
+
+
+def site_rules(hosts: LabHosts) -> str:
+    """All rules but ours, without counters."""
+    listed = hosts.run(HOST, ["nft", "-s", "list", "ruleset"]).stdout
+    return re.sub(r"(?ms)^table inet mobileip_dmz \{.*?^\}\n", "", listed)
+
+
+@pytest.mark.parametrize("name", MANAGERS)
+def test_manager_is_named_with_commands_that_help_and_is_never_touched(hosts: LabHosts, name: str) -> None:
+    begin, end = MANAGERS[name]
+    hosts.run(HOST, ["sh", "-c", f"apt-get -q -y --no-install-recommends install {name} 2>&1"])
+    hosts.run(HOST, ["sh", "-ec", begin])
+    try:
+        before = site_rules(hosts)
+        refused = roll_out()
+        assert refused.status == 2, refused.output[-3000:]
+        (said,) = refused.failures.values()
+        assert f"{name} (table" in said
+        assert "drops registrations of nodes" in said
+        assert refused.hosts_with("changed") == []
+        assert site_rules(hosts) == before
+        for command in said.partition("Let it through: ")[2].split("; "):
+            hosts.run(HOST, ["sh", "-ec", command])
+        after = site_rules(hosts)
+        assert after != before
+        done = went_well(roll_out())
+        assert f"Other packet filters on this host, left as they are: {name}" in done.output
+        assert "may drop" not in done.output
+        assert site_rules(hosts) == after
+    finally:
+        hosts.run(HOST, ["sh", "-c", end])
+        hosts.run(HOST, ["sh", "-c", f"apt-get -q -y purge {name} 2>&1"])
+        hosts.run(
+            HOST, ["sh", "-c", "nft list tables | grep -v mobileip | while read -r table; do nft delete $table; done"]
+        )
