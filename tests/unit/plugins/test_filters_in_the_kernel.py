@@ -1,7 +1,8 @@
 """What is said of a flow is what becomes of its packets: the same rules in a kernel that forwards, and a datagram.
 
-The rule sets are those that firewalld, ufw and Docker load, as `nft list ruleset` or `iptables-save` gave them, and
-single rules that show one thing.
+Besides single rules that show one thing, `rulesets/` has what managers load: firewalld 1.3.3 by `nft -s list ruleset`,
+ufw 0.36.2 by `iptables-save`, both run in a namespace (`allowed` after the commands that this collection gives), and
+Docker Engine's chains as versions up to 27 and from 28 on are known to lay them out.
 """
 
 from __future__ import annotations
@@ -204,6 +205,71 @@ def test_command_for_a_table_of_the_sites_own_lets_the_flow_through(ground: Grou
     assert ground.arrives(FORWARDED)
 
 
+LET_THROUGH = {
+    "ufw": (
+        "ufw route allow in on outside out on dmz proto udp from any to 203.0.113.10 port 434",
+        "ufw allow in on outside proto udp from any to 203.0.113.1 port 434",
+    ),
+    "firewalld": (
+        "firewall-cmd --permanent --new-policy=mip-extern-dmz",
+        "firewall-cmd --permanent --policy=mip-extern-dmz --add-ingress-zone=external",
+        "firewall-cmd --permanent --policy=mip-extern-dmz --add-egress-zone=dmz",
+        'firewall-cmd --permanent --policy=mip-extern-dmz --add-rich-rule=\'rule family="ipv4"'
+        ' destination address="203.0.113.10" port port="434" protocol="udp" accept\'',
+        "firewall-cmd --reload",
+        'firewall-cmd --permanent --zone=external --add-rich-rule=\'rule family="ipv4"'
+        ' destination address="203.0.113.1" port port="434" protocol="udp" accept\'',
+        "firewall-cmd --reload",
+    ),
+}
+"""What made, of the captured rule sets, `allowed` of `default`."""
+
+
+@pytest.mark.parametrize("name", LET_THROUGH)
+def test_commands_are_those_that_made_the_manager_let_it_through(ground: Ground, name: str) -> None:
+    (default,) = CAPTURED.glob(f"{name}-default.*")
+    ground.load(default.read_text(encoding="utf-8"))
+    zones = {"outside": "external", "dmz": "dmz"}
+    found = findings(ground.tables(), [FORWARDED, RECEIVED])
+    dropped = sorted(found, key=lambda finding: finding.flow.hook)
+    assert tuple(command for each in dropped for command in commands(each, zones.__getitem__)) == LET_THROUGH[name]
+
+
+@pytest.mark.parametrize("name", ["docker-27.iptables", "docker-28.iptables"])
+def test_docker_users_chain_lets_the_flow_through(ground: Ground, name: str) -> None:
+    ground.load((CAPTURED / name).read_text(encoding="utf-8"))
+    (finding,) = findings(ground.tables(), [FORWARDED])
+    (command,) = commands(finding, lambda _: "public")
+    assert command == "iptables -I DOCKER-USER -i outside -o dmz -d 203.0.113.10 -p udp --dport 434 -j ACCEPT"
+    ground.firewall.shell(command.replace("iptables", "iptables-nft", 1))
+    assert list(findings(ground.tables(), [FORWARDED])) == []
+    assert ground.arrives(FORWARDED)
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [
+        (
+            Flow("tunnels", "forward", "outside", "dmz", protocol=55, destination=addresses("203.0.113.10")),
+            "sed -i '0,/^COMMIT/s#^COMMIT#-A ufw-before-forward -i outside -o dmz -d 203.0.113.10 -p 55 -j ACCEPT\\n&#'"
+            " /etc/ufw/before.rules",
+        ),
+        (
+            Flow("answers", "input", source=addresses("192.0.2.40"), protocol=17, source_port=(434, 434)),
+            "ufw allow proto udp from 192.0.2.40 port 434 to any",
+        ),
+        (
+            Flow("ESP", "input", source=addresses("192.0.2.64/27"), protocol=50),
+            "ufw allow proto esp from 192.0.2.64/27 to any",
+        ),
+    ],
+)
+def test_ufw_commands_for_what_its_language_has_and_has_not(flow: Flow, expected: str) -> None:
+    (table,) = from_iptables("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:ufw-user-input - [0:0]\nCOMMIT\n")
+    (finding,) = findings([table], [flow])
+    assert commands(finding, lambda _: "public")[0] == expected
+
+
 def captured() -> list[str]:
     return sorted(path.name for path in CAPTURED.iterdir())
 
@@ -216,6 +282,7 @@ def test_captured_rule_sets_are_judged_as_the_kernel_does_and_stay_as_they_are(g
     before = ground.firewall.shell("nft -s list ruleset")
     tables = ground.tables()
     assert owners(tables) == [name.split("-")[0].replace("docker", "Docker")]
+    assert ground.arrives(FORWARDED) is ("allowed" in name)
     for flow in (FORWARDED, RECEIVED):
         dropped = [finding.certain for finding in findings(tables, [flow])]
         assert ground.arrives(flow) is (not dropped), f"{flow.hook}: {dropped}"
