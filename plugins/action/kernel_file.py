@@ -60,7 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     def _step(self, step: str) -> dict[str, Any]:
         said: dict[str, Any] = self._execute_module(
             module_name="mobileip.vpn.kernel_file",
-            module_args={**self._task.args, "_step": step},
+            module_args={**self._task.args, "step": step},
             task_vars=self._task_vars,
         )
         return said
@@ -150,10 +150,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
 
 
 def _place(text: Any) -> tuple[str, int]:
-    address, _, port = str(text).rpartition(":")
-    if not address or not port.isdigit():
+    parts = str(text).rsplit(":", 1)
+    if len(parts) != 2 or not parts[0] or not parts[1].isdigit():
         raise AnsibleActionFail(f"reach: {text}; expected ADDRESS:PORT, such as 203.0.113.10:22")
-    return address, int(port)
+    return parts[0], int(parts[1])
 
 
 def _unreachable(reach: list[tuple[str, int]]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Protocol
 
 ACCEPT, DROP, THROUGH = "accept", "drop", "through"
 _EITHER = frozenset({ACCEPT, DROP, THROUGH})
@@ -38,6 +38,13 @@ class Flow:
     destination_port: Range | None = None
     # Of connection tracking: new, or untracked.
     state: str = "new"
+
+
+class Condition(Protocol):
+    """What must hold of a packet for a rule to decide on it."""
+
+    def holds(self, flow: Flow) -> bool | None:
+        """Return whether it does; None if that cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,6 @@ class Not:
         """Return the opposite; None if that cannot be told."""
         held = self.condition.holds(flow)
         return None if held is None else not held
-
-
-Condition = Numbers | Interfaces | States | DestinationTypes | Never | Unknown | Not
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ class _Nft:
         """Yield one rule; where it ends in a map of verdicts, one for each of its elements."""
         conditions: list[Condition] = []
         for part in parts:
-            kind, value = next(iter(part.items()))
+            (kind,) = part
+            value = part[kind]
             if kind == "match":
                 conditions.append(self._match(value, place))
             elif kind in _FINAL:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 DIRECTORY = Path("/run/mobileip-restore")
-UNITS = "mobileip-restore-*.timer"
+_RESTORES = "mobileip-restore-"
 _TABLE = re.compile(r"(ip|ip6|inet|arp|bridge|netdev) [A-Za-z][\w/.-]*")
 # What may stand in the name of a unit and between words of a shell.
 _PATH = re.compile(r"/[\w./@-]*[\w.@-]")
@@ -161,7 +161,7 @@ class TimedRestore:
         self._loaded = self._directory / "loaded"
         self._refused = self._directory / "refused"
         self._restored = self._directory / "restored"
-        self._unit = f"mobileip-restore-{name}"
+        self._unit = f"{_RESTORES}{name}"
         self._loading_unit = f"mobileip-load-{name}"
 
     def arm(self, loader: tuple[str, ...], before: str, after: str, seconds: int) -> None:
@@ -227,6 +227,15 @@ class TimedRestore:
         self.disarm()
         self.staged.unlink(missing_ok=True)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def restore_what_waits() -> None:
+    """Put back, now, what a roll-out that was cut short has left unconfirmed. Raises `KernelFileError`."""
+    listed = run("systemctl", "list-units", "--plain", "--no-legend", f"{_RESTORES}*.timer")
+    for timer in (line.split()[0] for line in listed.splitlines() if line.split()):
+        # Starting a unit that a timer of its own would start is all that the timer does.
+        run("systemctl", "--quiet", "start", timer.removesuffix(".timer") + ".service")
+        run("systemctl", "--quiet", "stop", timer)
 
 
 def _start(unit: str, seconds: int, description: str, script: str) -> None:

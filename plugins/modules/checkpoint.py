@@ -218,6 +218,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     without,
 )
 from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint_host import Performer, Store, read
+from ansible_collections.mobileip.vpn.plugins.module_utils.kernel_file import KernelFileError, restore_what_waits
 
 DENIED = "{0} would be restarted, which ends what it serves; expected vpn_gateway_allow_restart: true for that"
 _LIST = {"type": "list", "elements": "str", "default": []}
@@ -359,11 +360,14 @@ def main() -> None:
     do = {"begin": begin, "keep": keep, "restored": restored, "absent": absent}
     result: dict[str, Any] = {"changed": False, "name": ""}
     try:
+        if module.params["state"] in ("begin", "restored", "absent") and not module.check_mode:
+            # A packet filter that nobody has confirmed is not what the host was, nor may its timer go off later.
+            restore_what_waits()
         if module.params["state"] in do:
             result = do[module.params["state"]](module, store)
         result["checkpoints"] = store.names()
         result["pending"] = store.path("pending").exists()
-    except (CheckpointError, OSError) as exc:
+    except (CheckpointError, KernelFileError, OSError) as exc:
         module.fail_json(msg=str(exc))
     if "steps" in result:
         result["diff"] = {"before": "", "after": "".join(f"{step}\n" for step in result["steps"])}

@@ -57,6 +57,12 @@ options:
     description: Whether the file that was there is kept beside the new one.
     type: bool
     default: false
+  step:
+    description:
+      - Which part to do. The action plugin of this name sets it, and has them done in order; there is no need to.
+    type: str
+    choices: [plan, arm, look, keep, settle]
+    default: plan
 extends_documentation_fragment:
   - ansible.builtin.files
 attributes:
@@ -143,8 +149,7 @@ ARGUMENTS = {
     "confirm_variable": {"type": "str", "default": "confirm_seconds"},
     "reach": {"type": "list", "elements": "str", "default": []},
     "backup": {"type": "bool", "default": False},
-    # For the action plugin, which drives the module through these.
-    "_step": {"type": "str", "choices": ["plan", "arm", "look", "keep", "settle"], "default": "plan"},
+    "step": {"type": "str", "choices": ["plan", "arm", "look", "keep", "settle"], "default": "plan"},
 }
 
 
@@ -253,7 +258,7 @@ def main() -> None:
     file = KernelFile(module)
     steps = {"plan": file.plan, "arm": file.arm, "look": file.look, "keep": file.keep, "settle": file.settle}
     try:
-        module.exit_json(**steps[module.params["_step"]]())
+        module.exit_json(**steps[module.params["step"]]())
     except (KernelFileError, OSError) as exc:
         module.fail_json(msg=str(exc))
 

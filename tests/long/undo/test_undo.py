@@ -103,8 +103,9 @@ def test_wrong_key_leaves_deployed_hosts_as_they_were(hosts: LabHosts) -> None:
 
 
 def test_verify_that_fails_leaves_deployed_hosts_as_they_were(hosts: LabHosts) -> None:
-    emptied = "ExecReload=\nExecReload=/usr/sbin/nft delete table inet mobileip_dmz"
-    with drop_in(hosts, "mipp", "mobileip-dmz-firewall.service", emptied):
+    changed = "grep -q grace:.700 /etc/mobileip/proxy.yml"
+    emptied = f"ExecStartPost=+/bin/sh -c 'if {changed}; then nft delete table inet mobileip_dmz; fi'"
+    with drop_in(hosts, "mipp", "mobileip@proxy.service", emptied):
         before = fingerprints(hosts)
         done = run("site", dmz_firewall_haleg_source_ports=["20434-20450"], mip_proxy_icmp_grace=700)
         after = fingerprints(hosts)

@@ -76,7 +76,7 @@ class Played(ActionModule):
         self._connection = SimpleNamespace(reset=host.reset, transport="ssh")
 
     def _execute_module(self, module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return self._host.step(module_args["_step"])
+        return self._host.step(module_args["step"])
 
     def _low_level_execute_command(self, *_: Any, **__: Any) -> dict[str, Any]:
         self._host.reach(CONNECTING)

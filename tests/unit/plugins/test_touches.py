@@ -65,6 +65,8 @@ def paths(role: str) -> Iterator[str]:
                 items = task.get("loop", [None])
                 for item in items if isinstance(items, list) else [None]:
                     yield said(role, options.get("dest") or options["path"], item=item)
+        if options := task.get("mobileip.vpn.kernel_file"):
+            yield said(role, options["path"])
 
 
 def units(role: str) -> Iterator[str]:
