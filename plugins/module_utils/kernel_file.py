@@ -233,7 +233,7 @@ def restore_what_waits() -> None:
     """Put back, now, what a roll-out that was cut short has left unconfirmed. Raises `KernelFileError`."""
     listed = run("systemctl", "list-units", "--plain", "--no-legend", f"{_RESTORES}*.timer")
     for timer in (line.split()[0] for line in listed.splitlines() if line.split()):
-        # Starting a unit that a timer of its own would start is all that the timer does.
+        # All that the timer would do; it returns when that is done.
         run("systemctl", "--quiet", "start", timer.removesuffix(".timer") + ".service")
         run("systemctl", "--quiet", "stop", timer)
 
@@ -242,16 +242,13 @@ def _start(unit: str, seconds: int, description: str, script: str) -> None:
     """Have systemd run `script` in `seconds`; it holds no `$` and no `%`, which systemd would replace."""
     run(
         "systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--description={description}",
-        f"--on-active={seconds}s", "--timer-property=AccuracySec=100ms", "sh", "-c", script,
+        f"--on-active={seconds}s", "--timer-property=AccuracySec=100ms", "--service-type=oneshot", "sh", "-c", script,
     )  # fmt: skip
 
 
 def _is_active(unit: str) -> bool:
-    try:
-        run("systemctl", "--quiet", "is-active", unit)
-    except KernelFileError:
-        return False
-    return True
+    """Return whether a unit is active, or on its way to be or not to be so; one that there is not is not."""
+    return run("systemctl", "show", "--property=ActiveState", "--value", unit).strip() not in ("inactive", "failed")
 
 
 def _uptime(path: Path) -> float:

@@ -6,6 +6,7 @@ On a booted host. The tests build on each other, in this order.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -155,7 +156,8 @@ def test_host_comes_back_though_the_controller_has_died(hosts: LabHosts) -> None
     try:
         hosts.wait_until("the rules that cut off are loaded", lambda: CUT in rules(hosts), 60)
     finally:
-        running.send_signal(signal.SIGKILL)
+        # With its workers, which would go on.
+        os.killpg(running.pid, signal.SIGKILL)
         running.wait(10)
     hosts.wait_until("the rules from before are back", lambda: rules(hosts) == before, SECONDS + 10)
     assert written(hosts) == file
