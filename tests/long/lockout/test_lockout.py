@@ -20,7 +20,7 @@ import pytest
 from roaming.lab_hosts import LabHosts
 
 from lab import names
-from tests.scenario.two_box.plays import Play, play
+from tests.scenario.plays import Play, play
 
 pytestmark = pytest.mark.timeout(600)
 
