@@ -69,7 +69,9 @@ class Stream:
             try:
                 packet = sink.recv(2048)
             except TimeoutError:
-                return
+                if self._stop.is_set():
+                    return
+                continue
             if marker in packet:
                 self.came[way].append(_NUMBER.unpack_from(packet, packet.index(marker))[1])
 

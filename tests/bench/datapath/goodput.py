@@ -38,4 +38,4 @@ def _told(say: Callable[[str], None], row: Row, limited: Limited) -> Measured:
     return Measured(min(ratios.values()), _BOTH + _LIMITS[row], ratios)
 
 
-GROUP = Group((GOODPUT, WORK), measure, minutes=9, needs_hosts=False)
+GROUP = Group((GOODPUT, WORK), measure, minutes=7.5, needs_hosts=False)

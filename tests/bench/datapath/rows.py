@@ -173,7 +173,7 @@ def _load(bed: Bed, way: Way, say: Say) -> float:
     return seconds
 
 
-RATIO_GROUP = Group((RATIO, NANOSECONDS), measure_ratio, minutes=2.5, needs_hosts=False)
-XDP_GROUP = Group((XDP,), measure_xdp, minutes=2.5, needs_hosts=False)
+RATIO_GROUP = Group((RATIO, NANOSECONDS), measure_ratio, minutes=2, needs_hosts=False)
+XDP_GROUP = Group((XDP,), measure_xdp, minutes=2, needs_hosts=False)
 TC_GROUP = Group((TC,), measure_tc, minutes=2.5, needs_hosts=False)
-SCALE_GROUP = Group((BYTES, LOAD, LOOKUP), measure_scale, minutes=5, needs_hosts=False)
+SCALE_GROUP = Group((BYTES, LOAD, LOOKUP), measure_scale, minutes=4, needs_hosts=False)

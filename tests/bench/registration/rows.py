@@ -144,6 +144,6 @@ def measure_ratio(say: Say) -> dict[str, Measured]:
     }
 
 
-SHIPPED_GROUP = Group((RATE, ADDED), measure_shipped, minutes=7, needs_hosts=False)
+SHIPPED_GROUP = Group((RATE, ADDED), measure_shipped, minutes=5.5, needs_hosts=False)
 PURE_GROUP = Group((PURE,), measure_pure, minutes=6, needs_hosts=False)
 RATIO_GROUP = Group((RATIO,), measure_ratio, minutes=5, needs_hosts=False)
