@@ -90,7 +90,7 @@ def strongswan(hosts: LabHosts, host: str, connection: str) -> None:
     packages = "charon-systemd strongswan-swanctl libcharon-extra-plugins"
     install = f"apt-get -q update && apt-get -q -y --no-install-recommends install {packages}"
     hosts.run(host, ["sh", "-c", install])
-    put(hosts, host, "/etc/strongswan.d/site.conf", OPTIONS)
+    put(hosts, host, "/etc/strongswan.d/gateway.conf", OPTIONS)
     put(hosts, host, "/etc/swanctl/conf.d/users.conf", connection)
     hosts.run(host, ["systemctl", "restart", "strongswan.service"])
     hosts.run(host, ["swanctl", "--load-all", "--noprompt"])
