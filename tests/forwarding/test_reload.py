@@ -89,7 +89,10 @@ class Stream:
 
 @contextmanager
 def streaming(site: Site) -> Iterator[Stream]:
-    """A stream while the block runs; afterwards every packet must have come, once and in order."""
+    """A stream while the block runs; afterwards every packet must have come, once.
+
+    Where code or tables change, one that tc had to carry may be overtaken by the next, which XDP has sent on.
+    """
     site.move(Encapsulation.UDP)
     exchange_esp(site, b"resolve")  # next hops, at all hosts
     site.proxy().delete(ip(VPNGW_PUB), ip(HOME))
@@ -104,7 +107,7 @@ def streaming(site: Site) -> Iterator[Stream]:
         stream.finish()
     for sent, came in zip(stream.sent, stream.came, strict=True):
         assert sent > 300
-        assert came == list(range(sent))
+        assert sorted(came) == list(range(sent))
 
 
 @pytest.fixture(scope="module")
