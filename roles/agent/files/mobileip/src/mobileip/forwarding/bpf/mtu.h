@@ -112,16 +112,15 @@ static __always_inline __u32 unfinished_checksum(ctx_t *ctx, const struct iphdr 
 #define FORGOTTEN 40	/* reaches behind the checksum of TCP */
 
 /*
- * What the device would have done, for a packet of `total` bytes. The first ones come off and are put on again, so that the
- * kernel forgets that there was something to fill in.
+ * What the device would have done. The packet's first bytes come off and are put on again, so that the kernel forgets that
+ * there was something to fill in. A function of its own: their room on the stack is free again for the sum.
  */
-static __always_inline int finish_checksum(ctx_t *ctx, __u32 at, __u32 total)
+GLOBAL_FUNCTION int write_checksum(ctx_t *ctx, __u32 at, __u32 sum)
 {
-	int sum = sum_bytes(ctx, ETH_HLEN + sizeof(struct iphdr), total - sizeof(struct iphdr));
 	__u16 finished = ~sum;
 	__u8 first[FORGOTTEN];
 
-	if (sum < 0 || load_bytes(ctx, ETH_HLEN, first, sizeof(first)) || close_room(ctx, sizeof(first)) ||
+	if (load_bytes(ctx, ETH_HLEN, first, sizeof(first)) || close_room(ctx, sizeof(first)) ||
 	    make_room(ctx, sizeof(first)))
 		return DROP(helper_failed);
 	if (!finished)
@@ -130,6 +129,14 @@ static __always_inline int finish_checksum(ctx_t *ctx, __u32 at, __u32 total)
 	    store_bytes(ctx, ETH_HLEN + sizeof(struct iphdr) + at, &finished, sizeof(finished)))
 		return DROP(helper_failed);
 	return VERDICT_CONTINUE;
+}
+
+/* For a packet of `total` bytes. */
+static __always_inline int finish_checksum(ctx_t *ctx, __u32 at, __u32 total)
+{
+	int sum = sum_bytes(ctx, ETH_HLEN + sizeof(struct iphdr), total - sizeof(struct iphdr));
+
+	return sum < 0 ? DROP(helper_failed) : write_checksum(ctx, at, sum);
 }
 
 /*
