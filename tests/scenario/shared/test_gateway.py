@@ -112,6 +112,8 @@ def test_routes_survive_a_reboot_of_the_gateway(hosts: LabHosts) -> None:
     before = routes()
     assert "lookup 434" in before
     hosts.restart("vpngw")
+    # The nodes' SAs are with the gateway that was: nothing would tell them.
+    hosts.forget_sas("mn", "mn2")
     hosts.wait_until("routes and rules are back", lambda: sorted(routes().split()) == sorted(before.split()), 60)
     hosts.wait_until(
         "the gateway and its neighbour speak OSPF again", lambda: OTHER_STATIC in learnt_from_gateway(hosts), 60
