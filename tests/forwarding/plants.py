@@ -43,7 +43,7 @@ PLANTED = [
         "fill_fragment(&ip, left, offset + step / 8, more & 0);",
     ),
     ("mtu.h", "__u16 finished = ~sum;", "__u16 finished = sum;"),
-    ("finish_tc.h", "plan->way.arrived == ENCAPSULATION_IPIP &&", "plan->way.arrived &&"),
+    ("finish_tc.h", "segment_size(ctx) && (plan->flags & PLAN_TO_BINDING) &&", "(plan->flags & PLAN_TO_BINDING) &&"),
     ("parse.h", "if (is_merged_datagrams(ctx, p, room))\n\t\treturn DROP(merged_datagrams);", ""),
     ("icmp.h", "if (is_later_fragment(ip) || is_group", "if (is_group"),
     ("icmp.h", "type != ICMP_TIME_EXCEEDED &&", "1 &&"),
