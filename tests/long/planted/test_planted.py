@@ -141,6 +141,9 @@ def _copies() -> Iterator[queue.Queue[Path]]:
             if (CHECKOUT / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(CHECKOUT / name, copy / name)
+        plugins = copy / ".ansible" / "collections" / "ansible_collections" / "mobileip" / "vpn"
+        plugins.parent.mkdir(parents=True)
+        plugins.symlink_to(copy)
         free.put(copy)
     yield free
     shutil.rmtree(WORK / "copy-0")
