@@ -49,8 +49,12 @@ conformance: deps venv image secrets ## judge every rule: build/conformance/repo
 	@python -m tests.checks conformance
 
 .PHONY: reference
-reference: venv ## write docs/reference/configuration.md anew from the daemon's schema and the roles
+reference: venv ## write docs/reference/configuration.md and variables.md anew from the daemon's schema and the roles
 	@PYTHONPATH=roles/agent/files/mobileip/src python -m tests.checks.reference
+
+.PHONY: docs
+docs: venv ## write the pages of all plugins and roles below build/docs/html
+	@python -m tests.checks.galaxy.documentation
 
 .PHONY: fuzz
 fuzz: venv ## fuzz for FUZZ_SECONDS (900), keep what reaches new code in tests/fuzz/corpus
@@ -115,11 +119,13 @@ secrets: venv
 	done
 
 .PHONY: requirements
-requirements: ## write requirements-dev.txt anew from requirements-dev.in
-	@rm -rf build/requirements && $(PYTHON) -m venv build/requirements
-	@build/requirements/bin/pip install --quiet -r requirements-dev.in
-	@{ head -n 1 requirements-dev.txt; build/requirements/bin/pip list --format freeze | grep -v '^pip=='; } >build/requirements.txt
-	@mv build/requirements.txt requirements-dev.txt
+requirements: ## write requirements-dev.txt anew from requirements-dev.in, and the pins of Galaxy's tools
+	@for pinned in requirements-dev tests/checks/galaxy/requirements; do \
+	  rm -rf build/requirements && $(PYTHON) -m venv build/requirements; \
+	  build/requirements/bin/pip install --quiet -r $$pinned.in; \
+	  { head -n 1 $$pinned.txt; build/requirements/bin/pip list --format freeze | grep -v '^pip=='; } >build/requirements.txt; \
+	  mv build/requirements.txt $$pinned.txt; \
+	done
 
 .PHONY: clean-all
 clean-all: ## also remove the image, .venv, caches and products

@@ -11,7 +11,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 15, 600
+_SHORTEST_SECONDS = 15
+_LONGEST_SECONDS = 600
 _CONNECT_SECONDS = 5
 # The host loads a second after it has said that it will.
 _LOADING_SECONDS = 1.2

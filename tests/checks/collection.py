@@ -83,11 +83,18 @@ def sanity() -> None:
     _call("ansible-test", "sanity", "--venv", "--python", version, "--color", "no", *daemon, directory=INSTALLED)
 
 
-def main() -> None:
-    """Runs all three; a failure is an exit status."""
+def fresh() -> Path:
+    """Builds and installs the collection as it is now. Returns the tarball."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    install(build())
+    tarball = build()
+    install(tarball)
+    return tarball
+
+
+def main() -> None:
+    """Runs all three; a failure is an exit status."""
+    fresh()
     sanity()
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.checks.reference`: writes docs/reference/configuration.md anew, as `make reference` does."""
+"""`python -m tests.checks.reference`: writes pages of docs/reference anew, as `make reference` does."""
 
 from __future__ import annotations
 
