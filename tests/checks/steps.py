@@ -171,7 +171,7 @@ def _kernel_6_1() -> list[Step]:
 
 def _every_way() -> list[Step]:
     """By every encapsulation, with two boxes and with one, what otherwise a few of them stand for."""
-    files = (f"tests/integration/test_{name}.py" for name in ("path_mtu", "daemons", "paths"))
+    files = (f"tests/integration/test_{name}.py" for name in ("path_mtu", "minimal_in_udp", "daemons", "paths"))
     command = python("-m", "pytest", "-q", "--durations=5", *files)
     return [Step("long-ways", (command,), 30, environment={"EVERY_WAY": "1"})]
 

@@ -124,12 +124,12 @@ class Way(NamedTuple):
         return f"{'one box' if self.one_box else 'two boxes'}, {self.mtu}, {self.encapsulation}"
 
 
-_UNFIT = "udp-minimal"
+UNFIT = "udp-minimal"
 WAYS = [
     Way(one_box, (1500, 9000)[(number + one_box) % 2], encapsulation)
     for one_box in (False, True)
     for number, encapsulation in enumerate(OVERHEAD)
-    if encapsulation != _UNFIT  # which carries no piece of anything: the last test
+    if encapsulation != UNFIT  # which carries no piece of anything: test_minimal_in_udp.py
 ]
 """In UDP across a NAT, else not."""
 USUAL = [Way(one_box=False, mtu=9000, encapsulation="gre"), Way(one_box=True, mtu=1500, encapsulation="udp")]
@@ -206,10 +206,6 @@ def counted(site: Site, host: str, name: str) -> int:
     return int(counters["kernel"]["packets"].get(name, 0) + counters["daemon"].get(name, 0))
 
 
-def counted_drops(site: Site, reason: str) -> int:
-    return int(site.show("mipp", "drops")["kernel"].get(reason, 0))
-
-
 def test_pieces_of_tunnel_packets_come_together_before_anybody_knows_of_the_short_link(site: Site, way: Way) -> None:
     """Without DF nobody is told: `inner` cuts the home agent's tunnel packets, and the proxy puts them together.
 
@@ -270,20 +266,3 @@ def test_host_unreachable_about_a_tunnel_reaches_who_sent_what_is_inside_R2003_4
         site.run("inner", "ip", "route", "del", "unreachable", f"{MIPP_PRIV}/32")
     assert answer.stdout.strip() == "EHOSTUNREACH", f"{answer.stdout}{site.show('ha', 'counters')['daemon']}"
     assert counted(site, "ha", "tunnel_error_relayed") >= 1
-
-
-@pytest.mark.skipif(not EVERY_WAY, reason="for every way only")
-@pytest.mark.parametrize("one_box", [False, True], ids=["two boxes", "one box"])
-def test_minimal_in_udp_carries_no_piece_so_the_vpns_own_mtu_has_to_fit_R2004_3(one_box: bool, tmp_path: Path) -> None:
-    """What the gateway's kernel cuts cannot go, and says so by its counter; nothing is cut where the VPN is narrow."""
-    with short_links(Way(one_box, 1500, _UNFIT), tmp_path) as site:
-        for _ in range(3):
-            assert not long_ping(site)
-        assert counted_drops(site, "unfit_for_minimal") >= 3
-        for host in ("mn", site.gateway):
-            site.run(host, "ip", "link", "set", "esp0", "mtu", str(SHORT - OVERHEAD[_UNFIT] - ESP))
-        before = counted_drops(site, "unfit_for_minimal")
-        assert long_ping(site)
-        assert stream(site, "cn", CN, HOME) == BYTES
-        assert stream(site, "mn", HOME, CN) == BYTES
-        assert counted_drops(site, "unfit_for_minimal") == before
