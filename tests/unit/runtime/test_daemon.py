@@ -142,7 +142,7 @@ def play(directory: Path, answers: list[list[Action] | Exception], act: Act) -> 
     journal: list[Any] = []
     store = JournallingStore(directory / "state.sqlite", journal)
     party = Recorder(Script(answers), journal)
-    daemon = Daemon("test", party, store)
+    daemon = Daemon("test", party, store, configuration=lambda: {"role": "recorder", "max_lifetime": 1800})
 
     async def scene() -> None:
         running = asyncio.ensure_future(daemon.run(directory / "test.sock"))
@@ -351,11 +351,12 @@ def test_status_and_counters_are_told_over_the_control_socket(tmp_path: Path) ->
 
     async def act(party: Recorder, daemon: Daemon, store: JournallingStore) -> None:
         daemon.counters["malformed"] += 2
-        for topic in ("status", "counters", "drops"):
+        for topic in ("status", "counters", "drops", "configuration"):
             told[topic] = await asyncio.to_thread(ask, tmp_path / "test.sock", topic)
 
     play(tmp_path, [], act)
     assert told["status"]["role"] == "recorder"
+    assert told["configuration"] == {"role": "recorder", "max_lifetime": 1800}
     assert told["status"]["implementation"] == IMPLEMENTATION
     assert told["counters"]["daemon"] == {"malformed": 2}
     assert told["drops"] == {"daemon": {"malformed": 2}, "kernel": {}}

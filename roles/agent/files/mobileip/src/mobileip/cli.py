@@ -20,6 +20,7 @@ TOPICS = {
     "pending": "requests that wait for a reply",
     "drops": "what was dropped, by reason: messages by the daemon, packets by the kernel",
     "counters": "everything that is counted",
+    "configuration": "what the daemon runs with, defaults included; keys by their names alone",
     "location": "mobile node: where it is, through whom, since when, why",
     "datapath": "programs, tables and attachments in the kernel (root; needs no daemon)",
     "status": "the daemon: version, role, what it is doing",
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="say what this kernel lacks for the data path; exit status 1 if anything")
     probe.set_defaults(command=_probe)
 
-    topics = "\n".join(f"  {name:10} {what}" for name, what in TOPICS.items())
+    topics = "\n".join(f"  {name:13} {what}" for name, what in TOPICS.items())
     show = commands.add_parser(
         "show",
         help="ask a running daemon",
@@ -243,6 +244,10 @@ def _show(options: argparse.Namespace) -> int:
         return _failed(exc)
     if options.json:
         print(json.dumps(answer, indent=2))
+    elif options.topic == "configuration":
+        import yaml
+
+        print(yaml.safe_dump(answer, sort_keys=False), end="")
     else:
         print("\n".join(_table(answer) if isinstance(answer, list) else _listing(answer)))
     return _DONE

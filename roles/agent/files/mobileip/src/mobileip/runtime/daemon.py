@@ -95,9 +95,16 @@ class Daemon:
     """Runs one party until it is told to stop."""
 
     def __init__(
-        self, instance: str, party: Party, store: SqliteStore | None, clock: Callable[[], float] = time.time
+        self,
+        instance: str,
+        party: Party,
+        store: SqliteStore | None,
+        clock: Callable[[], float] = time.time,
+        configuration: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
+        """Take what runs. `configuration` returns what the party was made from, for whoever asks; without secrets."""
         self._instance = instance
+        self._configuration = configuration
         self._party = party
         self._store = store
         self._clock = clock
@@ -479,6 +486,9 @@ class Daemon:
                 **self._party.describe(),
             }
 
+        def configuration(_: Mapping[str, Any]) -> Any:
+            return self._configuration()
+
         def counters(_: Mapping[str, Any]) -> Any:
             return {"daemon": dict(sorted(self.counters.items())), "kernel": dict(self._party.kernel_counters())}
 
@@ -488,7 +498,8 @@ class Daemon:
                 "kernel": {name: count for name, count in sorted(self._party.kernel_drops().items()) if count},
             }
 
-        return {"status": status, "counters": counters, "drops": drops, **self._party.commands(), **self._party.orders}
+        own = {"status": status, "configuration": configuration, "counters": counters, "drops": drops}
+        return {**own, **self._party.commands(), **self._party.orders}
 
 
 _NO_DROPS = frozenset(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mobileip.config import (
@@ -72,7 +73,7 @@ def run(file: Path, keys_file: Path | None) -> bool:
             return False
         return True
 
-    daemon = Daemon(loaded.instance, party, store)
+    daemon = Daemon(loaded.instance, party, store, configuration=partial(loaded.config.model_dump, mode="json"))
     try:
         return asyncio.run(daemon.run(loaded.paths.control_socket, reload))
     finally:
