@@ -1,4 +1,4 @@
-"""A client of VICI, charon's control protocol: one request, one answer. Events and streams are left out.
+"""A client of VICI, charon's control protocol: one request, one answer, with the events that it streams in between.
 
 Format: libcharon/plugins/vici/README.md of strongSwan. A packet is its length (4 bytes), its type and a message; a
 message is a list of elements, names have 1 byte of length, values 2.
@@ -19,7 +19,7 @@ Message: TypeAlias = Mapping[str, Any]
 
 SOCKET = "/run/charon.vici"
 _SECONDS = 10.0
-_REQUEST, _RESPONSE, _UNKNOWN = 0, 1, 2
+_REQUEST, _RESPONSE, _UNKNOWN, _REGISTER, _UNREGISTER, _CONFIRM, _EVENT_UNKNOWN, _EVENT = range(8)
 _SECTION_START, _SECTION_END, _KEY_VALUE, _LIST_START, _LIST_ITEM, _LIST_END = range(1, 7)
 
 
@@ -111,19 +111,48 @@ class Session:
 
     def ask(self, command: str, message: Message) -> dict[str, Any]:
         """Return the answer to a command. Raises `ViciError` where charon refuses."""
-        packet = _named(_REQUEST, command) + encode(message)
-        try:
-            self._socket.sendall(struct.pack("!I", len(packet)) + packet)
-            (length,) = struct.unpack("!I", self._exactly(4))
-            answer = self._exactly(length)
-        except OSError as exc:
-            raise ViciError(f"{command}: {exc}") from exc
-        if answer[:1] != bytes([_RESPONSE]):
+        self._send(command, _named(_REQUEST, command) + encode(message))
+        return self._answer(command, self._receive(command))
+
+    def stream(self, command: str, event: str, message: Message) -> list[dict[str, Any]]:
+        """Return the events that a command streams before its answer. Raises `ViciError` where charon refuses."""
+        self._subscribe(_REGISTER, event)
+        self._send(command, _named(_REQUEST, command) + encode(message))
+        events, packet = [], self._receive(command)
+        while packet[:1] == bytes([_EVENT]):
+            # After its name, which only this one can have.
+            events.append(decode(packet[2 + packet[1] :]))
+            packet = self._receive(command)
+        self._answer(command, packet)
+        self._subscribe(_UNREGISTER, event)
+        return events
+
+    def _subscribe(self, kind: int, event: str) -> None:
+        self._send(event, _named(kind, event))
+        if self._receive(event)[:1] != bytes([_CONFIRM]):
+            raise ViciError(f"{event}: charon does not know this event")
+
+    @staticmethod
+    def _answer(command: str, packet: bytes) -> dict[str, Any]:
+        if packet[:1] != bytes([_RESPONSE]):
             raise ViciError(f"{command}: charon does not know this command")
-        said = decode(answer[1:])
+        said = decode(packet[1:])
         if said.get("success", b"yes") != b"yes":
             raise ViciError(f"{command}: {said.get('errmsg', b'refused').decode()}")
         return said
+
+    def _send(self, what: str, packet: bytes) -> None:
+        try:
+            self._socket.sendall(struct.pack("!I", len(packet)) + packet)
+        except OSError as exc:
+            raise ViciError(f"{what}: {exc}") from exc
+
+    def _receive(self, what: str) -> bytes:
+        try:
+            (length,) = struct.unpack("!I", self._exactly(4))
+            return self._exactly(length)
+        except OSError as exc:
+            raise ViciError(f"{what}: {exc}") from exc
 
     def _exactly(self, length: int) -> bytes:
         data = b""

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,15 +126,17 @@ def templates(role: str, known: dict[str, Any]) -> list[Path]:
     return [*sorted((ROOT / f"roles/{role}/templates").glob("*.j2")), *(ROOT / "templates" / name for name in shared)]
 
 
-def written(name: str, host: str, role: str, backend: str, directory: Path) -> dict[str, Path]:
-    """Every file that the role would write, by its template's name."""
+def written(
+    name: str, host: str, role: str, backend: str, directory: Path, others: Mapping[str, Any] | None = None
+) -> dict[str, Path]:
+    """Every file that the role would write, by its template's name; `others` are set besides the inventory's."""
     loader = DataLoader()
     known: dict[str, Any] = {"ansible_managed": "Ansible managed", "role_path": str(ROOT / "roles" / role)}
     for part in ("defaults", "vars"):
         file = ROOT / f"roles/{role}/{part}/main.yml"
         known |= loader.load_from_file(str(file), trusted_as_template=True)
         known |= inventory(name).variables[host] if part == "defaults" else {}
-    known |= {**SAID, "vpn_gateway_backend": backend, "mobile_node_backend": backend}
+    known |= {**SAID, "vpn_gateway_backend": backend, "mobile_node_backend": backend, **(others or {})}
     files = {}
     for template in templates(role, known):
         file = directory / role / template.name.removesuffix(".j2")
