@@ -32,6 +32,7 @@ OURS = (DMZ, GATEWAY, NODE_MSS, NODE_IPV6)
 # Parts of a rule that change nothing about whom it is for.
 _SILENT = ("counter", "comment")
 _VERDICTS = ("accept", "drop", "notrack", "continue", "return")
+_TOO_BIG_CODE = {"4": "frag-needed"}
 UNKNOWN_REASON = "found in the packet filter"
 """The reason of an entry of `dmz_firewall_allow` whose rule has no comment."""
 
@@ -107,7 +108,9 @@ def _rule(entry: dict[str, Any]) -> Rule:
         (kind,) = part
         value = part[kind]
         if kind == "match":
-            asks[_left(value["left"])] = _right(value)
+            left, right = _left(value["left"]), _right(value)
+            # From nftables 1.1 on by its number.
+            asks[left] = tuple(_TOO_BIG_CODE.get(each, each) for each in right) if left == "icmp code" else right
         elif kind in ("goto", "jump"):
             does.append(f"{kind} {value['target']}")
         elif kind in _VERDICTS:
