@@ -22,8 +22,11 @@ def prepare_sites(directory: Path) -> dict[str, str]:
 
     A guest would compile all of it again for each daemon, and take minutes.
     """
+    from ansible.plugins.loader import init_plugin_loader
+
     from tests.interop.rendered import DEPLOYMENTS, render
 
+    init_plugin_loader()
     sites = directory.resolve() / "sites"
     shutil.rmtree(sites, ignore_errors=True)
     for deployment in DEPLOYMENTS:

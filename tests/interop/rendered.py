@@ -1,7 +1,7 @@
 """The files that the roles write on the hosts of an example inventory, as they lie on each host's disk.
 
-Rendered on the machine, since Ansible is slow in a guest, from the roles' own template tasks: source, destination and
-condition are theirs, defaults and variables, too. Kernel ESP everywhere.
+Rendered on the machine, since Ansible is slow in a guest, from the roles' own tasks that write templates: source,
+destination and condition are theirs, defaults and variables, too. Kernel ESP everywhere.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _ROLES = {
     "mobile_nodes": "mobile_node",
 }
 """By group of the inventory; a proxy's host has a packet filter as well."""
-_TASK = "ansible.builtin.template"
+_TEMPLATE = "ansible.builtin.template"
+_KERNEL_FILE = "mobileip.vpn.kernel_file"
 
 
 def render(directory: Path, deployment: str) -> None:
-    """Write the files of each host of inventories/`deployment` below `directory`/HOST."""
+    """Write the files of each host of inventories/`deployment` below `directory`/HOST. Ansible's plugins are loaded."""
     inventory = _ROOT / "inventories" / deployment
     groups = yaml.safe_load((inventory / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
     nodes = list(groups["mobile_nodes"]["hosts"])
@@ -71,18 +72,24 @@ def _write(disk: Path, role: Path, templar: Templar) -> None:
     def resolved(text: str) -> str:
         return str(templar.template(trust_as_template(text)))
 
-    for task in _template_tasks(role):
+    for task in _writing_tasks(role):
         if "when" in task and resolved(f"{{{{ ({task['when']}) | bool }}}}") != "True":
             continue
-        source = Path(resolved(task[_TASK]["src"]))
-        source = source if source.is_absolute() else role / "templates" / source
-        file = disk / resolved(task[_TASK]["dest"]).lstrip("/")
+        if _KERNEL_FILE in task:
+            path, mode = task[_KERNEL_FILE]["path"], task[_KERNEL_FILE]["mode"]
+            text = resolved(task[_KERNEL_FILE]["content"])
+        else:
+            path, mode = task[_TEMPLATE]["dest"], task[_TEMPLATE]["mode"]
+            source = Path(resolved(task[_TEMPLATE]["src"]))
+            source = source if source.is_absolute() else role / "templates" / source
+            text = resolved(source.read_text(encoding="utf-8"))
+        file = disk / resolved(path).lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(resolved(source.read_text(encoding="utf-8")), encoding="utf-8")
-        file.chmod(int(task[_TASK]["mode"], 8))
+        file.write_text(text, encoding="utf-8")
+        file.chmod(int(mode, 8))
 
 
-def _template_tasks(role: Path) -> Iterator[dict[str, Any]]:
+def _writing_tasks(role: Path) -> Iterator[dict[str, Any]]:
     for file in sorted((role / "tasks").glob("*.yml")):
         tasks: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-        yield from (task for task in tasks if _TASK in task)
+        yield from (task for task in tasks if _TEMPLATE in task or _KERNEL_FILE in task)
