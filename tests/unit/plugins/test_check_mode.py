@@ -22,7 +22,9 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
+from ansible_collections.mobileip.vpn.plugins.action import kernel_file as action
 from ansible_collections.mobileip.vpn.plugins.action.kernel_file import ActionModule
+from ansible_collections.mobileip.vpn.plugins.module_utils import kernel_file as kernel_file_host
 from ansible_collections.mobileip.vpn.plugins.modules import (
     checkpoint,
     gateway_routes,
@@ -132,7 +134,8 @@ class Target:
             sysctl net.ipv4.ip_forward net.ipv4.conf.pub.rp_filter""")
         places = (self.files, self.directory / "backups", Path("/run"))
         return {
-            "kernel": kernel,
+            # A wire's two ends find each other after a moment.
+            "kernel": kernel.replace(" linkdown", ""),
             "files": self.namespace.run(lambda: [entry for place in places for entry in _below(place)]),
             "charon": json.dumps(self.charon.connections, default=repr),
         }
@@ -364,6 +367,10 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("UNITS", str(units))
+    # A host loads a while after it has said that it will, which nothing here has to wait for.
+    monkeypatch.setattr(kernel_file_host, "_LOAD_AFTER_SECONDS", 0)
+    monkeypatch.setattr(action, "_LOADING_SECONDS", 0.1)
+    monkeypatch.setattr(action, "_PAUSE_SECONDS", 0.1)
     # It wants a task's whole surroundings, and says nothing that counts here.
     monkeypatch.setattr(ActionBase, "run", lambda *_: {})
     made = Target(tmp_path)
