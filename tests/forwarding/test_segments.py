@@ -160,6 +160,8 @@ def test_a_path_of_1280_bytes_is_kept_to_by_merged_segments_too_and_by_single_on
 
 
 OTHER, ITS_CARE_OF = "192.0.2.70", "198.51.100.100"
+ROOM = 1500 - 36
+"""What the node's daemon gives its routes: the headers of the longest tunnel fit, for single segments as well."""
 
 
 def two_nodes(site: Site, theirs: Encapsulation) -> HomeAgentTables:
@@ -167,9 +169,9 @@ def two_nodes(site: Site, theirs: Encapsulation) -> HomeAgentTables:
     site.hosts["internet"].shell("ip route add 192.0.2.0/27 via 203.0.113.10")
     site.hosts["agent"].shell("ip route add 198.51.100.0/24 via 192.0.2.10")
     site.hosts["visited"].shell(
-        f"ip address add {OTHER}/32 dev lo\nip route add {HOME}/32 via 198.51.100.97 src {OTHER}"
+        f"ip address add {OTHER}/32 dev lo\nip route add {HOME}/32 via 198.51.100.97 src {OTHER} mtu {ROOM}"
     )
-    site.hosts["node"].shell(f"ip route add {OTHER}/32 via 198.51.100.1 src {HOME}")
+    site.hosts["node"].shell(f"ip route add {OTHER}/32 via 198.51.100.1 src {HOME} mtu {ROOM}")
     # A veth merges only what its other end sends as it is to arrive.
     site.hosts["agent"].shell("ethtool -K core gro on")
     site.hosts["cn"].shell("ethtool -K q3 tso off")
