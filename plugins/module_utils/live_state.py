@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses, summarize_address_range
-from typing import Any
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Remark:
         return f"{self.source}: {self.text}"
 
 
-Said = Witness | Remark
+Said: TypeAlias = "Witness | Remark"
 
 
 def variables(witnesses: Iterable[Witness]) -> dict[str, Any]:

@@ -307,7 +307,7 @@ class Host:
             yield Witness("vpn_gateway_pub_interface", public, "addresses")
         if "vpn_gateway_priv_interface" not in now:
             others = {"lo", public or "", now.get("vpn_gateway_wire_interface", ""), "ipsec0"}
-            named = sorted({interface for _, interface in self._kernel.addresses})
+            named = sorted({interface for _address, interface in self._kernel.addresses})
             private = live_settings.private_interface(named, others, _setting)
             if private:
                 yield Witness("vpn_gateway_priv_interface", private, "sysctl")
