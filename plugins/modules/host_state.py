@@ -366,8 +366,8 @@ def main() -> None:
     try:
         host = Host(module)
         host.ask()
-    except (live_filters.FilterError, ValueError, OSError) as exc:
-        module.fail_json(msg=f"the host's state cannot be read: {exc}")
+    except (live_filters.FilterError, ValueError, KeyError, OSError) as exc:
+        module.fail_json(msg=f"the host's state cannot be read: {exc!r}")
     module.exit_json(changed=False, **report(host.said))
 
 
