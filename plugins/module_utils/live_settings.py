@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ansible_collections.mobileip.vpn.plugins.module_utils.live_state import Remark
 
-Ask: TypeAlias = "Callable[[str], str | None]"
+Ask: TypeAlias = Callable[[str], "str | None"]
 """Returns a setting by its path below /proc/sys; None if this host has none such."""
 
 _ROUTER = {"forwarding": "1", "rp_filter": "2", "send_redirects": "0"}
