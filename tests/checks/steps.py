@@ -198,7 +198,7 @@ def long() -> dict[str, list[Step]]:
     """The named parts of `make test-long`."""
     parts = {
         "fuzz": fuzz()[:1],
-        "core-2.21": _pytest("long-core-2.21", 30, "tests/controller"),
+        "cores": _pytest("long-cores", 40, "tests/controller"),
         "one_box": [_scenario("one_box", 20)],
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
