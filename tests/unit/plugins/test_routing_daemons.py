@@ -114,9 +114,13 @@ def test_a_bird_without_its_configuration_is_an_error() -> None:
 
 
 def test_processes_of_this_network_namespace_are_seen_with_their_arguments() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", "mark"], stdin=subprocess.PIPE) as child:
-        found = {process.pid: process for process in processes()}
+    program = [sys.executable, "-c", "print(flush=True); input()", "mark"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
+        assert child.stdout is not None
+        # It runs: before, the kernel may not have its arguments yet.
+        child.stdout.readline()
+        found = {process.pid: process for process in processes()}
         child.stdin.write(b"\n")
     assert found[child.pid].arguments[-1] == "mark"
     assert not found[child.pid].elsewhere
