@@ -335,10 +335,11 @@ def _start(then: State, now: State, changed: set[str]) -> Iterable[Step]:
         read = ours(name) or not unit.invocation or unit.invocation != after.invocation
         if not after.active or (read and _reads(changed, (each.restart for each in of))):
             yield Step("restart", name)
-        elif _reads(changed, (each.reload for each in of)):
+            continue
+        if _reads(changed, (each.reload for each in of)):
             commands = [each.reload_command for each in of if each.reload_command]
             yield Step("reload", name, commands[0])
-        elif _reads(changed, (each.connections for each in of)):
+        if _reads(changed, (each.connections for each in of)):
             paths = [each.connections for each in of if each.connections]
             yield Step("load", f"the connections of {name}", ("connections", *paths[0]))
 

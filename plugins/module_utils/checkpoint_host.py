@@ -354,8 +354,9 @@ def _load(step: Step) -> None:
     if step.words[0] == "connections":
         try:
             with Session() as session:
-                load([Path(path) for path in step.words[1:]], session)
-        except (ConfError, ViciError) as exc:
+                # The others are certificates and keys that these name.
+                load([Path(path) for path in step.words[1:] if path.endswith(".conf")], session)
+        except (ConfError, ViciError, OSError) as exc:
             raise CheckpointError(str(exc)) from exc
         return
     table, text = step.words

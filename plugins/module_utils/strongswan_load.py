@@ -1,4 +1,4 @@
-"""Have charon take the connections, pools and secrets of our files, and nothing else.
+"""Have charon take the connections, pools, secrets and keys of our files, and nothing else.
 
 `swanctl --load-all --clear` would do it as well, and more: it forgets all secrets for a moment, for good those that
 somebody typed in, and unloads what other programs have loaded. Here each of ours is loaded by itself, and what was ours
@@ -22,11 +22,18 @@ PATHS = ("/etc/swanctl/conf.d/mobileip.conf", "/etc/swanctl/conf.d/mobileip-secr
 RECORD = Path("/run/mobileip-strongswan.json")
 """What was loaded; it ends with the machine's uptime, as what charon has does."""
 KINDS = ("connections", "pools", "secrets")
+KEYS = "keys"
+"""In the record: ids of private keys, which have no names in charon."""
 # As swanctl has it: the values of these are lists.
 _LISTS = (
     *("local_addrs", "remote_addrs", "proposals", "esp_proposals", "ah_proposals", "local_ts", "remote_ts"),
     *("vips", "pools", "groups", "cert_policy"),
 )
+# Files, which charon takes by their content: in which folder below /etc/swanctl.
+_FILES = {"certs": "x509", "cacerts": "x509ca"}
+_PRIVATE = "private"
+_SHARED = {"ike": "IKE", "eap": "EAP", "xauth": "XAUTH"}
+"""Types of shared secrets, by how the name of their section begins."""
 _UNLOAD = {"connections": ("unload-conn", "name"), "pools": ("unload-pool", "name"), "secrets": ("unload-shared", "id")}
 
 
@@ -43,12 +50,17 @@ def sections(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     return {kind: dict(tree.get(kind, {})) for kind in KINDS}
 
 
-def connection(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section of swanctl.conf as VICI takes it."""
-    return {
-        key: connection(value) if isinstance(value, Mapping) else _list(value) if key in _LISTS else value
-        for key, value in section.items()
-    }
+def connection(section: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return a section of swanctl.conf as VICI takes it; certificates are files below `directory`."""
+    found: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            found[key] = connection(value, directory)
+        elif key in _FILES:
+            found[key] = [(directory / _FILES[key] / name).read_bytes() for name in _list(value)]
+        else:
+            found[key] = _list(value) if key in _LISTS else value
+    return found
 
 
 def _list(text: str) -> list[str]:
@@ -56,9 +68,10 @@ def _list(text: str) -> list[str]:
 
 
 def secret(name: str, section: Mapping[str, str]) -> dict[str, Any]:
-    """Return a pre-shared key for IKE as VICI takes it."""
+    """Return a pre-shared key or a password as VICI takes it."""
     owners = [value for key, value in section.items() if key.startswith("id")]
-    return {"id": name, "type": "IKE", "data": _bytes(section["secret"]), "owners": owners}
+    kind = _SHARED[name.partition("-")[0]]
+    return {"id": name, "type": kind, "data": _bytes(section["secret"]), "owners": owners}
 
 
 def _bytes(text: str) -> bytes:
@@ -69,15 +82,25 @@ def _bytes(text: str) -> bytes:
 
 
 def load(paths: Sequence[Path], session: Session, record: Path = RECORD) -> None:
-    """Load what the files say, unload what an earlier call has loaded and they no longer say. Raises `ViciError`."""
+    """Load what the files say, unload what an earlier call has loaded and they no longer say.
+
+    Certificates and private keys that they name are looked for as swanctl does, beside the folder of the files.
+    Raises `ViciError`, `OSError` for a file that cannot be read.
+    """
     wanted = sections(paths)
+    directory = paths[0].parent.parent
+    private = {name: wanted["secrets"].pop(name) for name in [*wanted["secrets"]] if name.startswith(_PRIVATE)}
     before: dict[str, list[str]] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    keys = []
+    for section in private.values():
+        data = (directory / _PRIVATE / section["file"]).read_bytes()
+        keys.append(session.ask("load-key", {"type": "any", "data": data})["id"].decode())
     for name, section in wanted["secrets"].items():
         session.ask("load-shared", secret(name, section))
     for name, section in wanted["pools"].items():
         session.ask("load-pool", {name: section})
     for name, section in wanted["connections"].items():
-        session.ask("load-conn", {name: connection(section)})
+        session.ask("load-conn", {name: connection(section, directory)})
     stay = {kind: set(names) for kind, names in wanted.items()}
     for kind, names in _loaded(session).items():
         for name in sorted(set(before.get(kind, ())) & names - set(wanted[kind])):
@@ -89,8 +112,14 @@ def load(paths: Sequence[Path], session: Session, record: Path = RECORD) -> None
                     raise
                 # Its address is leased to an SA that stays. A later call tries again.
                 stay[kind].add(name)
-    if any(stay.values()):
-        record.write_text(json.dumps({kind: sorted(stay[kind]) for kind in KINDS}), encoding="utf-8")
+    gone = set(before.get(KEYS, ())) - set(keys)
+    if gone:
+        known = {key.decode() for key in session.ask("get-keys", {}).get("keys", [])}
+        for key in sorted(gone & known):
+            session.ask("unload-key", {"id": key})
+    if any(stay.values()) or keys:
+        loaded = {kind: sorted(stay[kind]) for kind in KINDS} | ({KEYS: sorted(keys)} if keys else {})
+        record.write_text(json.dumps(loaded), encoding="utf-8")
     else:
         record.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""Have a running strongSwan take the connections, pools and secrets of certain files."""
+"""Have a running strongSwan take the connections, pools, secrets and keys of certain files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ version_added: 1.2.0
 author:
   - mobileip.vpn maintainers (!UNKNOWN)
 description:
-  - Loads the connections, pools and pre-shared keys in O(paths) by VICI, each by itself, and unloads what an earlier
-    call has loaded and the files no longer say. Nothing of others is loaded, unloaded or forgotten, and no SA is
-    touched. C(swanctl --load-all --clear) does more. It reads every file, unloads what other programs have loaded, and
-    forgets private keys whose passphrase somebody has typed in.
+  - Loads the connections, pools, pre-shared keys and passwords in O(paths) by VICI, each by itself, with certificates
+    and private keys that they name, and unloads what an earlier call has loaded and the files no longer say.
+  - Nothing of others is loaded, unloaded or forgotten, and no SA is touched. C(swanctl --load-all --clear) does more.
+    It reads every file, unloads what other programs have loaded, and forgets private keys whose passphrase somebody has
+    typed in.
   - For a handler. That something is loaded is always a change.
 options:
   paths:
@@ -38,7 +39,9 @@ attributes:
     support: none
     description: Loads again.
 notes:
-  - Certificates and private keys are not loaded.
+  - Certificates and private keys are looked for as C(swanctl) does, in C(x509), C(x509ca) and C(private) beside the
+    folder of the first of O(paths). A private key must have no passphrase.
+  - Charon keeps a certificate that it once had until it ends. No connection uses it any more.
 """
 
 EXAMPLES = r"""

@@ -67,6 +67,7 @@ class Charon:
         self.has: dict[str, dict[str, Any]] = {
             "conn": {"theirs": {}}, "pool": {"users": {}}, "shared": {"ike-users": {}},
         }  # fmt: skip
+        self.keys: dict[str, bytes] = {"id-of-theirs": b"theirs"}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
@@ -90,6 +91,8 @@ class Charon:
 
     def _answer(self, command: str, asked: dict[str, Any]) -> dict[str, Any]:
         verb, kind = command.split("-")
+        if kind.startswith("key"):
+            return self._answer_of_keys(verb, asked)
         has = self.has[kind.removesuffix("s")]
         if verb == "get":
             listed: dict[str, dict[str, Any]] = {
@@ -111,6 +114,16 @@ class Charon:
                 return {"success": "no", "errmsg": "invalid value"}
             has.update(asked)
         return {"success": "yes"}
+
+    def _answer_of_keys(self, verb: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if verb == "get":
+            return {"keys": [*self.keys]}
+        if verb == "unload":
+            del self.keys[asked["id"].decode()]
+            return {"success": "yes"}
+        name = "id-of-" + asked["data"].decode()
+        self.keys[name] = asked["data"]
+        return {"success": "yes", "id": name}
 
 
 @pytest.fixture
@@ -159,6 +172,47 @@ def test_secret_in_hexadecimal_or_base64(charon: Charon, paths: list[Path], said
     paths[1].write_text(SECRETS.replace("a key, of 24 characters", said), encoding="utf-8")
     load_all(charon, paths)
     assert charon.has["shared"]["ike-laptop"]["data"] == meant
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> list[Path]:
+    """The files of a gateway with a certificate, as they lie below /etc/swanctl."""
+    for name, text in {"x509/gw.pem": "ours", "x509ca/ca.pem": "an authority", "private/gw.pem": "first"}.items():
+        file = tmp_path / "swanctl" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    found = [tmp_path / "swanctl/conf.d/mobileip.conf", tmp_path / "swanctl/conf.d/mobileip-secrets.conf"]
+    found[0].parent.mkdir()
+    local = "  local { certs = gw.pem\n }\n"
+    remote = "  remote { cacerts = ca.pem\n }\n"
+    found[0].write_text(f"connections {{\n laptop {{\n{local}{remote} }}\n}}\n", encoding="utf-8")
+    passwords = "".join(f" {kind}-laptop {{\n  id-node = laptop\n  secret = sesame\n }}\n" for kind in ("eap", "xauth"))
+    secrets = f"secrets {{\n private-gw {{\n  file = gw.pem\n }}\n{passwords}}}\n"
+    found[1].write_text(secrets, encoding="utf-8")
+    return found
+
+
+def test_certificates_keys_and_passwords_are_loaded_by_content(charon: Charon, certified: list[Path]) -> None:
+    load_all(charon, certified)
+    assert charon.has["conn"]["laptop"] == {"local": {"certs": [b"ours"]}, "remote": {"cacerts": [b"an authority"]}}
+    shared = charon.has["shared"]
+    assert {name: shared[name]["type"] for name in ("eap-laptop", "xauth-laptop")} == {
+        "eap-laptop": b"EAP",
+        "xauth-laptop": b"XAUTH",
+    }
+    assert charon.keys == {"id-of-theirs": b"theirs", "id-of-first": b"first"}
+
+
+def test_private_key_that_is_replaced_or_named_no_more_is_unloaded(charon: Charon, certified: list[Path]) -> None:
+    load_all(charon, certified)
+    (certified[0].parents[1] / "private/gw.pem").write_text("second", encoding="utf-8")
+    load_all(charon, certified)
+    assert set(charon.keys) == {"id-of-theirs", "id-of-second"}
+    for path in certified:
+        path.unlink()
+    load_all(charon, certified)
+    assert set(charon.keys) == {"id-of-theirs"}
+    assert not Path(charon.path).with_name("record.json").exists()
 
 
 def test_what_is_in_no_file_any_more_is_unloaded_and_nothing_else(charon: Charon, paths: list[Path]) -> None:

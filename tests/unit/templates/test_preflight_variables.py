@@ -196,6 +196,14 @@ GOOD |= {
     "firewall of one box": FIREWALL_SITE
     | {"dmz_firewall_wire_interface": "mip0", "dmz_firewall_home_networks": ["192.0.2.64/27"]},
 }
+PASSWORDS = GATEWAY_SITE | {
+    "vpn_gateway_second_authentication": "eap",
+    "vpn_gateway_passwords": {"mn": KEY, "mn2": KEY},
+}
+GOOD |= {
+    "gateway: a password after the key": PASSWORDS,
+    "gateway: a full tunnel": GATEWAY_SITE | {"vpn_gateway_full_tunnel": True, "vpn_gateway_local_ts": ["0.0.0.0/0"]},
+}
 WRONG |= {
     "one box: two names of one wire": (
         ONE_BOX | {"mip_proxy_one_box": {"gateway_interface": "wire0"}},
@@ -228,6 +236,42 @@ WRONG |= {
     ),
     "gateway: an SA that carries the proxy": (
         GATEWAY_SITE | {"vpn_gateway_local_ts": ["0.0.0.0/0"]}, "vpn_gateway_local_ts: 0.0.0.0/0 contains 203.0.113"
+    ),
+    "gateway: a full tunnel to some networks": (
+        GATEWAY_SITE | {"vpn_gateway_full_tunnel": True},
+        "with vpn_gateway_full_tunnel; expected 0.0.0.0/0 alone",
+    ),
+    "gateway: a second authentication of IKEv2 in IKEv1": (
+        PASSWORDS | {"vpn_gateway_ike_version": 1, "vpn_gateway_ike_proposals": ["aes256-sha384-ecp384"]},
+        "vpn_gateway_second_authentication: eap with vpn_gateway_ike_version 1; expected xauth",
+    ),
+    "gateway: one of IKEv1 in IKEv2": (
+        PASSWORDS | {"vpn_gateway_second_authentication": "xauth"},
+        "vpn_gateway_second_authentication: xauth with vpn_gateway_ike_version 2; expected eap",
+    ),
+    "gateway: combined ciphers in IKEv1": (
+        GATEWAY_SITE | {"vpn_gateway_ike_version": 1},
+        "with vpn_gateway_ike_version 1; expected a cipher and a hash each",
+    ),
+    "gateway: a password twice": (
+        PASSWORDS | {"vpn_gateway_authentication": "eap"}, "after vpn_gateway_authentication eap; expected psk or"
+    ),
+    "gateway: a node without a password": (
+        PASSWORDS | {"vpn_gateway_passwords": {}}, "vpn_gateway_passwords: no usable password for mn; expected 12"
+    ),
+    "gateway: certificates without a certificate": (
+        GATEWAY_SITE | {"vpn_gateway_authentication": "certificate"},
+        "vpn_gateway_certificate: no certificate in PEM; expected one",
+    ),
+    "gateway: RADIUS that nobody asks": (
+        GATEWAY_SITE | {"vpn_gateway_password_check": "radius"},
+        "vpn_gateway_password_check: radius, and no node is asked",
+    ),
+    "gateway: addresses of RADIUS without it": (
+        PASSWORDS | {"vpn_gateway_inner_address": "radius"}, "vpn_gateway_inner_address: radius with"
+    ),
+    "gateway: RADIUS without a server": (
+        PASSWORDS | {"vpn_gateway_password_check": "radius"}, "vpn_gateway_radius_server: ''"
     ),
     "firewall: no home agent": (
         FIREWALL_SITE | {"dmz_firewall_home_agents": []}, "dmz_firewall_home_agents is empty; expected one entry"
