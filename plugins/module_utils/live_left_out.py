@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 _SECRET = "a secret: keys and passwords stay where they are"
 _CONTROLLER = "about the controller, which no host knows"
 _PLAY = "about how a roll-out goes, which leaves no trace on a host"
+_FILE = "in a file of its own, which is not read"
 
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "agent": {
@@ -26,8 +27,15 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     },
     "vpn_gateway": {
         "vpn_gateway_allow_restart": _PLAY,
+        "vpn_gateway_ca_certificate": _FILE,
+        "vpn_gateway_certificate": _FILE,
         "vpn_gateway_confirm_seconds": _PLAY,
         "vpn_gateway_ike_secrets": _SECRET,
+        "vpn_gateway_passwords": _SECRET,
+        "vpn_gateway_private_key": _SECRET,
+        "vpn_gateway_radius_secret": _SECRET,
+        "vpn_gateway_radius_server": _FILE,
+        "vpn_gateway_retransmit_tries": _FILE,
     },
     "dmz_firewall": {
         "dmz_firewall_confirm_reach": _PLAY,
@@ -47,10 +55,15 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     },
     "mobile_node": {
         "mobile_node_aaa_key": _SECRET,
+        "mobile_node_ca_certificate": _FILE,
+        "mobile_node_certificate": _FILE,
         "mobile_node_confirm_seconds": _PLAY,
         "mobile_node_direct_key": _SECRET,
         "mobile_node_ike_secret": _SECRET,
+        "mobile_node_password": _SECRET,
+        "mobile_node_private_key": _SECRET,
         "mobile_node_proxy_key": _SECRET,
+        "mobile_node_retransmit_tries": _FILE,
     },
 }
 

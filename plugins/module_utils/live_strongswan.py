@@ -1,7 +1,7 @@
 """The variables behind connections of strongSwan: what charon says of them by VICI.
 
-Of a connection's proposals charon says nothing: those are of the file that it was loaded from. Secrets are not asked
-for.
+Of a connection's proposals charon says nothing: those are of the file that it was loaded from, and so is how a node is
+let in. Secrets are not asked for.
 """
 
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -19,6 +19,9 @@ CHILD = "intranet"
 _SOURCE = "charon"
 _FILE = "swanctl's file"
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+_FIRST = {"psk": "psk", "pubkey": "certificate"}
+_INNER = {"": "static", "radius": "radius"}
+"""Who assigns a node's inner address, by the name of the pool."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
             },
         )
         yield from _proposals("vpn_gateway", section)
+        ways = {"password_check": _checker(section), "inner_address": _INNER.get(section.get("pools", ""), "pool")}
+        ways["full_tunnel"] = section.get("children", {}).get(CHILD, {}).get("local_ts") == "0.0.0.0/0"
+        yield from _ways("vpn_gateway", section, "remote", ways)
     if nodes:
         yield Witness("vpn_gateway_mobile_nodes", nodes, _SOURCE)
 
@@ -114,7 +120,9 @@ def node(charon: Charon, files: Mapping[str, Mapping[str, Any]], name: str = "vp
             **_times(loaded, child),
         },
     )
-    yield from _proposals("mobile_node", files.get("connections", {}).get(name, {}))
+    section = files.get("connections", {}).get(name, {})
+    yield from _proposals("mobile_node", section)
+    yield from _ways("mobile_node", section, "local", {"inner_address": "assigned" if "vips" in section else "static"})
 
 
 def _witnesses(role: str, connection: str, values: Mapping[str, Any]) -> Iterator[Witness]:
@@ -141,6 +149,27 @@ def _proposals(role: str, section: Mapping[str, Any]) -> Iterator[Witness]:
     for variable, text in found:
         if text:
             yield Witness(f"{role}_{variable}", [each.strip() for each in text.split(",")], _FILE)
+
+
+def _ways(role: str, section: Mapping[str, Any], end: str, more: Mapping[str, Any]) -> Iterator[Witness]:
+    """Yield how the node, which is this `end` of the connection, is let in and protected."""
+    if end not in section:
+        return
+    second = section.get(f"{end}-second", {}).get("auth", "none")
+    found = {
+        "ike_version": int(section.get("version", 0)),
+        "authentication": _FIRST.get(section[end].get("auth", ""), "eap"),
+        "second_authentication": second.partition("-")[0],
+        "esp_in_udp": section.get("encap") == "yes",
+        **more,
+    }
+    for variable, value in found.items():
+        yield Witness(f"{role}_{variable}", value, _FILE)
+
+
+def _checker(section: Mapping[str, Any]) -> str:
+    asked = {section.get(end, {}).get("auth", "") for end in ("remote", "remote-second")}
+    return "radius" if any(auth.endswith("-radius") for auth in asked) else "gateway"
 
 
 def _identity(loaded: Mapping[str, Any], end: str) -> str | None:

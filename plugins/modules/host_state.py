@@ -96,8 +96,12 @@ left_out:
       C(mip_proxy_fa_ha_keys), C(mip_proxy_aaa_keys), C(home_agent_proxy_keys), C(home_agent_direct_keys),
       C(home_agent_foreign_agent_keys), C(home_agent_aaa_keys), C(foreign_agent_home_agent_keys),
       C(foreign_agent_node_keys), C(foreign_agent_aaa_keys), C(mobile_node_proxy_key), C(mobile_node_direct_key),
-      C(mobile_node_aaa_key), C(mobile_node_ike_secret), C(vpn_gateway_ike_secrets), and the keys in entries of
-      C(mobile_node_foreign_agents)."
+      C(mobile_node_aaa_key), C(mobile_node_ike_secret), C(vpn_gateway_ike_secrets),
+      C(vpn_gateway_passwords), C(vpn_gateway_private_key), C(vpn_gateway_radius_secret), C(mobile_node_password),
+      C(mobile_node_private_key), and the keys in entries of C(mobile_node_foreign_agents)."
+    - "What is in files of strongSwan's that are not read: C(vpn_gateway_certificate), C(vpn_gateway_ca_certificate),
+      C(vpn_gateway_radius_server), C(vpn_gateway_retransmit_tries), C(mobile_node_certificate),
+      C(mobile_node_ca_certificate), C(mobile_node_retransmit_tries)."
     - "What only a controller or a roll-out knows: C(agent_cache_dir), C(agent_wheelhouse), C(agent_probe_addresses),
       C(vpn_gateway_allow_restart), C(vpn_gateway_confirm_seconds), C(dmz_firewall_confirm_seconds),
       C(dmz_firewall_confirm_reach), C(mobile_node_confirm_seconds)."
