@@ -118,21 +118,22 @@ class Archive:
         return _run(what, ["apt-get", "--quiet", "--yes", "--no-install-recommends", *options, *arguments])
 
     def read(self, repositories: list[str]) -> None:
-        """Read the index of the archive, where it is not fresh."""
+        """Read the index of the archive, where it is not fresh. Without a network the one that was read before does."""
         sources = self._root / "sources.list"
         text = "\n".join(repositories) + "\n"
         is_known = sources.exists() and sources.read_text(encoding="utf-8") == text
         if is_known and time.time() - sources.stat().st_mtime < FRESH:
             return
         sources.write_text(text, encoding="utf-8")
+        what = "reading the index of " + "; ".join(repositories)
         try:
-            self._apt_get(
-                "reading the index of " + "; ".join(repositories), "-o", "APT::Update::Error-Mode=any", "update"
-            )
-        except FetchFailedError:
-            sources.unlink()
-            raise
-        sources.touch()
+            self._apt_get(what, "-o", "APT::Update::Error-Mode=any", "update")
+        except FetchFailedError as error:
+            if not is_known:
+                sources.unlink()
+                raise
+            os.utime(sources, (0, 0))
+            print(f"{error}\nGoing on with the index that was read before.", file=sys.stderr)
 
     def fetch(self, names: list[str]) -> list[dict[str, str]]:
         """Fetch what the target lacks of `names` and of what they depend on."""
