@@ -100,7 +100,9 @@ _ADDRESSES = {
 _INTRANET = ("192.0.2.32/27", "192.0.2.64/27")
 """What the node reaches through the SA."""
 STREAM = 500_000
-"""Bytes of a stream: some hundred full segments, soon carried by a slow guest, too."""
+"""Bytes of a stream that arrive at least: some hundred full segments, soon carried by a slow guest, too."""
+_TO_SEND = f"-n {2 * STREAM} -w 100K"
+"""iperf3 ends with the last byte that the sender's buffer takes: what is in the buffers then it does not count."""
 _CIPHER = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
 
 
@@ -196,7 +198,7 @@ class Ground:
         return int(found.group(1)) if found else 0
 
     def stream(
-        self, server: str, address: str, *, source: str = HOME, length: str = f"-n {STREAM}", reverse: bool = False
+        self, server: str, address: str, *, source: str = HOME, length: str = _TO_SEND, reverse: bool = False
     ) -> Stream:
         """TCP between the node and `server` at `address`, as long as iperf3 is told; `reverse`: towards the node."""
         host = self.hosts[server]
