@@ -6,6 +6,7 @@ A target is a network and a mount namespace. Scripts that keep transient timers 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import json
 import os
@@ -26,6 +27,7 @@ from ansible_collections.mobileip.vpn.plugins.action import kernel_file as actio
 from ansible_collections.mobileip.vpn.plugins.action.kernel_file import ActionModule
 from ansible_collections.mobileip.vpn.plugins.module_utils import kernel_file as kernel_file_host
 from ansible_collections.mobileip.vpn.plugins.modules import (
+    carried_packages,
     checkpoint,
     gateway_routes,
     host_state,
@@ -44,6 +46,7 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.skipif(os.geteuid() != 0, reas
 
 PLUGINS = Path(checkpoint.__file__).parents[1]
 MODULES: Mapping[str, Any] = {
+    "carried_packages": carried_packages,
     "checkpoint": checkpoint,
     "gateway_routes": gateway_routes,
     "host_state": host_state,
@@ -131,7 +134,8 @@ class Target:
             ip -4 route show table all
             ip -4 rule
             nft -s list ruleset
-            sysctl net.ipv4.ip_forward net.ipv4.conf.pub.rp_filter""")
+            sysctl net.ipv4.ip_forward net.ipv4.conf.pub.rp_filter
+            dpkg-query --show || true""")
         places = (self.files, self.directory / "backups", Path("/run"))
         return {
             # A wire's two ends find each other after a moment.
@@ -318,7 +322,36 @@ def connections(target: Target) -> dict[str, Any]:
 
 unguarded = partial(routes, leak_guard=False)
 loaded = deployed(connections, "strongswan_connections")
+PACKAGE = """Package: mobileip-of-a-test
+Version: 1.0-1
+Architecture: all
+Maintainer: nobody <nobody@invalid>
+Description: nothing
+"""
+OWN_PACKAGES = """
+for place in /var/lib/dpkg /var/lib/apt /var/cache/apt /var/log; do
+  mkdir -p $OWN$place/upper $OWN$place/work
+  mount -t overlay -o lowerdir=$place,upperdir=$OWN$place/upper,workdir=$OWN$place/work overlay $place
+done"""
+
+
+def carried(target: Target) -> dict[str, Any]:
+    """Carry a package to the target, whose state of dpkg is its own from then on."""
+    directory = target.directory / "carried"
+    file = directory / "mobileip-of-a-test_1.0-1_all.deb"
+    if not file.exists():
+        target.shell(f"OWN={target.directory / 'own'}\n{OWN_PACKAGES}")
+        (directory / "tree" / "DEBIAN").mkdir(parents=True)
+        (directory / "tree" / "DEBIAN" / "control").write_text(PACKAGE, encoding="ascii")
+        target.shell(f"dpkg-deb --build {directory / 'tree'} {file}")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    package = {"name": "mobileip-of-a-test", "version": "1.0-1", "file": file.name, "sha256": digest}
+    return {"directory": str(directory), "packages": [package], "asked_for": []}
+
+
 CASES = (
+    Case("carried_packages", "fresh", carried),
+    Case("carried_packages", "deployed", carried, deployed(carried, "carried_packages"), changes=False),
     Case("gateway_routes", "fresh", routes),
     Case("gateway_routes", "deployed", routes, deployed(routes, "gateway_routes"), changes=False),
     Case("gateway_routes", "deployed for another proxy", routes, turned_elsewhere),
