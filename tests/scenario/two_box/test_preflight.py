@@ -82,12 +82,12 @@ CASES = {
     ),
     "MIPP-Pub is missing": Case(
         "mipp",
-        ("mip_proxy_pub.address:", "(not set)", "pub", "203.0.113.10/26"),
+        ("missing required arguments: address found in mip_proxy_pub",),
         {"mip_proxy_pub": {"interface": "pub"}},
     ),
     "VPNGW-Priv is missing": Case(
         "mipp",
-        ("mip_proxy_vpn_gateways[].vpngw_priv:", "(not set)", "192.0.2.0/27"),
+        ("missing required arguments: home_networks, vpngw_priv found in mip_proxy_vpn_gateways",),
         {"mip_proxy_vpn_gateways": [{"name": "vpngw", "vpngw_pub": "203.0.113.20"}]},
     ),
     "MIPP-Pub is not on its interface": Case(
