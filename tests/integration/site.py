@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 HOME, GATEWAY, MIPP_PUB, CN = "192.0.2.69", "203.0.113.20", "203.0.113.10", "192.0.2.50"
 SECOND_HOME = "192.0.2.70"
@@ -334,10 +334,12 @@ class Site:
         shutil.rmtree(self._bpf, ignore_errors=True)
 
 
+AnySite = TypeVar("AnySite", bound=Site)
+
+
 @contextmanager
-def running(directory: Path, *, one_box: bool = False, offloads: bool = False) -> Iterator[Site]:
-    """A site with all daemons started and the node on the open network. `one_box`: proxy and gateway share a host."""
-    site = Site(directory, one_box=one_box, offloads=offloads)
+def started(site: AnySite) -> Iterator[AnySite]:
+    """The site with all daemons started and the node on the open network; nothing is left of it afterwards."""
     try:
         site.build()
         site.configure()
@@ -349,3 +351,10 @@ def running(directory: Path, *, one_box: bool = False, offloads: bool = False) -
         yield site
     finally:
         site.destroy()
+
+
+@contextmanager
+def running(directory: Path, *, one_box: bool = False, offloads: bool = False) -> Iterator[Site]:
+    """A site of this kind, started. `one_box`: proxy and gateway share a host."""
+    with started(Site(directory, one_box=one_box, offloads=offloads)) as site:
+        yield site

@@ -21,7 +21,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from tests.integration.site import GATEWAY, HOME, MIPP_PUB, Site, until
+from tests.integration.site import GATEWAY, HOME, MIPP_PUB, Site, started, until
 
 ROOT = Path(__file__).parents[3]
 INTRANET = ["192.0.2.32/27", "192.0.2.64/27"]
@@ -282,18 +282,8 @@ class SwanSite(Site):
 @contextmanager
 def running(directory: Path) -> Iterator[SwanSite]:
     """The site, all daemons started, the node on the open network; no charon yet."""
-    site = SwanSite(directory)
-    try:
-        site.build()
-        site.configure()
-        for host in ("ha", "mipp", "fa"):
-            site.start(host)
-        site.tunnel()
-        site.move("open")
-        site.start("mn")
+    with started(SwanSite(directory)) as site:
         yield site
-    finally:
-        site.destroy()
 
 
 def capture(site: Site) -> subprocess.Popen[str]:
