@@ -79,7 +79,8 @@ def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
         child = loaded.get("children", {}).get(CHILD, {})
         node = {"name": name, "identity": _identity(loaded, "remote"), "home_address": _one(loaded["remote_addrs"])}
         nodes.append({key: value for key, value in node.items() if value})
-        if charon.pools.get(name) != node["home_address"]:
+        # Without a pool of its own the node or RADIUS says the address, and the connection takes no other.
+        if section.get("pools") == name and charon.pools.get(name) != node["home_address"]:
             pool = charon.pools.get(name, "absent")
             yield Remark(_SOURCE, f"pool {name}: {pool}; expected {node['home_address']}, as its connection has it")
         yield from _witnesses(
