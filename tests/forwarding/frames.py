@@ -171,7 +171,7 @@ class Generator:
             frame, spoilt = self._spoil(sound)
             # Only what was received whole is merged, and a merged frame has no padding. What is merged and needs no
             # other headers a test run can carry to its end.
-            merged = frame is sound and self._random.random() < (0.4 if maker == self._clear else 0.1)
+            merged = frame is sound and self._random.random() < (0.4 if maker == self._clear else 0.15)
             yield Case(program, frame, mark, 100 if merged else 0, spoilt)
 
     # Choosing

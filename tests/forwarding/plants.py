@@ -11,6 +11,13 @@ PLANTED = [
         "(node_allows(s, p->outer.daddr) && may_pass(p, &p->outer, 1))",
         "node_allows(s, p->outer.daddr)",
     ),
+    ("mobile_node.h", "fib.ifindex == interface_of(ctx) && fib.ipv4_dst == address", "fib.ipv4_dst == address"),
+    (
+        "mobile_node.h",
+        "fib.ifindex == interface_of(ctx) && fib.ipv4_dst == address",
+        "fib.ifindex == interface_of(ctx)",
+    ),
+    ("mobile_node.h", "sizeof(fib), BPF_FIB_LOOKUP_DIRECT)", "sizeof(fib), 0)"),
     ("binding.h", "if ((p->carried ^ flags) & CARRIED_IN_UDP)\n\t\treturn DROP(encapsulation_mismatch);", ""),
     ("proxy.h", "b->home_agent != p->outer.saddr", "0"),
     ("proxy.h", "if (!is_gateway_mac(p->outer.saddr, p))\n\t\treturn DROP(gateway_mac);", ""),

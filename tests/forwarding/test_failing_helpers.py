@@ -37,7 +37,7 @@ HELPERS = {
     "bpf_skb_change_tail": (-12, {"helper_failed"}),
     "bpf_skb_adjust_room": (-12, {"helper_failed"}),
     "bpf_check_mtu": (-22, {"helper_failed"}),
-    "bpf_fib_lookup": (-22, {"no_route"}),
+    "bpf_fib_lookup": (-22, {"no_route", "clear_outside"}),
     "bpf_clone_redirect": (-12, {"helper_failed"}),
     "bpf_redirect_neigh": (_SHOT, {"helper_failed"}),
     "bpf_redirect": (_SHOT, {"helper_failed"}),

@@ -45,6 +45,7 @@ sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1
 ip address add 203.0.113.10/26 dev pub
 ip address add 192.0.2.10/27 dev priv
 ip route add 198.51.100.0/24 via 203.0.113.1
+ip rule add preference 199 lookup 435
 """
 # Which interface a program is tried on.
 PROGRAMS = {
@@ -166,7 +167,14 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
             return public
         return private if destination in IPv4Network("192.0.2.0/27") else None
 
-    yield World(rules.Snapshot(links, route, bindings=_bindings(now), visitors=_visitors(now), mobile_node=_paths()[0]))
+    def on_link(destination: IPv4Address) -> int | None:
+        if destination in IPv4Network("203.0.113.0/26"):
+            return public
+        return private if destination in IPv4Network("192.0.2.0/27") else None
+
+    yield World(
+        rules.Snapshot(links, route, on_link, bindings=_bindings(now), visitors=_visitors(now), mobile_node=_paths()[0])
+    )
     proxy = ProxyForwarding(
         public_address=address("203.0.113.10"),
         private_address=address("192.0.2.10"),
@@ -187,6 +195,7 @@ def worlds(now: float, public: int, private: int, wire: int) -> Iterator[World]:
     everything = rules.Snapshot(
         links,
         route,
+        on_link,
         proxy=proxy,
         home_agent=HomeAgentForwarding(HOME_AGENT),
         foreign_agent=ForeignAgentForwarding(FOREIGN_AGENT, address("198.51.100.129"), public, private),
@@ -285,4 +294,9 @@ def _paths() -> list[NodePath]:
     direct = replace(tunnel, peer=HOME_AGENT, gateways=(), encapsulate_all=True)
     modes = [replace(tunnel, mode=mode) for mode in (NodeMode.BLOCKED, NodeMode.HOME, NodeMode.FOREIGN_AGENT)]
     by_agent = replace(direct, mode=NodeMode.FOREIGN_AGENT)
-    return [tunnel, udp, direct, *modes, by_agent, *styles]
+    # At home: the link's own address, and where the node has left for: behind a router, by another link, no way at all.
+    at_home = [
+        replace(direct, mode=NodeMode.HOME, home_link_only=True, home_address=address(host))
+        for host in ("203.0.113.10", "198.51.100.69", "192.0.2.5", "192.0.2.69")
+    ]
+    return [tunnel, udp, direct, *modes, by_agent, *styles, *at_home]

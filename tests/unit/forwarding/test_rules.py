@@ -325,6 +325,22 @@ def test_nothing_but_unicast_goes_directly_to_a_foreign_agent_R3024_5_2_a(to: st
     assert alone.action is rules.Action.STACK
 
 
+def test_what_is_known_at_home_holds_for_the_link_that_the_home_network_is_on() -> None:
+    path = NodePath(IPv4Address(HOME), NodeMode.HOME, home_link_only=True)
+    frame = ether(IP(src=HOME, dst="192.0.2.50") / UDP(dport=4321))
+    asks_home_agent = ether(IP(src=HOME, dst=HOME_AGENT) / UDP(sport=434, dport=434) / Raw(b"\x01" + bytes(23)))
+
+    def leaves(frame: bytes, path: NodePath, link: int | None) -> rules.Verdict:
+        snapshot = replace(tables(), mobile_node=path, on_link=lambda _: link)
+        return rules.decide("mn_egress", frame, snapshot, NOW, ifindex=PUB)
+
+    assert leaves(frame, path, PUB).action is rules.Action.STACK
+    for elsewhere in (PRIV, None):
+        assert leaves(frame, path, elsewhere).reason == "clear_outside"
+        assert leaves(frame, replace(path, home_link_only=False), elsewhere).action is rules.Action.STACK
+        assert leaves(asks_home_agent, path, elsewhere).action is rules.Action.STACK
+
+
 WIREGUARD = Passes(frozenset(), frozenset({(17, 51820)}))
 
 

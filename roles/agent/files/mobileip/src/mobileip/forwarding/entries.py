@@ -219,6 +219,8 @@ class NodePath:
     gre_key: int | None = None
     """RFC 2890, both ways; None: packets have none, and must have none."""
     passes: Passes = IPSEC
+    home_link_only: bool = False
+    """At home: nothing leaves on a link that the home network is not on, whatever is known of a move."""
 
 
 @dataclass(frozen=True)

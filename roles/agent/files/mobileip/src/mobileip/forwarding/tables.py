@@ -44,6 +44,7 @@ _HALF_BOUND = 1
 _REVERSE_TUNNEL = 1
 _ENCAPSULATING_DELIVERY = 2
 _ENCAPSULATE_ALL = 1
+_HOME_LINK_ONLY = 2
 _SET_DSCP = 1
 _REASSEMBLY = 2
 _IN_UDP = 0x40
@@ -732,7 +733,9 @@ def pack_path(path: NodePath) -> bytes:
         local_port=path.local_port.to_bytes(2),
         mode=int(path.mode),
         encapsulation=next_header,
-        flags=flags | (_ENCAPSULATE_ALL if path.encapsulate_all else 0),
+        flags=flags
+        | (_ENCAPSULATE_ALL if path.encapsulate_all else 0)
+        | (_HOME_LINK_ONLY if path.home_link_only else 0),
         gre_key=key,
         gateway_count=len(path.gateways),
         gateways=b"".join(address.packed for address in path.gateways),

@@ -35,9 +35,11 @@ from mobileip.runtime.journal import log
 from mobileip.runtime.mobile_node import MobileNodeParty
 from mobileip.runtime.party import Party
 from mobileip.runtime.proxy import ProxyParty
+from mobileip.runtime.rtnetlink import Rtnetlink
 from mobileip.runtime.settings import passes
 from mobileip.store.sqlite import SqliteStore
 
+_HOST_FORWARDS = Path("/proc/sys/net/ipv4/ip_forward")
 SERVICE_USER = "mobileip"
 """Who gets the pinned tables, where there is such a user: the daemon runs as this one."""
 
@@ -189,12 +191,18 @@ def who_sees_packets_first(loaded: Loaded) -> str:
 def unload(loaded: Loaded) -> None:
     """Detach and unpin: from here on no packet is forwarded by us, and the kernel's bindings are gone.
 
-    In one box the wire goes, too, and with it the gateway's routes into it.
+    In one box the wire goes, too, and with it the gateway's routes into it; on a node lo forwards as the host does.
     """
     loader.unload(loaded.paths.pin_directory, attachments(loaded.config))
     wire = _wire(loaded.config)
     if wire is not None:
         one_box.remove(wire)
+    if isinstance(loaded.config, MobileNodeConfig):
+        kernel = Rtnetlink()
+        try:
+            kernel.forward_what_loops(forwards=_HOST_FORWARDS.read_text(encoding="ascii").strip() == "1")
+        finally:
+            kernel.close()
 
 
 def _attach(config: Config) -> xdp.Attach:

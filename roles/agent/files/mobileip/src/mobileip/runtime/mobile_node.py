@@ -187,9 +187,24 @@ class MobileNodeParty(Party):
             encapsulate_all=path.inside or config.encapsulate == "all",
             passes=self._passes,
             gre_key=config.gre_key,
+            home_link_only=path.mode is PathMode.HOME and self._can_see_home_link(),
         )
         self._tables.set_path(self._forwarding)
         self._path = path
+
+    def _can_see_home_link(self) -> bool:
+        """Whether the programs can see by the kernel's routes that the node leaves, which they do before we hear of it.
+
+        Not where the routes do not show the home network even at home: then they would stop everything there.
+        """
+        try:
+            seen = self._routes.can_see_home_link(self._home_address)
+        except OSError as exc:
+            log("warning", "home_link_unseen", interface=self._config.interface, error=exc)
+            return False
+        if not seen:
+            log("warning", "home_link_unseen", interface=self._config.interface, error="no route to the home network")
+        return seen
 
     def _path_mtu(self, path: NodePath) -> int | None:
         return None if self.slow_path is None or path.peer is None else self.slow_path.path_mtu(path.peer)

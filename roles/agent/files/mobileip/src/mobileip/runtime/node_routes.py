@@ -75,6 +75,21 @@ class NodeRoutes:
         except OSError as exc:
             log("warning", "tunnel_routes_failed", interface=self._interface, error=exc)
 
+    def can_see_home_link(self, home_address: IPv4Address) -> bool:
+        """Whether the table main has the home network on the interface's link; from here on the programs can ask, too.
+
+        For that lo has to forward, and some rule must exist: before the first one the tables local and main are one,
+        and what the kernel finds of an address of its own is that it is.
+        """
+        self._kernel.forward_what_loops(forwards=True)
+        self._lead(home_address)
+        link = self._kernel.link(self._interface)
+        covering = [route for route in self._kernel.routes() if home_address in route.destination]
+        if link is None or not covering:
+            return False
+        best = min(covering, key=_preference)
+        return best.gateway is None and best.index == link.index
+
     def drop(self) -> None:
         """Take back all that the other methods made, and whatever an earlier run left. Once: requests wait for it."""
         if self._dropped:
@@ -104,12 +119,17 @@ def _headers(encapsulation: Encapsulation) -> int:
     return overhead(carrier, gre_key=True)
 
 
+def _preference(route: Route) -> tuple[int, int]:
+    """Of the routes to an address the kernel takes the least."""
+    return -route.destination.prefixlen, route.metric
+
+
 def ways_to(hosts: Sequence[IPv4Address], routes: Sequence[Route]) -> list[Route]:
     """For each host the route that it is reached by, as a route to it alone; none where no route leads there."""
     ways = []
     for host in hosts:
         matching = [route for route in routes if host in route.destination]
         if matching:
-            best = min(matching, key=lambda route: (-route.destination.prefixlen, route.metric))
+            best = min(matching, key=_preference)
             ways.append(Route(IPv4Network((host, 32)), best.gateway, best.index, 0, PROTOCOL))
     return ways

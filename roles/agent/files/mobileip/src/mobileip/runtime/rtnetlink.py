@@ -32,7 +32,7 @@ _I32 = struct.Struct("=i")
 _REQUEST, _ACK, _ROOT_MATCH, _REPLACE, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x300, 0x100, 0x400, 0x200
 _ERROR, _DONE = 2, 3
 _NEW_LINK, _GET_LINK, _SET_LINK = 16, 18, 19
-_IFLA_AF_SPEC, _IFLA_INET_CONF, _DEVCONF_ARP_IGNORE = 26, 1, 19
+_IFLA_AF_SPEC, _IFLA_INET_CONF, _DEVCONF_FORWARDING, _DEVCONF_ARP_IGNORE = 26, 1, 1, 19
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
@@ -265,9 +265,11 @@ class Rtnetlink:
 
     def answer_arp(self, interface: str, *, for_any_address: bool) -> None:
         """Answer ARP requests on `interface` for every address of this host, or only for those of the interface."""
-        ignore = _attribute(_DEVCONF_ARP_IGNORE, _U32.pack(0 if for_any_address else 1))
-        nested = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET, _attribute(_IFLA_INET_CONF, ignore)))
-        self._change(_SET_LINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), 0, 0) + nested)
+        self._configure(interface, _DEVCONF_ARP_IGNORE, 0 if for_any_address else 1)
+
+    def forward_what_loops(self, *, forwards: bool) -> None:
+        """Let lo forward, or not. It changes nothing for packets, but makes the kernel tell programs its routes."""
+        self._configure("lo", _DEVCONF_FORWARDING, int(forwards))
 
     def put_proxy(self, interface: str, address: IPv4Address) -> None:
         """Answer ARP requests for `address` on `interface`."""
@@ -329,6 +331,12 @@ class Rtnetlink:
             self._change(_DELETE_RULE, 0, _rule(preference, table, interface, source))
 
     # The protocol
+
+    def _configure(self, interface: str, setting: int, value: int) -> None:
+        """One of the IPv4 settings of an interface, as below /proc/sys/net/ipv4/conf."""
+        attribute = _attribute(_IFLA_INET_CONF, _attribute(setting, _U32.pack(value)))
+        nested = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET, attribute))
+        self._change(_SET_LINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), 0, 0) + nested)
 
     def _change(self, kind: int, flags: int, body: bytes) -> None:
         self._send(kind, _REQUEST | _ACK | flags, body)

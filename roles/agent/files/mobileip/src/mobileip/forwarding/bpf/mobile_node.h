@@ -3,7 +3,7 @@
  * Mobile node. What the home address may send and receive depends on where the node is:
  *
  *   blocked        not known yet: nothing clear leaves
- *   home           the home network: everything passes
+ *   home           the home network: everything passes, as long as the kernel, too, has it on this link
  *   tunnel         own care-of address: ESP, IKE and the like to the gateways only (or all), through the tunnel
  *   foreign_agent  the agent tunnels: the same to the gateways only (or all that is unicast), as it is
  */
@@ -14,6 +14,8 @@
 #include "discovery.h"
 #include "passes.h"
 #include "rewrite.h"
+
+#define LOOPBACK 1 /* the index of lo, in every network namespace */
 
 static __always_inline const struct mobile_node_settings *mobile_node(void)
 {
@@ -57,6 +59,35 @@ static __always_inline int is_probe_answer(const struct mobile_node_settings *s,
 	       p->has_ports && !p->inner_ports[0];
 }
 
+/*
+ * Whether the table main has `address` on this link, be it our own. Asked in the name of lo, which the daemon lets
+ * forward (NodeRoutes.can_see_home_link): for another interface the kernel has no answer. Without one: yes.
+ */
+GLOBAL_FUNCTION int is_on_link(ctx_t *ctx, __be32 address)
+{
+	struct bpf_fib_lookup fib;
+	long result;
+
+	__builtin_memset(&fib, 0, sizeof(fib));
+	fib.family = IPV4_FAMILY;
+	fib.ipv4_dst = address;
+	fib.ifindex = LOOPBACK;
+	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), BPF_FIB_LOOKUP_DIRECT);
+	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
+		return 1;
+	/* What it did not look further for is still a route: who the neighbour is, or what fits. */
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return 0;
+	return fib.ifindex == interface_of(ctx) && fib.ipv4_dst == address;
+}
+
+/* The daemon hears of a new link a moment after the first packet may have left on it; the kernel's routes know before. */
+static __always_inline int has_left_home(ctx_t *ctx, const struct mobile_node_settings *s)
+{
+	return (s->flags & NODE_HOME_LINK_ONLY) && !is_on_link(ctx, s->home_address);
+}
+
 static __always_inline int node_into_tunnel(ctx_t *ctx, const struct mobile_node_settings *s,
 					    struct plan *plan)
 {
@@ -77,9 +108,10 @@ static __always_inline int decide_node_egress(ctx_t *ctx, struct packet *p, stru
 {
 	const struct mobile_node_settings *s = mobile_node();
 
-	if (!s || p->outer.saddr != s->home_address || s->mode == NODE_HOME || is_registration(ctx, p) ||
-	    is_discovery(p))
+	if (!s || p->outer.saddr != s->home_address || is_registration(ctx, p) || is_discovery(p))
 		return VERDICT_STACK;
+	if (s->mode == NODE_HOME)
+		return has_left_home(ctx, s) ? DROP(clear_outside) : VERDICT_STACK;
 	if (s->mode == NODE_TUNNEL && (node_may_send(s, p) || is_keepalive(s, p) || is_probe_answer(s, p)))
 		return node_into_tunnel(ctx, s, plan);
 	/* RFC 3024 5.2: the agent tunnels unicast only, unless it is wrapped; all else would stay on its link, in clear. */

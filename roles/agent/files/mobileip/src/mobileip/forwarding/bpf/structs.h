@@ -141,6 +141,7 @@ enum node_mode {
 };
 
 #define NODE_ENCAPSULATE_ALL 1
+#define NODE_HOME_LINK_ONLY 2	/* at home: nothing leaves on a link that the home network is not on */
 
 struct mobile_node_settings {
 	__be32 home_address;

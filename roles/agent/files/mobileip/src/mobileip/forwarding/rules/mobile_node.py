@@ -20,9 +20,11 @@ def _node_allows(path: NodePath, address: IPv4Address) -> bool:
 
 def node_egress(packet: Packet) -> None:
     path, outer = packet.tables.mobile_node, packet.outer
-    if path is None or outer.source != path.home_address or path.mode is NodeMode.HOME:
+    if path is None or outer.source != path.home_address or is_registration(packet) or is_discovery(packet):
         raise Stack
-    if is_registration(packet) or is_discovery(packet):
+    if path.mode is NodeMode.HOME:
+        if path.home_link_only and packet.tables.on_link(path.home_address) != packet.ifindex:
+            raise Drop("clear_outside")
         raise Stack
     # To a gateway, too, only what its VPN protects: all else would be clear on the foreign link.
     allowed = path.encapsulate_all or (

@@ -87,6 +87,8 @@ class Snapshot:
     links: Mapping[int, Link]
     route: Callable[[IPv4Address], int | None] = lambda _destination: None
     """Interface towards an address, None without a route."""
+    on_link: Callable[[IPv4Address], int | None] = lambda _address: None
+    """Interface on whose link the table main has an address, None for one behind a router or without a route."""
     proxy: ProxyForwarding | None = None
     home_agent: HomeAgentForwarding | None = None
     foreign_agent: ForeignAgentForwarding | None = None
