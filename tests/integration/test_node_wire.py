@@ -1,9 +1,10 @@
-"""What the mobile node puts on its link: packets that are too long for a tunnel, and broadcasts."""
+"""What the mobile node puts on its link: packets that are too long for a tunnel, broadcasts, and nothing in clear."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -202,3 +203,41 @@ def test_broadcasts_are_not_sent_directly_to_a_foreign_agent_R3024_5_2_a(site: S
     sent = [packet.destination for packet in link if packet.source == HOME and packet.payload.endswith(b"to everybody")]
     assert sent == [host]
     assert dropped() == before + len(groups)
+
+
+@contextmanager
+def unaware(site: Site) -> Iterator[None]:
+    """The node's daemon is busy elsewhere: it hears of nothing."""
+    daemon = site.processes["mn"]
+    daemon.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.send_signal(signal.SIGCONT)
+
+
+def test_nothing_leaves_in_clear_before_the_daemon_knows_that_the_node_has_left_home(site: Site) -> None:
+    by(site, "home", "home", None)
+    site.park(True)
+    until(lambda: site.ping() == 3, what="in clear at home")
+    dropped = int(site.show("mn", "drops")["kernel"].get("clear_outside", 0))
+    with captured(site, "inet", "open") as heard, unaware(site):
+        site.move("open")
+        site.ping(5)
+        # Afterwards the node registers: what it sends is heard here.
+        site.park(False)
+    until(lambda: site.show("mn", "location")["location"] != "unknown", what="somewhere else")
+    ours = [packet for packet in heard if packet.source == HOME and not is_registration(packet)]
+    assert ours == []
+    assert any(is_registration(packet) for packet in heard)
+    assert int(site.show("mn", "drops")["kernel"]["clear_outside"]) >= dropped + 5
+
+
+def test_at_home_again_everything_leaves_in_clear(site: Site) -> None:
+    by(site, "open", "outside", "ipip")
+    by(site, "home", "home", None)
+    site.park(True)
+    with captured(site, "wires", "mn-eth0") as link:
+        until(lambda: site.ping() == 3, what="in clear at home")
+    site.park(False)
+    assert [packet for packet in link if (packet.source, packet.destination) == (HOME, CN)]
