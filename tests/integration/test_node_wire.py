@@ -241,3 +241,15 @@ def test_at_home_again_everything_leaves_in_clear(site: Site) -> None:
         until(lambda: site.ping() == 3, what="in clear at home")
     site.park(False)
     assert [packet for packet in link if (packet.source, packet.destination) == (HOME, CN)]
+
+
+def test_lo_forwards_for_the_programs_only_as_long_as_they_are_there(site: Site) -> None:
+    def lo_forwards() -> str:
+        return site.run("mn", "sysctl", "-n", "net.ipv4.conf.lo.forwarding").stdout.strip()
+
+    by(site, "home", "home", None)
+    assert lo_forwards() == "1"
+    site.kill("mn")
+    assert lo_forwards() == "1"
+    site.mobileip("mn", "unload", str(site.directory / "mn.yml"))
+    assert lo_forwards() == "0"
