@@ -23,6 +23,7 @@ FORMAT = 1
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 """Names of checkpoints, such as 20261123T145500Z: as text they sort as in time."""
 UNKNOWN = "not-found"
+_COPY = re.compile(r"(?P<file>.+)\.[0-9]+\.(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}@[0-9]{2}:[0-9]{2}:[0-9]{2})~")
 
 
 class CheckpointError(Exception):
@@ -112,6 +113,8 @@ class State:
     named: tuple[str, ...] = ()
     """Which of them a file of ours does name."""
     packages: tuple[str, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Of those that a role needs, `auto` for one that came with another and goes with it, else `manual`."""
     users: tuple[str, ...] = ()
     """NAME:UID:GID:GROUP:COMMENT:HOME:SHELL"""
     pins: tuple[str, ...] = ()
@@ -188,6 +191,7 @@ def without(now: State, first: State | None) -> State:
         settings=before.settings,
         named=before.named,
         packages=before.packages,
+        marks=before.marks,
     )
 
 
@@ -199,6 +203,7 @@ def plan(then: State, now: State, *, purge: bool) -> list[Step]:
         *_leave_kernel(then, now),
         *_put_files(then, now),
         *(_purge(then, now) if purge else ()),
+        *_mark(then, now),
         *_clear(then, now),
         *_enter_kernel(then, now),
         *_start(then, now, changed),
@@ -274,6 +279,12 @@ def _purge(then: State, now: State) -> Iterable[Step]:
         # The rest came with them; the package manager is asked which of it nobody else needs.
         came = sorted(set(now.packages) - set(then.packages))
         yield Step("purge", f"the packages {', '.join(sorted(asked))}", (" ".join(sorted(asked)), " ".join(came)))
+
+
+def _mark(then: State, now: State) -> Iterable[Step]:
+    for name, mark in sorted(then.marks.items()):
+        if now.marks.get(name, mark) != mark:
+            yield Step("mark", f"the package {name} as {mark}", (mark, name))
 
 
 def _clear(then: State, now: State) -> Iterable[Step]:
@@ -381,6 +392,15 @@ def surplus(names: Sequence[str], keep: int) -> list[str]:
     """Return the checkpoints to throw away: all but the first ever made and the newest `keep`."""
     later = sorted(names)[1:]
     return later[: max(0, len(later) - keep)]
+
+
+def old_copies(paths: Iterable[str], keep: int) -> list[str]:
+    """Return the copies that templates with `backup` left beside a file, but for each file's newest `keep`."""
+    copies: dict[str, list[tuple[str, str]]] = {}
+    for path in paths:
+        if copy := _COPY.fullmatch(path):
+            copies.setdefault(copy["file"], []).append((copy["time"], path))
+    return sorted(path for found in copies.values() for _, path in sorted(found)[: max(0, len(found) - keep)])
 
 
 def settled(then: State, now: State) -> State:

@@ -41,6 +41,7 @@ _SETTINGS = ("forwarding", "rp_filter", "send_redirects", "accept_redirects", "a
 _SETTING_FILES = "etc/sysctl.d/60-mobileip-*.conf"
 _BATCHES = "etc/mobileip/*.batch"
 _HOME_ADDRESS = Path("/etc/systemd/system/mobileip-home-address.service")
+_MARKS = Path("/var/lib/apt/extended_states")
 _ACTIVE = {"active", "activating", "reloading"}
 # What the kernel says of a route besides what it is.
 _PASSING = re.compile(r" (linkdown|dead|pervasive)\b")
@@ -66,6 +67,7 @@ def run(*command: str, stdin: str = "", fails: bool = True) -> str:
 def read(touches: Touches) -> State:
     """Return what this host is now."""
     rules, routes, neighbours = _routing(touches)
+    packages = _packages()
     return State(
         touches=touches,
         files=dict(_files(touches.files)),
@@ -80,7 +82,8 @@ def read(touches: Touches) -> State:
         addresses=_addresses(),
         settings=_settings(),
         named=_named(),
-        packages=_packages(),
+        packages=packages,
+        marks=_marks(name for name in touches.packages if name in packages),
         users=tuple(_users(touches.users)),
         pins=tuple(sorted(path.name for path in _PINS.iterdir())) if _PINS.is_dir() else (),
     )
@@ -199,6 +202,12 @@ def _named() -> tuple[str, ...]:
 def _packages() -> tuple[str, ...]:
     listed = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n", fails=False)
     return tuple(sorted({line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}))
+
+
+def _marks(names: Iterable[str]) -> dict[str, str]:
+    said = _MARKS.read_text(encoding="utf-8") if _MARKS.is_file() else ""
+    automatic = set(re.findall(r"(?m)^Package: (\S+)\n(?:\S.*\n)*?Auto-Installed: 1$", said))
+    return {name: "auto" if name in automatic else "manual" for name in names}
 
 
 def _users(names: Iterable[str]) -> Iterator[str]:
@@ -496,6 +505,7 @@ _ACTIONS: Mapping[str, Callable[[Step], object]] = {
     "add": _change_kernel,
     "load": _load,
     "set": lambda step: _setting_path(step.words[0]).write_text(step.words[1], encoding="ascii"),
+    "mark": lambda step: run("apt-mark", *step.words),
     "purge": lambda step: _purge(*(words.split() for words in step.words)),
     "remove": _remove,
 }

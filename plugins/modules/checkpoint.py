@@ -42,7 +42,9 @@ options:
     type: path
     default: /var/backups/mobileip
   keep:
-    description: How many backups stay besides the first, which always does.
+    description:
+      - How many backups stay besides the first, which always does.
+      - And how many of the copies that templates with C(backup) left beside each file of O(touches[].files).
     type: int
     default: 10
   keep_running:
@@ -56,6 +58,7 @@ options:
     description:
       - Whether going back also purges the packages that O(touches) names and that were not there, with what came with
         them and nobody else needs.
+      - By apt only. On hosts of other package managers they stay, and a warning says so.
     type: bool
     default: false
   touches:
@@ -120,7 +123,9 @@ options:
         elements: str
         default: []
       packages:
-        description: Packages of the distribution.
+        description:
+          - Packages of the distribution. One that was there before is marked again as it was, as asked for or as
+            come with another.
         type: list
         elements: str
         default: []
@@ -200,6 +205,8 @@ resumed:
   sample: false
 """
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -211,6 +218,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     Touches,
     chosen,
     missing,
+    old_copies,
     plan,
     settled,
     surplus,
@@ -256,17 +264,24 @@ def declared(module: AnsibleModule) -> Touches:
 def begin(module: AnsibleModule, store: Store) -> dict[str, Any]:
     """Record the host, unless what is pending is of before a change that nobody kept."""
     pending = store.load("pending")
-    if pending is not None and differs(pending):
+    if pending is not None and differs(pending, read(pending.touches)):
         return {"changed": False, "resumed": True, "name": "pending"}
     if not module.check_mode:
         store.begin(read(declared(module)))
     return {"changed": True, "resumed": False, "name": "pending"}
 
 
-def differs(then: State) -> bool:
+def differs(then: State, now: State) -> bool:
     """Return whether the host is not as it was."""
-    now = read(then.touches)
     return bool(plan(settled(then, now), now, purge=True))
+
+
+def prune(store: Store, now: State, number: int) -> None:
+    """Throw away the oldest backups, and the oldest copies beside the files, but for `number` of them."""
+    for name in surplus(store.names(), number):
+        store.discard(name)
+    for path in old_copies(now.files, number):
+        Path(path).unlink()
 
 
 def keep(module: AnsibleModule, store: Store) -> dict[str, Any]:
@@ -277,13 +292,13 @@ def keep(module: AnsibleModule, store: Store) -> dict[str, Any]:
     pending = store.load("pending")
     if pending is None:
         return {"changed": False, "name": ""}
-    changed = differs(pending)
+    now = read(pending.touches)
+    changed = differs(pending, now)
     if module.check_mode:
         return {"changed": changed, "name": name if changed else ""}
     if changed:
         store.keep(name)
-        for each in surplus(store.names(), module.params["keep"]):
-            store.discard(each)
+        prune(store, now, module.params["keep"])
     else:
         store.discard("pending")
     return {"changed": changed, "name": name if changed else ""}
@@ -323,6 +338,8 @@ def absent(module: AnsibleModule, store: Store) -> dict[str, Any]:
 def go_back(module: AnsibleModule, store: Store, name: str, then: State, now: State) -> list[Step]:
     """Perform the steps back unless in check mode, all of them even if one fails; look whether it is as it was."""
     purge = module.params["purge"]
+    if purge and now.touches.packages and not shutil.which("apt-get"):
+        module.warn("purge: true; expected apt-get for that. What a roll-out has installed stays")
     steps = plan(then, now, purge=purge)
     denied = [step for step in steps if step.action == "restart" and step.what in module.params["keep_running"]]
     if module.check_mode and denied:

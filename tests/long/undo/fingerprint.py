@@ -25,6 +25,7 @@ COMMANDS = (
     "ip -4 -o address show dev lo",
     "ip neighbour show proxy",
     "dpkg-query --show --showformat=${Package}:${db:Status-Status}\\n",
+    "apt-mark showmanual",
     "getent passwd",
     "getent group",
 )

@@ -16,6 +16,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     chosen,
     matches,
     missing,
+    old_copies,
     plan,
     settled,
     surplus,
@@ -127,6 +128,15 @@ def test_packages_stay_unless_asked() -> None:
 def test_package_that_was_there_is_never_purged() -> None:
     before = replace(FRESH, packages=("base", "nftables"))
     assert not any(step.startswith("purge") for step in steps(before, DEPLOYED))
+
+
+def test_package_that_was_there_is_marked_as_it_was() -> None:
+    came = replace(FRESH, packages=("base", "nftables"), marks={"nftables": "auto"})
+    asked = replace(came, marks={"nftables": "manual"})
+    assert steps(came, asked) == ["mark the package nftables as auto"]
+    assert steps(asked, came) == ["mark the package nftables as manual"]
+    assert steps(FRESH, asked) == ["purge the packages nftables"]
+    assert steps(asked, replace(FRESH, packages=("base",))) == []
 
 
 def test_only_what_reads_a_changed_file_is_restarted() -> None:
@@ -255,6 +265,13 @@ def test_first_checkpoint_stays() -> None:
     assert surplus(names, 2) == names[1:4]
     assert surplus(names[:3], 2) == []
     assert surplus([], 2) == []
+
+
+def test_newest_copies_of_each_file_stay() -> None:
+    older, newer = "/etc/a.yml.9.2026-11-23@18:05:12~", "/etc/a.yml.10.2026-11-24@08:05:12~"
+    others = ["/etc/a.yml", "/etc/b.yml.7.2026-11-22@18:05:12~", "/etc/a.yml.orig~"]
+    assert old_copies([newer, older, *others], keep=1) == [older]
+    assert old_copies([newer, older, *others], keep=2) == []
 
 
 def test_state_survives_json() -> None:

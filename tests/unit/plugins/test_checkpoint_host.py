@@ -155,6 +155,19 @@ def test_simulation_of_the_package_manager_is_read() -> None:
     assert checkpoint_host._simulated(said) == ["libstrongswan", "charon-systemd"]
 
 
+def test_mark_of_the_package_manager_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = tmp_path / "extended_states"
+    monkeypatch.setattr(checkpoint_host, "_MARKS", marks)
+    assert checkpoint_host._marks(["nftables"]) == {"nftables": "manual"}
+    marks.write_text(
+        "Package: nftables\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+        "Package: procps\nArchitecture: amd64\nAuto-Installed: 0\n",
+        encoding="ascii",
+    )
+    found = checkpoint_host._marks(["iproute2", "nftables", "procps"])
+    assert found == {"iproute2": "manual", "nftables": "auto", "procps": "manual"}
+
+
 def test_setting_of_an_interface_with_dots_in_its_name() -> None:
     assert str(checkpoint_host._setting_path("net.ipv4.conf.eth0.100.rp_filter")).endswith("/conf/eth0.100/rp_filter")
     assert str(checkpoint_host._setting_path("net.ipv4.ip_forward")) == "/proc/sys/net/ipv4/ip_forward"

@@ -1,4 +1,4 @@
-"""What the module refuses: a restart that is not allowed, and a backup whose packages have gone."""
+"""What the module refuses, what it warns of, and what it throws away."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ NOW = replace(
 
 
 def module(*, check_mode: bool, **params: Any) -> Any:
-    defaults = {"purge": False, "keep_running": ["strongswan.service"], "touches": [], "name": NAME}
-    return SimpleNamespace(check_mode=check_mode, params={**defaults, **params})
+    defaults = {"purge": False, "keep_running": ["strongswan.service"], "touches": [], "name": NAME, "keep": 1}
+    warnings: list[str] = []
+    return SimpleNamespace(
+        check_mode=check_mode, params={**defaults, **params}, warn=warnings.append, warnings=warnings
+    )
 
 
 @pytest.fixture
@@ -82,3 +85,24 @@ def test_roll_out_that_was_cut_short_goes_back_whatever_packages_have_gone(
     monkeypatch.setattr(checkpoint, "read", lambda _: THEN)
     assert checkpoint.restored(module(check_mode=False, name="pending"), store)["steps"] == []
     assert store.load("pending") is None
+
+
+def test_keeping_throws_the_oldest_copies_away(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older, newer = (tmp_path / f"proxy.yml.9.2026-11-{day}@18:05:12~" for day in (22, 23))
+    for path in (older, newer):
+        path.touch()
+    files = {str(path): Entry("file", 0o640, 0, 0, "aa") for path in (older, newer)}
+    store.begin(THEN)
+    monkeypatch.setattr(checkpoint, "read", lambda _: replace(THEN, files=files))
+    assert checkpoint.keep(module(check_mode=False), store) == {"changed": True, "name": NAME}
+    assert [path.exists() for path in (older, newer)] == [False, True]
+
+
+@pytest.mark.parametrize(("has_apt", "warned"), [("/usr/bin/apt-get", []), (None, ["purge: true"])])
+def test_packages_of_another_package_manager_are_said_to_stay(
+    store: Store, monkeypatch: pytest.MonkeyPatch, has_apt: str | None, warned: list[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: has_apt)
+    asked = module(check_mode=True, purge=True)
+    checkpoint.go_back(asked, store, NAME, THEN, THEN)
+    assert [said.partition(";")[0] for said in asked.warnings] == warned
