@@ -115,6 +115,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running(tmp_path_factory.mktemp("site")) as site:
         for host in ("mn", "gw"):
             site.run(host, "ip", "link", "set", "esp0", "mtu", str(LINK_MTU))
+        site.run("mn", "sysctl", "-qw", "net.ipv4.ip_forward=0")  # as on a laptop
         yield site
 
 
