@@ -300,6 +300,19 @@ _IKE = tuple(
     for port in ("sport", "dport")
 )
 _WIRE_SPEAKS = ("iifname={wire_interface}", "ip saddr=@home_networks", "ip daddr=!@home_networks")
+_TO_AGENTS = ("iifname={priv_interface}", "ip saddr=@home_agents", "ip daddr=@agents")
+_FROM_AGENTS = ("iifname={pub_interface}", "ip saddr=@agents", "ip daddr=@home_agents")
+# Where the gateway has SAs for trusted agents, by whose ESP it is.
+_AGENTS = {
+    "libipsec": (
+        _p("forward", "goto refuse", *_TO_AGENTS, "oifname=!ipsec0", needed=False),
+        _p("forward", "goto refuse", *_FROM_AGENTS, needed=False),
+    ),
+    "kernel": (
+        _p("forward", "goto refuse", *_TO_AGENTS, "rt ipsec=missing", needed=False),
+        _p("forward", "goto refuse", *_FROM_AGENTS, "meta ipsec=missing", needed=False),
+    ),
+}
 GUARDS: Mapping[tuple[str, str], Sequence[Pattern]] = {
     ("libipsec", "two boxes"): (
         _p("forward", "goto refuse", "iifname={priv_interface}", "ip daddr=@home_networks", "oifname=!ipsec0"),
@@ -450,7 +463,10 @@ def _allow(table: Table, rule: Rule) -> dict[str, str]:
 
 def gateway(table: Table) -> Iterator[Said]:
     """Yield what a table `mobileip_gateway` says of the role `vpn_gateway`."""
-    readings = {what: _read(table, (*patterns, *_refusal("mip-gateway-drop"))) for what, patterns in GUARDS.items()}
+    readings = {
+        what: _read(table, (*patterns, *_AGENTS[what[0]], *_refusal("mip-gateway-drop")))
+        for what, patterns in GUARDS.items()
+    }
     # The one that it comes closest to.
     what = min(readings, key=lambda each: len(readings[each].others) + len(readings[each].missing))
     yield Witness("vpn_gateway_ipsec_backend", what[0], _source(table))
@@ -458,6 +474,7 @@ def gateway(table: Table) -> Iterator[Said]:
         yield Witness(f"vpn_gateway_{name}", value, _source(table))
     if "home_networks" in table.sets:
         yield Witness("vpn_gateway_home_networks", networks(table.sets["home_networks"]), _source(table))
+    yield Witness("vpn_gateway_home_agents", sorted(table.sets.get("home_agents", ())), _source(table))
     yield from _remarks(table, readings[what])
 
 

@@ -36,6 +36,7 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
         "vpn_gateway_radius_secret": _SECRET,
         "vpn_gateway_radius_server": _FILE,
         "vpn_gateway_retransmit_tries": _FILE,
+        "vpn_gateway_trusted_agent_secrets": _SECRET,
     },
     "dmz_firewall": {
         "dmz_firewall_confirm_reach": _PLAY,

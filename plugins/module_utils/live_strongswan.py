@@ -16,6 +16,8 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.live_state import Rem
 from ansible_collections.mobileip.vpn.plugins.module_utils.vici_client import Session
 
 CHILD = "intranet"
+SITE_CHILD = "home-agents"
+"""The child of a connection that is no node's but of the network of a trusted foreign agent."""
 _SOURCE = "charon"
 _FILE = "swanctl's file"
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
@@ -67,7 +69,7 @@ def time(seconds: str) -> str:
 def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[Said]:
     """Yield what is loaded of the role `vpn_gateway`; `files` are the sections of the files that it writes, by kind."""
     yield Witness("vpn_gateway_ipsec_backend", charon.backend, _SOURCE)
-    nodes = []
+    nodes, agents = [], []
     for name, section in sorted(files.get("connections", {}).items()):
         if "remote" not in section:
             # Pass policies.
@@ -75,6 +77,9 @@ def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
         loaded = charon.connections.get(name)
         if loaded is None:
             yield Remark(_SOURCE, f"connection {name}: not loaded; `swanctl --load-all` loads it")
+            continue
+        if SITE_CHILD in section.get("children", {}):
+            agents.append(_agent(name, loaded))
             continue
         child = loaded.get("children", {}).get(CHILD, {})
         node = {"name": name, "identity": _identity(loaded, "remote"), "home_address": _one(loaded["remote_addrs"])}
@@ -99,6 +104,18 @@ def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
         yield from _ways("vpn_gateway", section, "remote", ways)
     if nodes:
         yield Witness("vpn_gateway_mobile_nodes", nodes, _SOURCE)
+    yield Witness("vpn_gateway_trusted_agents", agents, _SOURCE)
+
+
+def _agent(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of `vpn_gateway_trusted_agents` that would write a connection."""
+    return {
+        "name": name,
+        "address": _one(loaded["remote_addrs"]),
+        "identity": _identity(loaded, "remote"),
+        "dpd_delay": _times(loaded, {})["dpd_delay"],
+        "networks": loaded.get("children", {}).get(SITE_CHILD, {}).get("remote-ts", []),
+    }
 
 
 def node(charon: Charon, files: Mapping[str, Mapping[str, Any]], name: str = "vpngw") -> Iterator[Said]:

@@ -98,6 +98,7 @@ left_out:
       C(foreign_agent_node_keys), C(foreign_agent_aaa_keys), C(mobile_node_proxy_key), C(mobile_node_direct_key),
       C(mobile_node_aaa_key), C(mobile_node_ike_secret), C(vpn_gateway_ike_secrets),
       C(vpn_gateway_passwords), C(vpn_gateway_private_key), C(vpn_gateway_radius_secret), C(mobile_node_password),
+      C(vpn_gateway_trusted_agent_secrets),
       C(mobile_node_private_key), and the keys in entries of C(mobile_node_foreign_agents)."
     - "What is in files of strongSwan's that are not read: C(vpn_gateway_certificate), C(vpn_gateway_ca_certificate),
       C(vpn_gateway_radius_server), C(vpn_gateway_retransmit_tries), C(mobile_node_certificate),

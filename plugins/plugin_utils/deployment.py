@@ -36,6 +36,7 @@ WANTED: Mapping[str, Wanted] = {
     "vpn_gateway_mipp_pub": None,
     "vpn_gateway_home_networks": _TEXTS,
     "vpn_gateway_local_ts": _TEXTS,
+    "vpn_gateway_trusted_agents": [{"name": None}],
     "dmz_firewall_kind": None,
     "dmz_firewall_mipp_pub": None,
     "dmz_firewall_mipp_priv": None,
@@ -543,6 +544,11 @@ def _guard_rules(host: Host) -> Iterator[_Drafted]:
     if wire:
         match = f'iifname "{wire}" ip saddr @home_networks ip daddr != @home_networks meta ipsec missing'
         yield "impostor", match, "drop", impostors
+    if host.entries("vpn_gateway_trusted_agents"):
+        private = host.text("vpn_gateway_priv_interface")
+        by_sa = "home agents and trusted foreign agents: by their SA"
+        yield "no_sa", f'iifname "{private}" ip saddr @home_agents ip daddr @agents rt ipsec missing', "drop", by_sa
+        yield "impostor", f'iifname "{pub}" ip saddr @agents ip daddr @home_agents meta ipsec missing', "drop", by_sa
 
 
 def _allowed(host: Host) -> Iterator[_Drafted]:

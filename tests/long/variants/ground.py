@@ -26,6 +26,8 @@ from tests.integration.site import GATEWAY, HOME, MIPP_PUB, Site, started, until
 ROOT = Path(__file__).parents[3]
 INTRANET = ["192.0.2.32/27", "192.0.2.64/27"]
 IDENTITY, GATEWAY_IDENTITY = "mn@home.example", "vpngw.example"
+CARE_OF, HOME_AGENT, BRANCH, BRANCH_INSIDE = "198.51.100.100", "192.0.2.40", "198.51.100.20", "198.51.100.98"
+"""The foreign agent, who it registers nodes with, and the router of its network, where a site-to-site SA ends."""
 SECRET, PASSWORD = "a-key-of-24-characters-00", "a password of theirs"
 _IMAGE = Path(__file__).with_name("image")
 _BUILD = ROOT / "molecule/resources/image/build.sh"
@@ -179,6 +181,7 @@ class SwanSite(Site):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.ports["branch"] = [("inside", "faup", f"{BRANCH_INSIDE}/27"), ("outside", "open", f"{BRANCH}/27")]
         self._tree = file_system()
         self._made = 0
 
@@ -224,10 +227,16 @@ class SwanSite(Site):
             process.terminate()
             process.wait(10)
 
-    def charon(self, name: str, host: str, role: str, variables: Mapping[str, Any]) -> None:
-        """Start a charon with the files of a role and have it load them, as a boot does."""
+    def charon(self, name: str, host: str, role: str, variables: Mapping[str, Any], instead: str | None = None) -> None:
+        """Start a charon with the files of a role and have it load them, as a boot does.
+
+        `instead` is what swanctl finds in the place of the role's connections and secrets.
+        """
         disk = self.disk()
         write(disk / "files", role, variables)
+        if instead is not None:
+            (disk / "files/etc/swanctl/conf.d/mobileip-secrets.conf").unlink()
+            (disk / "files/etc/swanctl/conf.d/mobileip.conf").write_text(instead, encoding="utf-8")
         loud = disk / "files/etc/strongswan.d/zz-log.conf"
         loud.write_text(_LOUD, encoding="utf-8")
         self.daemon(name, host, disk, "/usr/sbin/charon-systemd")
@@ -244,6 +253,43 @@ class SwanSite(Site):
             yield
         finally:
             self.end("node-swan", "gateway-swan")
+
+    @contextmanager
+    def guarded(self, variant: Variant) -> Iterator[None]:
+        """The gateway's packet filter, as the role writes it."""
+        known = DataLoader().load_from_file(str(ROOT / "roles/vpn_gateway/defaults/main.yml"))
+        text = (ROOT / "templates/firewall/gateway-guard.nft.j2").read_text(encoding="utf-8")
+        variables = {"ansible_managed": "", **known, **gateway_variables(variant)}
+        rules = self.directory / "guard.nft"
+        templar = Templar(loader=DataLoader(), variables=variables)
+        rules.write_text(str(templar.template(trust_as_template(text))), encoding="utf-8")
+        self.run("gw", "nft", "-f", str(rules))
+        try:
+            yield
+        finally:
+            self.run("gw", "nft", "delete", "table", "inet", "mobileip_gateway")
+
+    @contextmanager
+    def branch(self) -> Iterator[None]:
+        """The router of the foreign agent's network, with the SA and the routes of the how-to page."""
+        page = (ROOT / "docs/how-to/a-trusted-foreign-agent.md").read_text(encoding="utf-8")
+        (connections,) = re.findall(r"^```\n(connections .*?)^```$", page, re.MULTILINE | re.DOTALL)
+        said = connections.replace("the same as vault_branch_ike", SECRET)
+        assert said != connections
+        routes = [
+            ("branch", "default", "198.51.100.1"),
+            ("fa", HOME_AGENT, BRANCH_INSIDE),
+            ("inner", CARE_OF, "192.0.2.20"),
+        ]
+        for host, network, via in routes:
+            self.run(host, "ip", "route", "add", network, "via", via)
+        try:
+            self.charon("branch-swan", "branch", "vpn_gateway", gateway_variables(Variant()), said)
+            yield
+        finally:
+            self.end("branch-swan")
+            for host, network, _ in routes:
+                self.run(host, "ip", "route", "del", network)
 
     @contextmanager
     def radius(self, framed: str) -> Iterator[None]:
@@ -270,9 +316,9 @@ class SwanSite(Site):
         command = ("swanctl", "--initiate", "--child", "intranet", "--timeout", "15")
         return self.inside("node-swan", *command, check=check)
 
-    def spis(self) -> set[str]:
-        """Return the SPIs of the node's SA, of both directions."""
-        return set(re.findall(r"^\s+(?:in|out)\s+([0-9a-f]{8})", self.sas("node-swan"), re.MULTILINE))
+    def spis(self, name: str = "node-swan") -> set[str]:
+        """Return the SPIs of the SA that a charon has, the node's or another's, of both directions."""
+        return set(re.findall(r"^\s+(?:in|out)\s+([0-9a-f]{8})", self.sas(name), re.MULTILINE))
 
     def sas(self, name: str) -> str:
         """Return what a charon says of its SAs."""
@@ -286,12 +332,20 @@ def running(directory: Path) -> Iterator[SwanSite]:
         yield site
 
 
-def capture(site: Site) -> subprocess.Popen[str]:
-    """Hear what node and gateway say to each other, where it comes out of the Mobile IP tunnel."""
-    command = ["nsenter", f"--net=/run/netns/{site.prefix}-gw", "tcpdump", "-nl", "--immediate-mode", "-i", "pub"]
-    process = subprocess.Popen(
-        [*command, f"ip and host {HOME}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def capture(
+    site: Site, host: str = "gw", interface: str = "pub", what: str = f"ip and host {HOME}"
+) -> subprocess.Popen[str]:
+    """Hear what passes: unless said otherwise node and gateway, where it comes out of the Mobile IP tunnel."""
+    command = [
+        "nsenter",
+        f"--net=/run/netns/{site.prefix}-{host}",
+        "tcpdump",
+        "-nl",
+        "--immediate-mode",
+        "-i",
+        interface,
+    ]
+    process = subprocess.Popen([*command, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "listening" not in process.stderr.readline():
         assert process.poll() is None

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.site import CN, HOME, until
+from tests.integration.site import CN, GATEWAY, HOME, until
 from tests.long.variants.ground import (
+    BRANCH,
+    CARE_OF,
+    HOME_AGENT,
     IDENTITY,
     PASSWORD,
     SECRET,
@@ -194,6 +197,85 @@ def test_a_node_that_radius_does_not_know_is_refused(asked: Variant, site: SwanS
     with site.radius(HOME), site.protected(and_also(asked, node={"mobile_node_password": "another password"})):
         said = site.initiate(check=False)
         assert "INSTALLED" not in site.sas("gateway-swan"), said
+
+
+TRUSTED = Variant(
+    {
+        "vpn_gateway_home_agents": [HOME_AGENT],
+        "vpn_gateway_trusted_agents": [
+            {"name": "branch", "address": BRANCH, "identity": "branch.example", "networks": [f"{CARE_OF}/32"]}
+        ],
+        "vpn_gateway_trusted_agent_secrets": {"branch": SECRET},
+    }
+)
+
+
+@pytest.fixture
+def trusting(site: SwanSite) -> Iterator[None]:
+    """The node, which trusts the foreign agent for a test."""
+    site.reconfigure("mn", trusted_agents={"addresses": ["198.51.100.129"]})
+    yield
+    site.reconfigure("mn", trusted_agents={"addresses": []})
+
+
+@pytest.mark.usefixtures("trusting")
+def test_behind_a_trusted_agent_all_goes_by_its_networks_sa_and_nothing_to_the_proxy(site: SwanSite) -> None:
+    with site.protected(TRUSTED), site.guarded(TRUSTED), site.branch():
+        site.move("open")
+        until(lambda: site.show("mn", "location")["location"] == "outside", 20, what=site.log("mn"))
+        site.initiate()
+        until(lambda: site.ping() == 3, 10, what=site.sas("node-swan"))
+        own = site.spis()
+        listening = capture(site, "inet", "dmz", "ip")
+        site.move("fa")
+        site.park(True)
+        try:
+            until(lambda: site.ping() == 3, 30, what=f"{site.sas('branch-swan')} {site.log('mn')[-900:]}")
+            said = site.show("mn", "location")
+            assert (said["location"], said["trusted_agent"]) == ("inside", True)
+            lines = heard(listening)
+            protected = site.spis("branch-swan")
+            assert len(protected) == 2
+            assert site.ping(20) == 20
+            assert site.spis("branch-swan") == protected
+        finally:
+            site.park(False)
+        site.move("open")
+        until(lambda: site.ping() == 3, 20, what=site.log("mn")[-900:])
+        assert site.spis() == own, "the node's own SA is the one from before"
+    between = [line for line in lines if f"{BRANCH}" in line and GATEWAY in line]
+    assert [line for line in lines if line not in between] == []
+    assert len([line for line in between if "ESP(" in line]) >= 8
+    assert {"isakmp" in line or "ESP(" in line for line in between} == {True}
+
+
+def test_nothing_of_a_trusted_agent_passes_the_gateway_in_clear(site: SwanSite) -> None:
+    def asked() -> int:
+        """How many requests in clear, sent to the gateway past every SA, the home agent hears."""
+        listening = capture(site, "ha", "core", f"icmp[icmptype] == icmp-echo and src {CARE_OF}")
+        site.run("fa", "ping", "-q", "-c", "3", "-i", "0.1", "-W", "1", "-I", CARE_OF, HOME_AGENT, check=False)
+        return len(heard(listening))
+
+    astray = ("route", "add", HOME_AGENT, "via", GATEWAY)
+    site.run("inet", "ip", *astray)
+    try:
+        with site.protected(TRUSTED):
+            with site.guarded(TRUSTED):
+                assert asked() == 0
+                assert (
+                    "packets 3 " in site.run("gw", "nft", "list", "chain", "inet", "mobileip_gateway", "refuse").stdout
+                )
+            assert asked() == 3
+            site.run("inner", "ip", "route", "add", CARE_OF, "via", "192.0.2.20")
+            listening = capture(site, "inet", "dmz", "ip")
+            site.run("ha", "ping", "-q", "-c", "3", "-i", "0.3", "-W", "1", CARE_OF, check=False)
+            lines = heard(listening)
+            # Nobody answers there: what the home agent sends waits for an SA.
+            assert lines != []
+            assert [line for line in lines if f"{GATEWAY}.500 > {BRANCH}.500" not in line] == []
+    finally:
+        site.run("inet", "ip", *("del" if word == "add" else word for word in astray))
+        site.run("inner", "ip", "route", "del", CARE_OF, check=False)
 
 
 def signed_by_itself(key: str) -> str:

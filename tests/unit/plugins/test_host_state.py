@@ -466,6 +466,21 @@ def firewall(tmp_path: Path) -> Iterator[Host]:
         yield host
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_trusted_agents_of_a_gateway(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = inventory("two_box").variables["vpngw"]
+    agent = {"name": "branch", "address": "198.51.100.20", "identity": "branch.example", "dpd_delay": "1m"}
+    agents = [agent | {"networks": ["198.51.100.100/32", "198.51.100.104/29"]}]
+    monkeypatch.setitem(known, "vpn_gateway_trusted_agents", agents)
+    monkeypatch.setitem(known, "vpn_gateway_home_agents", ["192.0.2.40", "192.0.2.41"])
+    monkeypatch.setitem(known, "vpn_gateway_trusted_agent_secrets", {"branch": "a key of the branch office"})
+    with applied("two_box", "vpngw", tmp_path, backend) as gateway:
+        exported = gateway.export()
+        assert exported["variables"]["vpn_gateway_trusted_agents"] == agents
+        assert differences(exported["variables"], gateway.expected) == {}
+        assert (exported["remarks"], exported["conflicts"]) == ([], [])
+
+
 def test_route_that_was_turned_elsewhere(gateway: Host) -> None:
     before = gateway.export()
     gateway.shell("ip route replace 192.0.2.64/27 via 203.0.113.9 dev pub table 434 proto 143")

@@ -44,7 +44,8 @@ def written_so_far(page: Path) -> Iterator[dict[str, Any]]:
     for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
         read = DataLoader().load(block)
         site |= {name: trusted(value) for name, value in read.items()}
-        yield site | dict.fromkeys(re.findall(r"\bvault_\w+", block), _KEY)
+        site |= dict.fromkeys(re.findall(r"\bvault_\w+", block), _KEY)
+        yield site
 
 
 def trusted(value: Any) -> Any:

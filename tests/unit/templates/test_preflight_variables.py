@@ -200,7 +200,14 @@ PASSWORDS = GATEWAY_SITE | {
     "vpn_gateway_second_authentication": "eap",
     "vpn_gateway_passwords": {"mn": KEY, "mn2": KEY},
 }
+AGENT = {"name": "branch", "address": "198.51.100.20", "identity": "branch.example", "networks": ["198.51.100.100/32"]}
+AGENTS = GATEWAY_SITE | {
+    "vpn_gateway_trusted_agents": [AGENT],
+    "vpn_gateway_trusted_agent_secrets": {"branch": KEY},
+    "vpn_gateway_home_agents": ["192.0.2.40"],
+}
 GOOD |= {
+    "gateway: a trusted agent": AGENTS,
     "gateway: a password after the key": PASSWORDS,
     "gateway: a full tunnel": GATEWAY_SITE | {"vpn_gateway_full_tunnel": True, "vpn_gateway_local_ts": ["0.0.0.0/0"]},
 }
@@ -272,6 +279,24 @@ WRONG |= {
     ),
     "gateway: RADIUS without a server": (
         PASSWORDS | {"vpn_gateway_password_check": "radius"}, "vpn_gateway_radius_server: ''"
+    ),
+    "gateway: a trusted agent without a key": (
+        AGENTS | {"vpn_gateway_trusted_agent_secrets": {}},
+        "vpn_gateway_trusted_agent_secrets: no usable secret for branch; expected 24",
+    ),
+    "gateway: a trusted agent and nobody to reach": (
+        AGENTS | {"vpn_gateway_home_agents": []}, "vpn_gateway_home_agents: empty; expected IPv4 addresses"
+    ),
+    "gateway: a trusted agent in the home network": (
+        AGENTS | {"vpn_gateway_trusted_agents": [AGENT | {"networks": ["192.0.2.64/28"]}]}, "and are no home network"
+    ),
+    "gateway: a trusted agent that is the gateway": (
+        AGENTS | {"vpn_gateway_trusted_agents": [AGENT | {"networks": ["203.0.113.0/26"]}]},
+        "that contain none of 203.0.113.20, 203.0.113.10",
+    ),
+    "gateway: a trusted agent with a node's name": (
+        AGENTS | {"vpn_gateway_trusted_agents": [AGENT | {"name": "mn"}]},
+        "vpn_gateway_trusted_agents: name mn, mn, nodes' included; expected no two alike",
     ),
     "firewall: no home agent": (
         FIREWALL_SITE | {"dmz_firewall_home_agents": []}, "dmz_firewall_home_agents is empty; expected one entry"
