@@ -101,6 +101,8 @@ class State:
     trees: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
     grown: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    """Those of them in which something lies that is not ours."""
     units: Mapping[str, Unit] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
@@ -131,7 +133,8 @@ class State:
             raise CheckpointError(f"format {document.get('format')} of the checkpoint; expected {FORMAT}")
         given = {key: value for key, value in document.items() if key != "format"}
         lists = {each.name for each in fields(cls) if str(each.type).startswith("tuple")}
-        given |= {key: tuple(given[key]) for key in lists}
+        # What an earlier release did not record yet, it did not see.
+        given |= {key: tuple(given.get(key, ())) for key in lists}
         given["touches"] = touches_of(given["touches"])
         given["files"] = {path: Entry(**entry) for path, entry in given["files"].items()}
         given["trees"] = {
@@ -292,7 +295,7 @@ def _clear(then: State, now: State) -> Iterable[Step]:
         before = _known(then, name)
         if unit.failed and before is not None and not before.failed:
             yield Step("forget", f"the failure of {name}", (name,))
-    for path in sorted(set(now.directories) - set(then.directories), reverse=True):
+    for path in sorted(set(now.directories) - set(then.directories) - set(now.shared), reverse=True):
         yield Step("remove", f"{path} if it is empty", ("empty", path))
     for user in now.users:
         if user not in then.users:

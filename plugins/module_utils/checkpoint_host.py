@@ -26,6 +26,7 @@ from ansible_collections.mobileip.vpn.plugins.module_utils.checkpoint import (
     Step,
     Touches,
     Unit,
+    matches,
 )
 from ansible_collections.mobileip.vpn.plugins.module_utils.strongswan_conf import ConfError
 from ansible_collections.mobileip.vpn.plugins.module_utils.strongswan_load import load
@@ -74,6 +75,7 @@ def read(touches: Touches) -> State:
         trees={root: dict(_tree(Path(root))) for root in touches.trees if Path(root).is_dir()},
         grown=tuple(path for path in touches.grown if Path(path).exists()),
         directories=tuple(path for path in touches.directories if Path(path).is_dir()),
+        shared=tuple(path for path in touches.directories if _is_shared(Path(path), touches.files)),
         units=_units([unit.name for unit in touches.units]),
         tables=_tables(touches.tables),
         routes=routes,
@@ -86,6 +88,14 @@ def read(touches: Touches) -> State:
         marks=_marks(name for name in touches.packages if name in packages),
         users=tuple(_users(touches.users)),
         pins=tuple(sorted(path.name for path in _PINS.iterdir())) if _PINS.is_dir() else (),
+    )
+
+
+def _is_shared(folder: Path, patterns: Iterable[str]) -> bool:
+    """Return whether a folder holds what none of our patterns means."""
+    patterns = list(patterns)
+    return folder.is_dir() and any(
+        not any(matches(str(path), pattern) for pattern in patterns) for path in folder.iterdir()
     )
 
 

@@ -214,6 +214,12 @@ def test_failure_of_a_unit_is_forgotten_after_its_file_is_gone() -> None:
     ]
 
 
+def test_directory_that_others_use_as_well_stays() -> None:
+    alone = replace(FRESH, directories=("/etc/nftables.d",))
+    assert steps(FRESH, alone) == ["remove /etc/nftables.d if it is empty"]
+    assert steps(FRESH, replace(alone, shared=("/etc/nftables.d",))) == []
+
+
 def test_routes_of_a_daemon_that_ran_and_runs_are_its_own_business() -> None:
     old = ("default via 198.51.100.129 dev eth0 proto 77", "192.0.2.64/27 via 203.0.113.10 dev pub proto 143")
     then, now = replace(DEPLOYED, routes=old), replace(DEPLOYED, routes=(), rules=("preference 199 from x lookup 435",))
@@ -276,6 +282,12 @@ def test_newest_copies_of_each_file_stay() -> None:
 
 def test_state_survives_json() -> None:
     assert State.from_json(json.loads(json.dumps(DEPLOYED.to_json()))) == DEPLOYED
+
+
+def test_state_that_an_earlier_release_kept_is_read() -> None:
+    earlier = DEPLOYED.to_json()
+    del earlier["shared"]
+    assert State.from_json(earlier) == DEPLOYED
 
 
 def test_state_of_another_format_is_refused() -> None:

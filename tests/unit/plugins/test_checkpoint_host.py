@@ -137,6 +137,15 @@ def test_broken_record_is_said_by_its_path(store: Store) -> None:
         store.load("pending")
 
 
+def test_folder_is_shared_while_it_holds_what_is_not_ours(tmp_path: Path) -> None:
+    patterns = [f"{tmp_path}/mobileip_dmz.nft*"]
+    assert not checkpoint_host._is_shared(tmp_path / "absent", patterns)
+    (tmp_path / "mobileip_dmz.nft").touch()
+    assert not checkpoint_host._is_shared(tmp_path, patterns)
+    (tmp_path / "others.nft").touch()
+    assert checkpoint_host._is_shared(tmp_path, patterns)
+
+
 def test_shared_folder_goes_only_when_it_is_empty(tmp_path: Path) -> None:
     shared = tmp_path / "nftables.d"
     shared.mkdir()
