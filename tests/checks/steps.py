@@ -201,6 +201,7 @@ def long() -> dict[str, list[Step]]:
         "cores": _pytest("long-cores", 40, "tests/controller"),
         "one_box": [_scenario("one_box", 20)],
         "bare": [_scenario("bare", 20)],
+        "upgrade": [_scenario("upgrade", 20)],
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),
