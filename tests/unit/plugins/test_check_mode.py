@@ -36,6 +36,7 @@ from ansible_collections.mobileip.vpn.plugins.modules import (
     redistribution,
     strongswan_connections,
     strongswan_info,
+    units,
 )
 
 from tests.forwarding.conftest import Namespace
@@ -55,6 +56,7 @@ MODULES: Mapping[str, Any] = {
     "redistribution": redistribution,
     "strongswan_connections": strongswan_connections,
     "strongswan_info": strongswan_info,
+    "units": units,
 }
 _MOUNTS = 0x00020000  # CLONE_NEWNS
 _RECURSIVE_PRIVATE = 0x4000 | 0x40000  # MS_REC | MS_PRIVATE
@@ -77,6 +79,12 @@ case "$*" in
   "--quiet stop "*)
     for unit; do :; done
     kill "$(cat "$UNITS/$unit")"; rm "$UNITS/$unit" ;;
+  "is-enabled -- "*) if [ -e "$UNITS/$3.enabled" ]; then echo enabled; else echo disabled; exit 1; fi ;;
+  "show --property=NeedDaemonReload --value -- "*) if [ -e "$UNITS/$5.stale" ]; then echo yes; else echo no; fi ;;
+  "show --property=ActiveState --value -- "*) if [ -e "$UNITS/$5" ]; then echo active; else echo inactive; fi ;;
+  "enable "*) touch "$UNITS/$2.enabled" ;;
+  "start "*) touch "$UNITS/$2" ;;
+  "daemon-reload") rm -f "$UNITS"/*.stale ;;
 esac
 """
 TABLE = """table inet mobileip_dmz {}
@@ -136,7 +144,7 @@ class Target:
             nft -s list ruleset
             sysctl net.ipv4.ip_forward net.ipv4.conf.pub.rp_filter
             dpkg-query --show || true""")
-        places = (self.files, self.directory / "backups", Path("/run"))
+        places = (self.files, self.directory / "backups", self.directory / "units", Path("/run"))
         return {
             # A wire's two ends find each other after a moment.
             "kernel": kernel.replace(" linkdown", ""),
@@ -320,6 +328,14 @@ def connections(target: Target) -> dict[str, Any]:
     return {"paths": [str(target.files / "mobileip.conf")], "socket": target.charon.path}
 
 
+def unit(_: Target) -> dict[str, Any]:
+    return {"names": ["mobileip-dmz-firewall.service"]}
+
+
+def enabled_only(target: Target) -> None:
+    (target.directory / "units" / "mobileip-dmz-firewall.service.enabled").touch()
+
+
 unguarded = partial(routes, leak_guard=False)
 loaded = deployed(connections, "strongswan_connections")
 PACKAGE = """Package: mobileip-of-a-test
@@ -385,6 +401,9 @@ CASES = (
     Case("other_filters", "deployed", flows, load_table, changes=False),
     Case("redistribution", "fresh", announced, changes=False),
     Case("redistribution", "deployed", announced, turned_elsewhere, changes=False),
+    Case("units", "fresh", unit),
+    Case("units", "enabled and not running", unit, enabled_only),
+    Case("units", "deployed", unit, deployed(unit, "units"), changes=False),
     Case("host_state", "fresh", places, changes=False),
     Case("host_state", "deployed", places, turned_elsewhere, changes=False),
 )  # fmt: skip

@@ -74,6 +74,8 @@ def units(role: str) -> Iterator[str]:
         options = task.get("ansible.builtin.systemd_service")
         if options and "name" in options:
             yield said(role, options["name"])
+        for name in task.get("mobileip.vpn.units", {}).get("names", []):
+            yield said(role, name)
 
 
 @pytest.mark.parametrize("role", ROLES)

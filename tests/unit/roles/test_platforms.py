@@ -68,10 +68,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The last result of each host: the failure, or what would be installed for the agent. One run of Ansible."""
     directory = tmp_path_factory.mktemp("platforms")
     role = CHECKOUT / "roles" / "agent"
-    tasks = yaml.safe_load((role / "tasks" / "platform.yml").read_text(encoding="utf-8"))
+    tasks, asked = (
+        yaml.safe_load((role / "tasks" / name).read_text(encoding="utf-8"))
+        for name in ("platform.yml", "distribution.yml")
+    )
     # A release of its own for each host; the rest is the role's.
-    tasks[0]["ansible.builtin.slurp"]["src"] = "{{ release_file }}"
-    tasks[2]["ansible.builtin.include_vars"]["file"] = f"{PLATFORMS}/{{{{ __agent_platform_name }}}}.yml"
+    asked[0]["ansible.builtin.slurp"]["src"] = "{{ release_file }}"
+    asked[2]["ansible.builtin.include_vars"]["file"] = f"{PLATFORMS}/{{{{ __agent_platform_name }}}}.yml"
+    (directory / "distribution.yml").write_text(json.dumps(asked), encoding="utf-8")
     shown = {"name": "Packages", "ansible.builtin.debug": {"msg": "{{ __agent_packages }}"}}
     hosts = {}
     for name, (release, asking, _) in HOSTS.items():
