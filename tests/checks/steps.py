@@ -204,6 +204,7 @@ def long() -> dict[str, list[Step]]:
         "upgrade": [_scenario("upgrade", 20)],
         "remove": [_scenario("remove", 20)],
         "nat": [_scenario("nat", 20)],
+        "firewall": [_scenario("firewall", 20)],
         "guest": [_guest("long-guest", 40, "tests/interop/test_native_tunnels.py")],
         "sites": _sites_in_guests(),
         "kernel-6.1": _kernel_6_1(),
