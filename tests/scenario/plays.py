@@ -43,11 +43,19 @@ def _text(message: Any) -> str:
     return " ".join(map(str, message)) if isinstance(message, list) else str(message)
 
 
-def play(playbook: str, *arguments: str, variables: Mapping[str, Any] | None = None) -> Play:
-    """Run `playbooks/PLAYBOOK` with the deployment's example inventory, the lab's, and `variables` above both."""
+def play(
+    playbook: str, *arguments: str, variables: Mapping[str, Any] | None = None, record: Path | None = None
+) -> Play:
+    """Run `playbooks/PLAYBOOK` with the deployment's example inventory, the lab's, and `variables` above both.
+
+    What it changed and showed is appended to the file `record`, a JSON object.
+    """
     # The scenario's own record is of its roll-outs, not of these runs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_CALLBACKS_")}
     environment |= {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    if record:
+        environment |= {"ANSIBLE_CALLBACK_PLUGINS": str(names.CHECKOUT / "molecule" / "resources" / "callback")}
+        environment |= {"ANSIBLE_CALLBACKS_ENABLED": "record_changes", "RECORD_CHANGES": str(record)}
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("ansible-playbook")), f"playbooks/{playbook}"),

@@ -17,7 +17,7 @@ type: notification
 short_description: Record which tasks changed which hosts
 description:
   - Appends one JSON object a run to the file that the environment variable RECORD_CHANGES names.
-  - A scenario compares the run in check mode with the run that follows it.
+  - Tests compare the run in check mode with the run that follows it; with C(--diff) also what both show.
 requirements:
   - enabled in callbacks_enabled
 """
@@ -36,14 +36,27 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         self._started = time.time()
         self._changed: set[tuple[str, str]] = set()
         self._failed: set[tuple[str, str]] = set()
+        self._shown: list[tuple[str, str, list[Any]]] = []
         self._playbook = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._playbook = Path(playbook._file_name).name
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        if result.result.get("changed") if hasattr(result, "result") else result._result.get("changed"):
-            self._changed.add(self._place(result))
+        said = result.result if hasattr(result, "result") else result._result
+        if said.get("changed"):
+            place = self._place(result)
+            self._changed.add(place)
+            items = [item for item in said.get("results", [said]) if isinstance(item, dict)]
+            diffs = [item["diff"] for item in items if item.get("changed") and item.get("diff")]
+            self._shown.append((*place, [part for diff in diffs for part in self._parts(diff)]))
+
+    @staticmethod
+    def _parts(diff: Any) -> list[dict[str, Any]]:
+        """What a user sees of a difference, without the names of temporary files in its headings."""
+        parts = diff if isinstance(diff, list) else [diff]
+        shown = [{key: part[key] for key in ("before", "after", "prepared") if key in part} for part in parts]
+        return [part for part in shown if part and part.get("before") != part.get("after", object())]
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not ignore_errors:
@@ -65,6 +78,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             "check": bool(context.CLIARGS.get("check")),
             "changed": sorted(self._changed),
             "failed": sorted(self._failed),
+            "shown": self._shown,
         }
         with Path(path).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")

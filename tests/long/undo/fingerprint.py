@@ -32,6 +32,7 @@ COMMANDS = (
 # What a running system changes by itself, whoever rolls out.
 PASSING = re.compile(
     r"^systemctl: (apt|dpkg|e2scrub|fstrim|logrotate|man-db|motd|user|session|ssh@|systemd-)|not-found"
+    r"|^ip: .* proto (ospf|bgp) "
 )
 
 

@@ -56,9 +56,11 @@ def differences(before: Mapping[str, list[str]], after: Mapping[str, list[str]])
     return found
 
 
-def run(playbook: str, *arguments: str, targets: Sequence[str] = TARGETS, **variables: Any) -> Play:
+def run(
+    playbook: str, *arguments: str, targets: Sequence[str] = TARGETS, record: Path | None = None, **variables: Any
+) -> Play:
     """Run a playbook on the targets."""
-    return play(f"{playbook}.yml", "--limit=" + ",".join(targets), *arguments, variables=variables)
+    return play(f"{playbook}.yml", "--limit=" + ",".join(targets), *arguments, variables=variables, record=record)
 
 
 def went_well(done: Play) -> Play:
