@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mobileip.vpn.plugins.module_utils.filter_listing import protocol_number
@@ -129,6 +129,8 @@ def _left(left: Any) -> str:
             return f"{what['protocol']} {what['field']}"
         if kind == "meta" and what["key"] in ("iifname", "oifname"):
             return str(what["key"])
+        if kind == "fib":
+            return f"fib {' . '.join(what['flags'])} {what['result']}"
         if kind in ("meta", "ct", "rt") and "key" in what:
             return f"{kind} {what['key']}"
     return json.dumps(left, sort_keys=True)
@@ -294,12 +296,37 @@ HOST = (
 )
 KINDS: Mapping[str, Sequence[Pattern]] = {"outer": OUTER, "inner": INNER, "host": HOST}
 
-_IKE = tuple(
-    _p("forward", "goto refuse", f"{way}=ipsec0", f"ip {end}=@home_networks", f"udp {port}=434")
-    for way, end in (("oifname", "daddr"), ("iifname", "saddr"))
-    for port in ("sport", "dport")
-)
 _WIRE_SPEAKS = ("iifname={wire_interface}", "ip saddr=@home_networks", "ip daddr=!@home_networks")
+
+
+def _by_tunnels(name: str) -> tuple[Pattern, ...]:
+    """Patterns of a gateway in two boxes where nodes with an SA are behind interfaces of their own."""
+    registrations = (
+        _p("forward", "goto refuse", f"{way}={name}", f"ip {end}=@home_networks", f"udp {port}=434")
+        for way, end in (("oifname", "daddr"), ("iifname", "saddr"))
+        for port in ("sport", "dport")
+    )
+    return (
+        _p("forward", "goto refuse", "iifname={priv_interface}", "ip daddr=@home_networks", f"oifname=!{name}"),
+        *registrations,
+        _p("forward", "goto refuse", "iifname={pub_interface}", "ip saddr=@home_networks"),
+    )
+
+
+def _in_one_box(patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    """The same where what is handed over comes by the wire."""
+    handed, *others = patterns
+    asks = {**handed.asks, "iifname": "{wire_interface}"}
+    return (replace(handed, asks=asks), *others, _p("forward", "goto refuse", *_WIRE_SPEAKS))
+
+
+_L2TP = (
+    _p("forward", "goto refuse", "iifname=ppp*", "ip saddr=@home_networks", "fib saddr . iif oif=missing"),
+    _p("forward", "goto refuse", "iifname=ppp*", "ip saddr=@home_networks", "ip daddr=!@reached"),
+    _p("forward", "goto refuse", "oifname=ppp*", "ip daddr=@home_networks", "ip saddr=!@reached"),
+    _p("input", "goto refuse", "ip daddr={pub_address}", "udp dport=1701", "meta ipsec=missing"),
+    _p("output", "goto refuse", "ip saddr={pub_address}", "udp sport=1701", "rt ipsec=missing"),
+)
 _TO_AGENTS = ("iifname={priv_interface}", "ip saddr=@home_agents", "ip daddr=@agents")
 _FROM_AGENTS = ("iifname={pub_interface}", "ip saddr=@agents", "ip daddr=@home_agents")
 # Where the gateway has SAs for trusted agents, by whose ESP it is.
@@ -314,17 +341,10 @@ _AGENTS = {
     ),
 }
 GUARDS: Mapping[tuple[str, str], Sequence[Pattern]] = {
-    ("libipsec", "two boxes"): (
-        _p("forward", "goto refuse", "iifname={priv_interface}", "ip daddr=@home_networks", "oifname=!ipsec0"),
-        *_IKE,
-        _p("forward", "goto refuse", "iifname={pub_interface}", "ip saddr=@home_networks"),
-    ),
-    ("libipsec", "one box"): (
-        _p("forward", "goto refuse", "iifname={wire_interface}", "ip daddr=@home_networks", "oifname=!ipsec0"),
-        *_IKE,
-        _p("forward", "goto refuse", "iifname={pub_interface}", "ip saddr=@home_networks"),
-        _p("forward", "goto refuse", *_WIRE_SPEAKS),
-    ),
+    ("libipsec", "two boxes"): _by_tunnels("ipsec0"),
+    ("libipsec", "one box"): _in_one_box(_by_tunnels("ipsec0")),
+    ("kernel", "two boxes, L2TP"): (*_by_tunnels("ppp*"), *_L2TP),
+    ("kernel", "one box, L2TP"): (*_in_one_box(_by_tunnels("ppp*")), *_L2TP),
     ("kernel", "two boxes"): (
         _p("forward", "goto refuse", "iifname={priv_interface}", "ip daddr=@home_networks", "rt ipsec=missing"),
         _p("forward", "goto refuse", "iifname={pub_interface}", "ip saddr=@home_networks", "meta ipsec=missing"),
@@ -474,6 +494,8 @@ def gateway(table: Table) -> Iterator[Said]:
         yield Witness(f"vpn_gateway_{name}", value, _source(table))
     if "home_networks" in table.sets:
         yield Witness("vpn_gateway_home_networks", networks(table.sets["home_networks"]), _source(table))
+    if "reached" in table.sets:
+        yield Witness("vpn_gateway_local_ts", networks(table.sets["reached"]), _source(table))
     yield Witness("vpn_gateway_home_agents", sorted(table.sets.get("home_agents", ())), _source(table))
     yield from _remarks(table, readings[what])
 

@@ -88,18 +88,22 @@ def gateway(charon: Charon, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
         if section.get("pools") == name and charon.pools.get(name) != node["home_address"]:
             pool = charon.pools.get(name, "absent")
             yield Remark(_SOURCE, f"pool {name}: {pool}; expected {node['home_address']}, as its connection has it")
+        # In transport mode it is L2TP that the SA carries, and the packet filter says where to.
+        is_l2tp = section.get("children", {}).get(CHILD, {}).get("mode") == "transport"
         yield from _witnesses(
             "vpn_gateway",
             name,
             {
                 "pub_address": _one(loaded["local_addrs"]),
                 "identity": _identity(loaded, "local"),
-                "local_ts": child.get("local-ts"),
+                "local_ts": None if is_l2tp else child.get("local-ts"),
                 **_times(loaded, child),
             },
         )
         yield from _proposals("vpn_gateway", section)
-        ways = {"password_check": _checker(section), "inner_address": _INNER.get(section.get("pools", ""), "pool")}
+        assigned = "pool" if is_l2tp else _INNER.get(section.get("pools", ""), "pool")
+        ways = {"password_check": _checker(section), "inner_address": assigned}
+        ways["l2tp"] = is_l2tp
         ways["full_tunnel"] = section.get("children", {}).get(CHILD, {}).get("local_ts") == "0.0.0.0/0"
         yield from _ways("vpn_gateway", section, "remote", ways)
     if nodes:

@@ -101,7 +101,8 @@ left_out:
       C(vpn_gateway_trusted_agent_secrets),
       C(mobile_node_private_key), and the keys in entries of C(mobile_node_foreign_agents)."
     - "What is in files of strongSwan's that are not read: C(vpn_gateway_certificate), C(vpn_gateway_ca_certificate),
-      C(vpn_gateway_radius_server), C(vpn_gateway_retransmit_tries), C(mobile_node_certificate),
+      C(vpn_gateway_radius_server), C(vpn_gateway_l2tp_address), C(vpn_gateway_l2tp_mtu),
+      C(vpn_gateway_l2tp_retries), C(vpn_gateway_retransmit_tries), C(mobile_node_certificate),
       C(mobile_node_ca_certificate), C(mobile_node_retransmit_tries)."
     - "What only a controller or a roll-out knows: C(agent_cache_dir), C(agent_wheelhouse), C(agent_probe_addresses),
       C(vpn_gateway_allow_restart), C(vpn_gateway_confirm_seconds), C(dmz_firewall_confirm_seconds),

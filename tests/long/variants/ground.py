@@ -141,14 +141,14 @@ def node_variables(variant: Variant) -> dict[str, Any]:
 
 
 def write(disk: Path, role: str, variables: Mapping[str, Any]) -> None:
-    """Write below `disk` what the role's own tasks would about strongSwan, and the routes it needs."""
+    """Write below `disk` what the role's own tasks would about strongSwan and L2TP."""
     own = ROOT / "roles" / role
     known: dict[str, Any] = {}
     for file in (own / "defaults/main.yml", own / "vars/main.yml"):
         known |= DataLoader().load_from_file(str(file), trusted_as_template=True)
     known |= {"ansible_managed": "Ansible managed", "role_path": str(own), **variables}
-    tasks = {"vpn_gateway": "configure.yml", "mobile_node": "ipsec.yml"}[role]
-    for task in yaml.safe_load((own / "tasks" / tasks).read_text(encoding="utf-8")):
+    files = {"vpn_gateway": ("configure.yml", "l2tp.yml"), "mobile_node": ("ipsec.yml",)}[role]
+    for task in (each for file in files for each in yaml.safe_load((own / "tasks" / file).read_text(encoding="utf-8"))):
         for item in task.get("loop", [None]) if isinstance(task.get("loop"), list) else [None]:
             _write_one(disk, task, Templar(loader=DataLoader(), variables={**known, "item": trust(item)}))
 
@@ -167,7 +167,7 @@ def _write_one(disk: Path, task: Mapping[str, Any], templar: Templar) -> None:
     action = task.get("ansible.builtin.template") or task.get("ansible.builtin.copy")
     if action is None or resolved(f"{{{{ ({task.get('when', 'true')}) | bool }}}}") != "True":
         return
-    if not resolved(action["dest"]).startswith(("/etc/strongswan.d/", "/etc/swanctl/")):
+    if not resolved(action["dest"]).startswith(("/etc/strongswan.d/", "/etc/swanctl/", "/etc/mobileip/l2tp")):
         return
     text = resolved(action["content"] if "content" in action else Path(resolved(action["src"])).read_text("utf-8"))
     file = disk / resolved(action["dest"]).lstrip("/")

@@ -481,6 +481,19 @@ def test_trusted_agents_of_a_gateway(backend: str, tmp_path: Path, monkeypatch: 
         assert (exported["remarks"], exported["conflicts"]) == ([], [])
 
 
+@pytest.mark.parametrize(("name", "host"), [("two_box", "vpngw"), ("one_box", "mipp")])
+def test_l2tp_of_a_gateway(name: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(inventory(name).variables[host], "vpn_gateway_l2tp", True)
+    with applied(name, host, tmp_path, "kernel") as gateway:
+        exported = gateway.export()
+        assert exported["variables"]["vpn_gateway_l2tp"] is True
+        # A set has no order.
+        wanted = gateway.expected | {"vpn_gateway_local_ts": exported["variables"]["vpn_gateway_local_ts"]}
+        assert sorted(wanted["vpn_gateway_local_ts"]) == sorted(gateway.expected["vpn_gateway_local_ts"])
+        assert differences(exported["variables"], wanted) == {}
+        assert (exported["remarks"], exported["conflicts"]) == ([], [])
+
+
 def test_route_that_was_turned_elsewhere(gateway: Host) -> None:
     before = gateway.export()
     gateway.shell("ip route replace 192.0.2.64/27 via 203.0.113.9 dev pub table 434 proto 143")

@@ -107,9 +107,8 @@ def of_platforms(role: str) -> Iterator[list[str]]:
     """What a role installs on the distributions from which apt can take it away again."""
     for path in (CHECKOUT / "roles/agent/vars/platforms").glob("*.yml"):
         platform = yaml.safe_load(path.read_text(encoding="utf-8"))["__agent_platform"]
-        kinds = (
-            [role, "ciphers", "libipsec", "passwords", "radius"] if role in {"mobile_node", "vpn_gateway"} else [role]
-        )
+        ipsec = ["ciphers", "libipsec", "passwords", "radius"]
+        kinds = [role, *{"mobile_node": ipsec, "vpn_gateway": [*ipsec, "l2tp"]}.get(role, [])]
         if platform["manager"] == "apt":
             yield from (platform["packages"].get(kind, []) for kind in kinds)
 

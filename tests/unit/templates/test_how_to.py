@@ -16,7 +16,7 @@ from tests.unit.templates.test_configurations import ROOT, loaded, variables
 
 PAGES = sorted((ROOT / "docs/how-to").glob("*.md"))
 _BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_VARIABLE = re.compile(r"\b(?:mip_proxy|home_agent|foreign_agent|mobile_node|vpn_gateway|dmz_firewall)_[a-z_]+")
+_VARIABLE = re.compile(r"\b(?:mip_proxy|home_agent|foreign_agent|mobile_node|vpn_gateway|dmz_firewall)_[a-z0-9_]+")
 _FILES = (
     ("mip_proxy", "mip_proxies", "proxy.yml.j2"),
     ("home_agent", "home_agents", "home_agent.yml.j2"),

@@ -206,8 +206,10 @@ AGENTS = GATEWAY_SITE | {
     "vpn_gateway_trusted_agent_secrets": {"branch": KEY},
     "vpn_gateway_home_agents": ["192.0.2.40"],
 }
+L2TP = GATEWAY_SITE | {"vpn_gateway_l2tp": True, "vpn_gateway_l2tp_address": "192.0.2.20"}
 GOOD |= {
     "gateway: a trusted agent": AGENTS,
+    "gateway: L2TP": L2TP,
     "gateway: a password after the key": PASSWORDS,
     "gateway: a full tunnel": GATEWAY_SITE | {"vpn_gateway_full_tunnel": True, "vpn_gateway_local_ts": ["0.0.0.0/0"]},
 }
@@ -297,6 +299,25 @@ WRONG |= {
     "gateway: a trusted agent with a node's name": (
         AGENTS | {"vpn_gateway_trusted_agents": [AGENT | {"name": "mn"}]},
         "vpn_gateway_trusted_agents: name mn, mn, nodes' included; expected no two alike",
+    ),
+    "gateway: L2TP without an address": (
+        GATEWAY_SITE | {"vpn_gateway_l2tp": True},
+        "vpn_gateway_l2tp_address: ''; expected an IPv4 address such as VPNGW-Priv",
+    ),
+    "gateway: L2TP whose links have the SA's address": (
+        L2TP | {"vpn_gateway_l2tp_address": "203.0.113.20"}, "vpn_gateway_l2tp_address: '203.0.113.20'; expected"
+    ),
+    "gateway: L2TP without ESP of the kernel": (
+        L2TP | {"vpn_gateway_ipsec_backend": "libipsec"}, "vpn_gateway_ipsec_backend: libipsec with vpn_gateway_l2tp"
+    ),
+    "gateway: L2TP and an address by RADIUS": (
+        L2TP | {"vpn_gateway_inner_address": "static"}, "vpn_gateway_inner_address: static with vpn_gateway_l2tp"
+    ),
+    "gateway: L2TP in large packets": (
+        L2TP | {"vpn_gateway_l2tp_mtu": 1500}, "vpn_gateway_l2tp_mtu: 1500; expected 576 to 1400"
+    ),
+    "gateway: L2TP that never gives up": (
+        L2TP | {"vpn_gateway_l2tp_retries": 0}, "vpn_gateway_l2tp_retries: 0; expected 1 to 1000"
     ),
     "firewall: no home agent": (
         FIREWALL_SITE | {"dmz_firewall_home_agents": []}, "dmz_firewall_home_agents is empty; expected one entry"

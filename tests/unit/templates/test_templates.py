@@ -124,6 +124,11 @@ RULESETS = {
     "host": ("firewall/host.nft.j2", firewall()),
     "host, port 434 alone": ("firewall/host.nft.j2", firewall(dmz_firewall_haleg_source_ports=[])),
     "gateway, kernel": ("firewall/gateway-guard.nft.j2", gateway(vpn_gateway_backend="kernel")),
+    "gateway, L2TP": ("firewall/gateway-guard.nft.j2", gateway(vpn_gateway_backend="kernel", vpn_gateway_l2tp=True)),
+    "gateway, L2TP in one box": (
+        "firewall/gateway-guard.nft.j2",
+        gateway(vpn_gateway_backend="kernel", vpn_gateway_l2tp=True, vpn_gateway_wire_interface="mip0"),
+    ),
     "gateway, libipsec": ("firewall/gateway-guard.nft.j2", gateway()),
 }
 
