@@ -80,7 +80,8 @@ def test_the_node_moves_under_one_sa_and_one_link(said: dict[str, str]) -> None:
     assert said["spis_after"] == said["spis"]
     assert said["links"] == "same"
     assert (said["pings_at_40"], said["pings_at_10"]) == ("5", "5")
-    assert int(said["lost"]) <= 5
+    # Of 150 in 30 s; each move takes two commands, a second of a busy guest's.
+    assert int(said["lost"]) <= 20
     assert int(said["esp"]) > 40
     assert said["other"] == "", "neither IKE nor anything in clear"
 
