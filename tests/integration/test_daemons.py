@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from scapy.all import IP, Raw
 
+from mobileip.forwarding import layouts
+from mobileip.forwarding._libbpf import Map
 from tests.integration.site import DEPLOYMENTS, GATEWAY, HOME, MIPP_PUB, Site, running, until
 
 pytestmark = [
@@ -116,20 +118,23 @@ def test_restart_interrupts_no_running_ping(site: Site) -> None:
     assert " 0% packet loss" in answer, answer
 
 
-def test_new_tables_are_filled_from_the_store_under_a_running_ping(site: Site) -> None:
+def test_tables_of_another_layout_are_replaced_from_the_store_under_a_running_ping(site: Site) -> None:
     at(site, "open", OPEN)
     keys = str(site.directory / "keys.yml")
-    refused = site.mobileip("mipp", "migrate", str(site.directory / "mipp.yml"), "--keys", keys, check=False)
-    assert refused.returncode == 1
-    assert "runs; stop it first: systemctl stop mobileip@mipp" in refused.stderr
     before = site.show("mipp", "counters")["kernel"]["packets"]["node_to_gateway"]
     with site.spawn(
         "ping", "mn", ["ping", "-q", "-i", "0.02", "-c", "250", "-W", "1", "-I", HOME, "192.0.2.50"]
     ) as ping:
         for host in ("mipp", "ha"):
+            file = str(site.directory / f"{host}.yml")
+            identity = Map(site.pins(host) / "maps" / "object_identity")
+            identity.put(bytes(4), layouts.OBJECT_IDENTITY.pack(object=bytes(32), layout=b"\1" * 32))
+            refused = site.mobileip(host, "load", file, "--keys", keys, check=False)
+            assert refused.returncode == 1
+            assert f"runs; stop it first: systemctl stop mobileip@{host}" in refused.stderr
             site.kill(host)
-            done = site.mobileip(host, "migrate", str(site.directory / f"{host}.yml"), "--keys", keys)
-            assert done.stdout.startswith("migrated with 1 bindings; packets go on.")
+            assert site.mobileip(host, "load", file, "--keys", keys).stdout.startswith("loaded")
+            assert site.mobileip(host, "load", file).stdout.startswith("already loaded")
             site.start(host)
         assert ping.stdout is not None
         answer = ping.stdout.read().decode()

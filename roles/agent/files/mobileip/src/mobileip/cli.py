@@ -72,13 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     _takes_file(load)
     load.set_defaults(command=_load)
 
-    migrate = commands.add_parser(
-        "migrate",
-        help="after an upgrade that `load` refuses: new tables, filled from the store (root, daemon stopped)",
-    )
-    _takes_file(migrate)
-    migrate.set_defaults(command=_migrate)
-
     unload = commands.add_parser("unload", help="detach and unpin the BPF programs: packets stop (root)")
     _takes_file(unload, keys=False)
     unload.set_defaults(command=_unload)
@@ -184,22 +177,6 @@ def _load(options: argparse.Namespace) -> int:
         print(f"who sees packets first: {first}")
     if apart:
         print(f"so that GRO merges no datagrams of a tunnel: {apart}")
-    return _DONE
-
-
-def _migrate(options: argparse.Namespace) -> int:
-    from mobileip.config import ConfigError, default_keys_file, load_config
-    from mobileip.forwarding.loader import LoadError
-    from mobileip.runtime.interfaces import StartError
-    from mobileip.runtime.launch import migrate
-    from mobileip.store.sqlite import StoreError
-
-    try:
-        print(migrate(load_config(options.file, options.keys or default_keys_file())))
-    except ConfigError as exc:
-        return _wrong(exc)
-    except (LoadError, StartError, StoreError, OSError) as exc:
-        return _failed(exc)
     return _DONE
 
 

@@ -40,14 +40,14 @@ BPFFS_MAGIC = 0xCAFE4A11
 _IDENTITY = struct.pack("=I", 0)
 _UNFILLED = "unfilled"
 """A folder that is there from when a table is made until it has been filled: a load that was cut short is noticed."""
-_MIGRATE = (
-    "Stop the daemon and run `mobileip migrate FILE --keys KEYS`: it fills new tables from the daemon's store and then "
-    "takes them in use; then start the daemon"
-)
 
 
 class LoadError(RuntimeError):
     """The programs could not be loaded or attached; what was there before is unchanged."""
+
+
+class LayoutDiffers(LoadError):  # noqa: N818 (what the one who loads answers with `migrate`)
+    """The tables that are there were made by a release with another layout."""
 
 
 class Direction(StrEnum):
@@ -125,7 +125,8 @@ def load(
     `attach` says where XDP programs look at packets before tc's, which are attached always.
     `fill` is given the pin directory where this object has tables that the one before had not: the new programs take
     over when it has returned. What it raises leaves the old ones in force, and is for the next load to do.
-    Returns whether anything changed. Raises LoadError with what to do; a program that is already attached stays then.
+    Returns whether anything changed. Raises LayoutDiffers, or LoadError with what to do; a program that is already
+    attached stays then.
     """
     path, directory = Path(object_path), Path(pin_dir)
     try:
@@ -139,9 +140,9 @@ def load(
     changed = False
     found = identity(directory)
     if found is not None and found["layout"] != layouts.fingerprint():
-        raise LoadError(
+        raise LayoutDiffers(
             f"{directory / 'maps'}: these tables were made by a release whose layout differs, so nothing was changed: "
-            f"packets go on by the code and the tables that are there. {_MIGRATE}"
+            "packets go on by the code and the tables that are there"
         )
     if found is None or found["object"] != digest or any(not _program_path(directory, n).exists() for n in names):
         _load_object(path, directory, names, max_bindings)
@@ -470,9 +471,9 @@ def _pin_tables(handle: Any, directory: Path, max_bindings: int | None) -> None:
                 check(bpf.bpf_map__set_max_entries(item, have.max_entries), f"size the table {name}")
             want = (bpf.bpf_map__key_size(item), bpf.bpf_map__value_size(item), bpf.bpf_map__max_entries(item))
             if (have.key_size, have.value_size, have.max_entries) != want:
-                raise LoadError(
+                raise LayoutDiffers(
                     f"{pin}: key, value and number of entries are {have.key_size}, {have.value_size}, "
-                    f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}. {_MIGRATE}"
+                    f"{have.max_entries}, expected {want[0]}, {want[1]}, {want[2]}"
                 )
         else:
             (directory / _UNFILLED).mkdir(exist_ok=True)

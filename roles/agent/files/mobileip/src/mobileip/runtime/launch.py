@@ -109,8 +109,11 @@ def load(loaded: Loaded, with_keys: Callable[[], Loaded]) -> bool:
     """Load, pin and attach the programs of this party; True if anything changed. Raises `loader.LoadError`.
 
     In one box the wire between proxy and VPN gateway is made first.
-    Tables that are new with this release are filled from the store before its programs take over. That alone needs a
-    daemon that is stopped (`StartError`), and the same configuration `with_keys`, which takes a while to read.
+    Tables that are new with this release, all of them where it has another layout, are filled from the store before its
+    programs take over: proxy and home agent lose no packet, only counters if the layout differs. The others keep no
+    bindings; their packets stop until the daemon has started and the nodes have registered again.
+    That alone needs a daemon that is stopped, since what it wrote meanwhile would be missing (`StartError`), and the
+    same configuration `with_keys`, which takes a while to read.
     From then on nothing leaves a mobile node in clear: where it is, only the daemon finds out.
     """
     paths, config = loaded.paths, loaded.config
@@ -121,9 +124,16 @@ def load(loaded: Loaded, with_keys: Callable[[], Loaded]) -> bool:
         _refuse_running(loaded)
         _fill(with_keys(), pin_directory)
 
-    changed |= loader.load(
-        paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=_attach(config), fill=fill
+    load_programs = partial(
+        loader.load, paths.bpf_object, paths.pin_directory, attached, owner=_owner(), attach=_attach(config)
     )
+    try:
+        changed |= load_programs(fill=fill)
+    except loader.LayoutDiffers:
+        _refuse_running(loaded)
+        loader.migrate(paths.bpf_object, paths.pin_directory, attached, fill, owner=_owner(), attach=_attach(config))
+        load_programs()
+        changed = True
     if isinstance(config, MobileNodeConfig):
         tables = MobileNodeTables(paths.pin_directory)
         if tables.path() is None:
@@ -134,30 +144,6 @@ def load(loaded: Loaded, with_keys: Callable[[], Loaded]) -> bool:
     return changed
 
 
-def migrate(loaded: Loaded) -> str:
-    """New programs and tables in the place of those of another release; what became of the bindings, for people.
-
-    Proxy and home agent: the new tables are filled from the store before they are used, so no packet is lost. The
-    others keep no bindings: their packets stop until the daemon has started and the nodes have registered again.
-    Raises `StartError` while the daemon runs: what it wrote meanwhile would be missing in the new tables.
-    """
-    _refuse_running(loaded)
-    filled = 0
-
-    def fill(pin_directory: Path) -> None:
-        nonlocal filled
-        filled = _fill(loaded, pin_directory)
-
-    paths, config = loaded.paths, loaded.config
-    loader.migrate(
-        paths.bpf_object, paths.pin_directory, attachments(config), fill, owner=_owner(), attach=_attach(config)
-    )
-    load(loaded, lambda: loaded)
-    if isinstance(config, ProxyConfig | HomeAgentConfig):
-        return f"migrated with {filled} bindings; packets go on. Start the daemon now: until then nobody can register"
-    return "migrated without bindings: packets stop until the daemon has started and registrations have been made anew"
-
-
 def _refuse_running(loaded: Loaded) -> None:
     with suppress(ControlError):
         ask(loaded.paths.control_socket, "status")
@@ -165,15 +151,16 @@ def _refuse_running(loaded: Loaded) -> None:
         raise StartError(f"the daemon of {name} runs; stop it first: systemctl stop mobileip@{name}")
 
 
-def _fill(loaded: Loaded, pin_directory: Path) -> int:
-    """Write the tables below a pin directory from configuration and store; with how many bindings."""
+def _fill(loaded: Loaded, pin_directory: Path) -> None:
+    """Write the tables below a pin directory from configuration and store."""
     config = loaded.config.model_copy(update={"pin_directory": pin_directory})
     party = party_of(replace(loaded, config=config))
     if not party.durable or not loaded.paths.state.exists():  # made by root, the daemon could not write to it
-        return party.fill_tables([], time.time())
+        party.fill_tables([], time.time())
+        return
     store = SqliteStore(loaded.paths.state)
     try:
-        return party.fill_tables(store.records(), time.time())
+        party.fill_tables(store.records(), time.time())
     finally:
         store.close()
 
