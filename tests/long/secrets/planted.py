@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PROXY, HOME_AGENT, TRUSTED_AGENT, GUARDED_AGENT = "192.0.2.10", "192.0.2.40", "198.51.100.129", "198.51.100.90"
+BRANCH = "198.51.100.150"
 
 # Whom each variable has a secret for; a name alone is a secret by itself. `.key` is that of an entry of a list.
 HOLDERS: dict[str, tuple[str, ...]] = {
@@ -34,7 +35,23 @@ HOLDERS: dict[str, tuple[str, ...]] = {
     "mobile_node_ike_secret": (),
     "mobile_node_foreign_agents.key": (),
     "vpn_gateway_ike_secrets": ("mn", "mn2"),
+    "vpn_gateway_trusted_agent_secrets": ("branch",),
+    "vpn_gateway_passwords": ("mn", "mn2"),
+    "vpn_gateway_radius_secret": (),
+    "vpn_gateway_private_key": (),
+    "mobile_node_password": (),
+    "mobile_node_private_key": (),
 }
+# What pre-shared keys leave no use for: the roles are handed these like a user's, and write them nowhere.
+UNUSED = frozenset(
+    {
+        "vpn_gateway_passwords",
+        "vpn_gateway_radius_secret",
+        "vpn_gateway_private_key",
+        "mobile_node_password",
+        "mobile_node_private_key",
+    }
+)
 # Who shares one: both sides have the same secret.
 SAME = {
     "mobile_node_proxy_key": ("mip_proxy_node_keys", "mn"),
@@ -92,7 +109,14 @@ def variables(generation: int) -> dict[str, Any]:
             {"name": "mn", "home_address": "192.0.2.69", "foreign_spi": 5001, "aaa_spi": 7002}
         ],
         "mobile_node_foreign_agents": [trusted],
-    }
+        "vpn_gateway_home_agents": [HOME_AGENT],
+        "vpn_gateway_trusted_agents": [
+            {
+                "name": "branch", "address": BRANCH, "identity": "vpn.branch.example",
+                "networks": [f"{TRUSTED_AGENT}/32"],
+            }
+        ],
+    }  # fmt: skip
 
 
 class Needles:
