@@ -403,7 +403,8 @@ def old_copies(paths: Iterable[str], keep: int) -> list[str]:
     for path in paths:
         if copy := _COPY.fullmatch(path):
             copies.setdefault(copy["file"], []).append((copy["time"], path))
-    return sorted(path for found in copies.values() for _, path in sorted(found)[: max(0, len(found) - keep)])
+    old = (sorted(found)[: max(0, len(found) - keep)] for found in copies.values())
+    return sorted(path for found in old for time, path in found)
 
 
 def settled(then: State, now: State) -> State:

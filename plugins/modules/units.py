@@ -28,8 +28,10 @@ attributes:
     description: A unit that has no file yet would be enabled and started.
   diff_mode:
     support: full
+    description: Shows whether each unit is enabled and runs.
   idempotent:
     support: full
+    description: Where all units are enabled and run, nothing is done.
 requirements:
   - systemd on the host
 """
@@ -69,8 +71,8 @@ class Systemd:
 
     def unit(self, name: str) -> dict[str, bool]:
         """Return whether a unit is enabled and runs; one that has no file does neither."""
-        _, enabled, _ = self._run([self._systemctl, "is-enabled", "--", name])
-        return {"enabled": enabled.strip() in ENABLED, "running": self._property("ActiveState", name) in RUNNING}
+        enabled = self._said("is-enabled", "--", name)
+        return {"enabled": enabled in ENABLED, "running": self._property("ActiveState", name) in RUNNING}
 
     def outdated(self, name: str) -> bool:
         """Return whether a unit has another file than systemd has read."""
@@ -78,12 +80,14 @@ class Systemd:
 
     def act(self, action: str, names: list[str]) -> str:
         """Return what systemd says against it; empty if nothing."""
-        status, _, said = self._run([self._systemctl, action, *names])
-        return (said.strip() or f"exit status {status}") if status else ""
+        status, said, against = self._run([self._systemctl, action, *names])
+        return (against.strip() or said.strip() or f"exit status {status}") if status else ""
 
     def _property(self, name: str, unit: str) -> str:
-        _, said, _ = self._run([self._systemctl, "show", f"--property={name}", "--value", "--", unit])
-        return str(said).strip()
+        return self._said("show", f"--property={name}", "--value", "--", unit)
+
+    def _said(self, *words: str) -> str:
+        return str(self._run([self._systemctl, *words])[1]).strip()
 
 
 def planned(found: dict[str, dict[str, bool]]) -> list[tuple[str, list[str]]]:

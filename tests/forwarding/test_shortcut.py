@@ -38,7 +38,7 @@ from tests.forwarding.test_xdp_equals_rules import (
 )
 
 pytestmark = pytest.mark.namespaces
-FRAMES = int(os.environ.get("SHORTCUT_FRAMES", "20000"))
+FRAMES = int(os.environ.get("SHORTCUT_FRAMES", "30000"))
 SHORT = ("node_to_gateway", "gateway_to_node", "home_agent_to_gateway", "gateway_to_home_agent")
 OFTEN = 5
 REDIRECT_BY_XDP, PASSED_BY_XDP = 4, 2
